@@ -1,0 +1,257 @@
+"""The contract between distlab and a framework.
+
+To add a framework, write one module with one subclass of :class:`Backend` and name it in your
+package's metadata::
+
+    [project.entry-points."distlab.backends"]
+    myframework = "mypackage.mymodule:MyBackend"
+
+Then ``framework=myframework`` works, and one line of pytest holds it against the conformance
+suite. The rest of distlab (the loop, the sample order, the clock, the statistics, the records)
+is shared by all frameworks and never imports one; your module is the only code that does, and
+it is imported in worker processes alone.
+
+**Life of a backend.** Every rank is one process that owns one device. distlab, in this order,
+
+1. sets the environment (``framework.env`` of the config, ``OMP_NUM_THREADS``) and imports your
+   module;
+2. makes ``MyBackend(placement)``: set thread counts, choose the device, join the process group;
+3. calls :meth:`Backend.build` with the model spec and the :class:`Program`;
+4. calls :meth:`Backend.load_data` once, with the whole training and test set;
+5. calls :meth:`Backend.set_weights` and :meth:`Backend.set_optimizer_state`, trains a few
+   warm-up steps (compilation happens here), and sets both again: a backend must come back to
+   exactly the state it was given;
+6. for each epoch calls :meth:`Backend.barrier`, :meth:`Backend.train` for one span of steps
+   after the other, :meth:`Backend.barrier`, and then, outside the clock, :meth:`Backend.evaluate`;
+7. reads :meth:`Backend.weights` and calls :meth:`Backend.close`.
+
+**The mathematics is fixed** (see ``docs/fairness.md``): softmax cross-entropy averaged over the
+global batch; gradients averaged over the global batch (all ranks hold equal shards, so the mean
+over ranks of the local means); Adam as in Kingma & Ba (2015), Algorithm 1: epsilon is added to
+the bias-corrected root, and the bias corrections are computed in float64. float32 arithmetic,
+TF32 off. How the framework dispatches this (one kernel at a time or one compiled program) is
+what ``execution`` names, and is yours to make fast.
+
+**Canonical layouts.** Arrays cross the contract in one layout, whatever the framework holds:
+float32, C-contiguous; dense weight ``[inputs, outputs]``; convolution weight
+``[out_channels, in_channels, height, width]`` (OIHW); images ``[n, channels, height, width]``
+(NCHW) in [0, 1]; flattening goes in channel, height, width order. A backend converts layouts and
+never values: what it is given comes back bit for bit.
+"""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from distlab.models.spec import ModelSpec
+from distlab.models.weights import Weights
+
+
+LabelledImages = tuple[NDArray[np.float32], NDArray[np.int64]]
+"""Images ``[n, channels, height, width]`` in [0, 1] and their labels ``[n]``."""
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where this rank stands: its place in the process group and the device it owns.
+
+    Attributes
+    ----------
+    rank, world_size:
+        This process's index and the number of processes, over all nodes.
+    local_rank:
+        This process's index among those of its node.
+    device:
+        ``cpu`` or ``gpu``. On ``gpu`` exactly one device is visible to the process, as index 0.
+    endpoints:
+        ``host:port`` of every rank, in rank order; the port was free on that host a moment ago.
+        Rank 0's serves as the rendezvous where a framework needs only one.
+    threads:
+        Computing threads that this process may use (intra-op); inter-op pools get 1.
+    """
+
+    rank: int
+    world_size: int
+    local_rank: int
+    device: Literal["cpu", "gpu"]
+    endpoints: tuple[str, ...]
+    threads: int
+
+
+@dataclass(frozen=True)
+class Program:
+    """What every optimizer step computes, apart from the model.
+
+    Attributes
+    ----------
+    local_batch:
+        Samples of one step on this rank.
+    learning_rate, beta1, beta2, epsilon:
+        Adam's constants; the learning rate does not change during a run.
+    optimizer:
+        ``reference`` for Adam as the fairness contract defines it, ``stock`` for the
+        framework's own Adam with the same constants.
+    execution:
+        ``eager`` (imperative) or ``graph`` (compiled); one of :attr:`Backend.executions`.
+    """
+
+    local_batch: int
+    learning_rate: float = 1e-3
+    beta1: float = 0.9
+    beta2: float = 0.999
+    epsilon: float = 1e-8
+    optimizer: Literal["reference", "stock"] = "reference"
+    execution: Literal["eager", "graph"] = "eager"
+
+
+@dataclass(frozen=True)
+class OptimizerState:
+    """Adam's state in the canonical layout, equal on all ranks.
+
+    Attributes
+    ----------
+    step:
+        Number of steps taken (``t`` of Algorithm 1); 0 before the first.
+    first_moment, second_moment:
+        ``m`` and ``v`` of Algorithm 1 by parameter name.
+    """
+
+    step: int
+    first_moment: Weights
+    second_moment: Weights
+
+    @classmethod
+    def zero(cls, spec: ModelSpec) -> "OptimizerState":
+        """The state before the first step: step 0 and zero moments."""
+
+        def zeros() -> Weights:
+            return {name: np.zeros(shape, np.float32) for name, shape in spec.parameters.items()}
+
+        return cls(0, zeros(), zeros())
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Sums over the test samples that one rank evaluated.
+
+    Attributes
+    ----------
+    samples:
+        How many samples were evaluated, padding not counted.
+    correct:
+        How many of them had their label as the largest logit.
+    loss_sum:
+        Sum of their cross-entropies, accumulated in float64.
+    """
+
+    samples: int
+    correct: int
+    loss_sum: float
+
+
+class Backend(ABC):
+    """One framework, one device, one rank. See the module's text for its life and its rules.
+
+    A backend keeps no clock, draws no random number, shuffles nothing, writes no record and
+    prints nothing.
+    """
+
+    framework: ClassVar[str]
+    """The name users give: ``framework=<this>``."""
+
+    executions: ClassVar[tuple[str, ...]]
+    """Which of ``eager`` and ``graph`` it can run."""
+
+    @abstractmethod
+    def __init__(self, placement: Placement) -> None:
+        """Set threads, take the device and join the process group of all ranks.
+
+        World size 1 needs no process group. It may block while other ranks are missing: distlab
+        guards the start with a timeout.
+        """
+
+    @abstractmethod
+    def describe(self) -> dict[str, Any]:
+        """What is really in use, read back from the framework, for the run's record and checks.
+
+        Keys: ``framework_version`` (str), ``device_name`` (str), ``threads`` (int, intra-op
+        threads in effect), ``inter_op_threads`` (int), ``tf32`` (bool, whether float32 products
+        may be rounded to TF32), ``collectives`` (str, e.g. ``gloo``, ``nccl``, ``none``); more
+        keys may follow.
+        """
+
+    @abstractmethod
+    def build(self, spec: ModelSpec, program: Program) -> None:
+        """Make the model and the optimizer; weights are set afterwards.
+
+        Raises
+        ------
+        distlab.errors.DistlabError
+            If this framework cannot run the combination (device, model, execution, optimizer).
+        """
+
+    @abstractmethod
+    def load_data(
+        self,
+        train: LabelledImages,
+        test: LabelledImages,
+    ) -> None:
+        """Put the data sets on the device, where batches are then gathered by index.
+
+        Each is (images ``[n, channels, height, width]`` in [0, 1], labels ``[n]``). The arrays
+        are read-only views of memory shared by the node's ranks: don't write to them, and don't
+        copy them without need.
+        """
+
+    @abstractmethod
+    def set_weights(self, weights: Weights) -> None:
+        """Set every parameter of the model on this rank, bit for bit."""
+
+    @abstractmethod
+    def weights(self) -> Weights:
+        """Every parameter, read back from the framework, as a copy in the canonical layout."""
+
+    @abstractmethod
+    def set_optimizer_state(self, state: OptimizerState) -> None:
+        """Set Adam's step and moments, so that training goes on as if it had never stopped."""
+
+    @abstractmethod
+    def optimizer_state(self) -> OptimizerState:
+        """Adam's step and moments, read back from the framework, as copies."""
+
+    @abstractmethod
+    def train(self, indices: NDArray[np.int32]) -> NDArray[np.float32]:
+        """Run one optimizer step for each row of ``indices`` and return the local losses.
+
+        Parameters
+        ----------
+        indices:
+            ``[steps, local_batch]``: the training samples that this rank takes in each step. All
+            ranks call with the same shape. ``steps`` may differ from call to call, and ``train``
+            must not compile again for it after the warm-up (which shows it a span of every
+            length that the run uses).
+
+        Returns
+        -------
+        numpy.ndarray
+            ``[steps]``: the mean loss over this rank's shard, before that step's update.
+            When it returns, all of the device's work is done.
+        """
+
+    @abstractmethod
+    def evaluate(self, start: int, stop: int) -> Evaluation:
+        """Evaluate the test samples ``start`` to ``stop - 1``, each exactly once, on this rank.
+
+        No communication: ranks may hold ranges of different lengths, an empty one among them.
+        """
+
+    @abstractmethod
+    def barrier(self) -> None:
+        """Return once the device is idle and every rank has called it."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Leave the process group; the process can exit cleanly afterwards."""

@@ -1,0 +1,39 @@
+"""Finding backends by name through the entry points ``distlab.backends``, without importing them."""
+
+from importlib.metadata import EntryPoint, entry_points
+
+from distlab.backends.base import Backend
+from distlab.errors import DistlabError
+
+GROUP = "distlab.backends"
+
+
+def available() -> dict[str, EntryPoint]:
+    """The entry points of all installed backends by framework name; imports none of them."""
+    return {entry.name: entry for entry in entry_points(group=GROUP)}
+
+
+def load(framework: str) -> type[Backend]:
+    """Import the backend of ``framework``, and with it the framework. For worker processes only.
+
+    Raises
+    ------
+    DistlabError
+        If no package offers the backend, or the framework itself is not installed.
+    """
+    entries = available()
+    if framework not in entries:
+        raise DistlabError(
+            f"framework={framework}",
+            f"backends for {', '.join(sorted(entries)) or 'no framework'} are installed",
+            "choose one of these, or install the package that offers this backend",
+        )
+    try:
+        backend: type[Backend] = entries[framework].load()
+    except ModuleNotFoundError as error:
+        raise DistlabError(
+            f"framework={framework}",
+            f"the package {error.name} is not installed in the workers' environment",
+            f'pip install "distlab[{framework}]"',
+        ) from error
+    return backend

@@ -1,0 +1,199 @@
+"""The fairness contract, checked on one finished run (see docs/fairness.md).
+
+Each check compares what the ranks reported with what the driver computes by itself: the weights
+drawn from the seed, the order of samples, and the losses of an independent NumPy reference.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from distlab.data.order import digest, epoch_order
+from distlab.measure.clock import span_lengths
+from distlab.models import reference
+from distlab.models.weights import draw, fingerprint
+from distlab.record import FIRST_LOSSES, Record
+
+FIRST_LOSS_TOLERANCE = 2e-6
+LOSSES_TOLERANCE = 1e-4
+RECOUNT_TOLERANCE = 1e-3
+
+
+@dataclass(frozen=True)
+class Check:
+    """The outcome of one check and the facts it rests on, in one line."""
+
+    passed: bool
+    detail: str
+
+
+def run_all(record: Record) -> dict[str, Check]:
+    """Check a run whose ranks have all finished; keys are the contract's points."""
+    checks: dict[str, Callable[[Record], Check]] = {
+        "weights": weights,
+        "samples": samples,
+        "replicas": replicas,
+        "evaluation": evaluation,
+        "recount": recount,
+        "optimizer": optimizer,
+        "arithmetic": arithmetic,
+        "resources": resources,
+        "clock": clock,
+        "trajectory": trajectory,
+    }
+    return {name: check(record) for name, check in checks.items()}
+
+
+def weights(record: Record) -> Check:
+    """1: every rank's initial weights, read back from its framework, are those of the seed."""
+    expected = fingerprint(draw(record.experiment.spec, record.experiment.options.seed))
+    wrong = [rank for rank, ready in record.ready.items() if ready.weights_sha256 != expected]
+    complete = len(record.ready) == record.experiment.world_size
+    return Check(
+        complete and not wrong,
+        f"ranks {wrong} hold other weights than {expected[:12]}"
+        if wrong
+        else f"{len(record.ready)} ranks hold {expected[:12]}",
+    )
+
+
+def samples(record: Record) -> Check:
+    """2: the ranks consumed the seed's global batches, each sample at most once an epoch."""
+    options = record.experiment.options
+    total = len(record.dataset.train_labels)
+    orders = [
+        epoch_order(options.seed, epoch, total, record.experiment.global_batch)
+        for epoch in range(options.epochs)
+    ]
+    expected = digest(orders)
+    once = all(np.unique(order).size == order.size for order in orders)
+    return Check(
+        record.samples_sha256 == expected and once,
+        f"consumed {record.samples_sha256[:12]}, the seed's order is {expected[:12]}",
+    )
+
+
+def replicas(record: Record) -> Check:
+    """2: all ranks end with the same weights, bit for bit, so every gradient was exchanged."""
+    found = {finished.weights_sha256 for finished in record.finished.values()}
+    complete = len(record.finished) == record.experiment.world_size
+    return Check(
+        complete and len(found) == 1,
+        f"{len(record.finished)} ranks end with {len(found)} different sets of weights",
+    )
+
+
+def evaluation(record: Record) -> Check:
+    """2: each epoch's evaluation covered the test set exactly once."""
+    expected = len(record.dataset.test_labels)
+    found = sorted({epoch.evaluated for epoch in record.epochs})
+    return Check(found == [expected], f"evaluated {found} of {expected} test samples")
+
+
+def recount(record: Record) -> Check:
+    """2: NumPy counts as many correct test samples with the final weights as the ranks did.
+
+    The two round differently, so that a sample whose two largest logits are all but equal may
+    fall either way: one in a thousand may differ.
+    """
+    if record.final_weights is None or not record.epochs:
+        return Check(False, "there are no final weights")
+    _, (images, labels) = record.dataset.normalized()
+    correct, _ = reference.evaluate(record.experiment.spec, record.final_weights, images, labels)
+    reported = record.epochs[-1].test_accuracy * record.epochs[-1].evaluated
+    return Check(
+        abs(correct - reported) <= RECOUNT_TOLERANCE * len(labels),
+        f"{reported:.0f} correct by the framework, {correct} by NumPy",
+    )
+
+
+def optimizer(record: Record) -> Check:
+    """3: Adam is the contract's."""
+    variant = record.experiment.options.optimizer.variant
+    return Check(variant == "reference", f"optimizer.variant={variant}")
+
+
+def arithmetic(record: Record) -> Check:
+    """4: float32 products are not rounded to TF32 on any rank."""
+    rounded = [rank for rank, ready in record.ready.items() if ready.resources["tf32"]]
+    return Check(not rounded, f"TF32 on ranks {rounded}" if rounded else "float32 without TF32")
+
+
+def resources(record: Record) -> Check:
+    """5: every rank has the threads that were asked for, and all have the same software."""
+    asked = record.experiment.options.threads_per_worker
+    found = {ready.resources["threads"] for ready in record.ready.values()}
+    software = {
+        (ready.resources["framework_version"], ready.resources["device_name"])
+        for ready in record.ready.values()
+    }
+    return Check(
+        found == {asked} and len(software) == 1,
+        f"threads {sorted(found)} (asked {asked}), "
+        + "; ".join(f"{version} on {device}" for version, device in sorted(software)),
+    )
+
+
+def clock(record: Record) -> Check:
+    """6: every rank timed every step of every epoch, in windows that hold their spans."""
+    steps = len(record.dataset.train_labels) // record.experiment.global_batch
+    parts = [part for by_rank in record.windows for part in by_rank.values()]
+    whole = all([n for n, _ in part.window.spans] == span_lengths(steps) for part in parts)
+    held = all(
+        0 < sum(seconds for _, seconds in part.window.spans) <= part.window.seconds
+        for part in parts
+    )
+    expected = record.experiment.options.epochs * record.experiment.world_size
+    skew = max(
+        (
+            max(part.window.seconds for part in by_rank.values())
+            / min(part.window.seconds for part in by_rank.values())
+            for by_rank in record.windows
+        ),
+        default=float("nan"),
+    )
+    return Check(
+        whole and held and len(parts) == expected,
+        f"{len(parts)} windows of {steps} steps; slowest over fastest rank at most {skew:.3f}",
+    )
+
+
+def trajectory(record: Record) -> Check:
+    """7: the first losses are those of the float64 NumPy reference.
+
+    The first must agree to 2e-6 relative, all ten to 1e-4.
+    """
+    expected = reference_losses(record)
+    found = np.array(record.first_losses)
+    if found.shape != expected.shape:
+        return Check(False, f"{found.size} losses, the reference has {expected.size}")
+    error = np.abs(found - expected) / np.abs(expected)
+    return Check(
+        bool(error[0] <= FIRST_LOSS_TOLERANCE and error.max() <= LOSSES_TOLERANCE),
+        f"relative error against float64 {error[0]:.1e} at step 1, "
+        f"{error.max():.1e} in {error.size} steps",
+    )
+
+
+def reference_losses(record: Record) -> np.ndarray:
+    """The first ten losses by NumPy in float64, from the same weights and samples."""
+    experiment, options = record.experiment, record.experiment.options
+    total = len(record.dataset.train_labels)
+    batches: list[np.ndarray] = []
+    for epoch in range(options.epochs):
+        batches.extend(epoch_order(options.seed, epoch, total, experiment.global_batch))
+        if len(batches) >= FIRST_LOSSES:
+            break
+    order = np.stack(batches[:FIRST_LOSSES])
+    (images, labels), _ = record.dataset.normalized()
+    return np.array(
+        reference.losses(
+            experiment.spec,
+            draw(experiment.spec, options.seed),
+            images,
+            labels,
+            order,
+            learning_rate=options.learning_rate,
+        )
+    )

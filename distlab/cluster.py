@@ -1,0 +1,122 @@
+"""Start Ray here or join a running one, and say what it has."""
+
+import contextlib
+import logging
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from distlab.config import ClusterMode, Experiment, Options, resolve
+from distlab.errors import DistlabError
+
+# Ray Train polls its workers every 2 s by default and starts watchers and loggers that a short
+# job pays for and does not need. Values that the user has set stand.
+SETTINGS = {
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.1",
+    "RAY_TRAIN_METRICS_ENABLED": "0",
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
+    "RAY_TRAIN_ENABLE_STATE_ACTOR_RECONCILIATION": "0",
+    "RAY_TRAIN_ENABLE_CONTROLLER_STRUCTURED_LOGGING": "0",
+    "RAY_TRAIN_ENABLE_WORKER_STRUCTURED_LOGGING": "0",
+    "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_DEDUP_LOGS": "0",
+}
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What Ray has in all: CPUs, GPUs and nodes."""
+
+    cpus: int
+    gpus: int
+    nodes: int
+
+
+def connect(options: Options) -> Resources:
+    """Have Ray running and be connected to it; a Ray that this process started is used again.
+
+    Raises
+    ------
+    DistlabError
+        If ``cluster=existing`` and no Ray answers.
+    """
+    for name, value in SETTINGS.items():
+        os.environ.setdefault(name, value)
+    import ray
+
+    if not ray.is_initialized():
+        if options.cluster.mode is ClusterMode.existing:
+            _join(options.cluster.address or "auto")
+        else:
+            _start(options)
+    elif options.cluster.mode is ClusterMode.local:
+        needed = (options.gpus or 1) * options.threads_per_worker
+        if ray.cluster_resources().get("CPU", 0) < needed:
+            ray.shutdown()
+            _start(options)
+    total = ray.cluster_resources()
+    return Resources(int(total.get("CPU", 0)), int(total.get("GPU", 0)), len(ray.nodes()))
+
+
+def place(options: Options, resources: Resources) -> Experiment:
+    """Fit the experiment to what Ray has.
+
+    Raises
+    ------
+    DistlabError
+        If Ray has too few GPUs, or too few CPUs for the workers' threads.
+    """
+    experiment = resolve(options, resources.gpus)
+    needed = experiment.world_size * options.threads_per_worker
+    if needed > resources.cpus:
+        raise DistlabError(
+            f"{experiment.world_size} workers of {options.threads_per_worker} threads each, "
+            f"which is {needed} CPUs",
+            f"Ray has {resources.cpus} CPUs on {resources.nodes} node(s)",
+            f"gpus={resources.cpus // options.threads_per_worker or 1}, fewer threads_per_worker, "
+            "or more nodes in the Ray cluster",
+        )
+    return experiment
+
+
+@contextlib.contextmanager
+def disconnected_at_end() -> Iterator[None]:
+    """Leave Ray when the block ends; a Ray that this process started stops with all its workers."""
+    try:
+        yield
+    finally:
+        import ray
+
+        ray.shutdown()
+
+
+def _start(options: Options) -> None:
+    """Start Ray on this machine, with as many CPU slots as the workers' threads need."""
+    import ray
+
+    cores = os.cpu_count() or 1
+    ray.init(
+        address="local",
+        num_cpus=max(cores, (options.gpus or 1) * options.threads_per_worker),
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level=logging.ERROR,
+    )
+
+
+def _join(address: str) -> None:
+    """Join the Ray that runs at ``address``."""
+    import ray
+
+    try:
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise DistlabError(
+            f"to join a running Ray (cluster=existing cluster.address={address})",
+            f"none answered: {reason}",
+            "start one with: ray start --head\nor let distlab start its own: cluster=local",
+        ) from error

@@ -1,0 +1,1 @@
+"""The samples of an experiment and the order in which they are consumed; no framework needed."""

@@ -1,0 +1,33 @@
+"""Errors that are shown to people without a traceback: a user's mistake, a failed worker."""
+
+
+class DistlabError(Exception):
+    """A mistake in the request or its surroundings, shown to the user without a traceback.
+
+    Parameters
+    ----------
+    asked:
+        What the user asked for, in one sentence.
+    found:
+        What distlab found instead, in one sentence.
+    fix:
+        What to do about it: one command or one option for each line.
+    """
+
+    def __init__(self, asked: str, found: str, fix: str) -> None:
+        super().__init__(asked, found, fix)
+        self.asked = asked
+        self.found = found
+        self.fix = fix
+
+    def __str__(self) -> str:
+        fix = self.fix.replace("\n", "\n       ")
+        return f"asked: {self.asked}\nfound: {self.found}\nfix:   {fix}"
+
+
+class WorkerError(Exception):
+    """A worker failed; the message holds its last words, ``log`` its whole output."""
+
+    def __init__(self, message: str, log: str) -> None:
+        super().__init__(message)
+        self.log = log

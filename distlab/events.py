@@ -1,0 +1,108 @@
+"""What ranks tell the driver while a run goes on, in this order; plain data, no framework."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from distlab.backends.base import Evaluation, Weights
+from distlab.measure.clock import Window
+
+
+@dataclass(frozen=True)
+class Started:
+    """The rank's process runs; nothing of the framework is imported yet."""
+
+    rank: int
+    host: str
+    pid: int
+
+
+@dataclass(frozen=True)
+class Ready:
+    """The rank stands before its first timed step.
+
+    Attributes
+    ----------
+    weights_sha256:
+        Fingerprint of the initial weights, read back from the framework after the warm-up.
+    resources:
+        What :meth:`distlab.backends.base.Backend.describe` said, and the process's CPU affinity.
+    seconds:
+        Durations of the start by cause: ``framework_import``, ``process_group``, ``build``,
+        ``warm_up`` and, contained in the last, ``compile``.
+    """
+
+    rank: int
+    weights_sha256: str
+    resources: dict[str, Any]
+    seconds: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Rank 0's position inside an epoch, at most once a second, for the progress bar only."""
+
+    rank: int
+    epoch: int
+    step: int
+    seconds: float
+    loss: float
+
+
+@dataclass(frozen=True)
+class EpochDone:
+    """One rank's part of one epoch.
+
+    Attributes
+    ----------
+    window:
+        The epoch's timing on this rank.
+    losses:
+        float32 ``[steps]``: local mean loss of each step.
+    consumed:
+        int32 ``[steps, local_batch]``: the training samples this rank consumed.
+    evaluation:
+        Sums over this rank's part of the test set.
+    """
+
+    rank: int
+    epoch: int
+    window: Window
+    losses: NDArray[np.float32]
+    consumed: NDArray[np.int32]
+    evaluation: Evaluation
+
+
+@dataclass(frozen=True)
+class Finished:
+    """The rank has left the process group in good order.
+
+    Attributes
+    ----------
+    weights_sha256:
+        Fingerprint of the final weights on this rank.
+    weights:
+        The final weights; rank 0 only, else None.
+    peak_memory_bytes:
+        Largest resident set of the process (``getrusage``).
+    """
+
+    rank: int
+    weights_sha256: str
+    peak_memory_bytes: int
+    weights: Weights | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True)
+class Failed:
+    """The rank met an error; ``traceback`` is its text, ``user_error`` is set for a user's mistake."""
+
+    rank: int
+    message: str
+    traceback: str = field(repr=False)
+    user_error: tuple[str, str, str] | None = None
+
+
+Event = Started | Ready | Progress | EpochDone | Finished | Failed

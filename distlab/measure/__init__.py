@@ -1,0 +1,1 @@
+"""Measuring: clocks, statistics and the machine's limits. Free of Ray, MLflow and frameworks."""

@@ -1,0 +1,87 @@
+"""How a run is timed: an epoch's window, the spans inside it, and what is computed from them.
+
+The *window* of an epoch lies between two barriers, with the devices idle at both ends. Inside it
+there are training steps and nothing else: warm-up, compilation, evaluation and records are
+outside. Throughput is the samples of all ranks over the slowest rank's window.
+
+A window is cut into *spans* of equal length, because a compiled framework may run many steps in
+one call and shows no single step from outside. A step time is a span's time over its steps; so
+percentiles of step times are percentiles over spans, and are found the same way for all
+frameworks.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+SPANS_PER_EPOCH = 10
+
+
+@dataclass(frozen=True)
+class Window:
+    """The timing of one epoch on one rank.
+
+    Attributes
+    ----------
+    seconds:
+        From the first barrier's return to the second one's.
+    spans:
+        ``(steps, seconds)`` of each span, in order.
+    """
+
+    seconds: float
+    spans: tuple[tuple[int, float], ...]
+
+
+def span_lengths(steps: int) -> list[int]:
+    """Cut an epoch of ``steps`` steps into spans: at most ten, multiples of ten steps but the last.
+
+    >>> span_lengths(938)
+    [100, 100, 100, 100, 100, 100, 100, 100, 100, 38]
+    >>> span_lengths(31)
+    [10, 10, 10, 1]
+    """
+    length = 10 * math.ceil(steps / (10 * SPANS_PER_EPOCH))
+    return [min(length, steps - start) for start in range(0, steps, length)]
+
+
+def throughput(samples: int, windows: Sequence[float]) -> float:
+    """Samples per second of the whole job over one epoch.
+
+    Parameters
+    ----------
+    samples:
+        Samples that all ranks consumed together in the epoch.
+    windows:
+        Every rank's window in seconds; the slowest counts.
+    """
+    return samples / max(windows)
+
+
+def step_time_percentiles(windows: Sequence[Window]) -> dict[str, float]:
+    """p50, p95 and p99 of the step time in milliseconds, over the spans of one rank's windows.
+
+    The shorter span that ends an epoch is left out, unless there are no others. Percentiles
+    interpolate linearly (Hyndman & Fan 1996, type 7).
+    """
+    spans = [span for window in windows for span in window.spans]
+    longest = max(steps for steps, _ in spans)
+    times = [1e3 * seconds / steps for steps, seconds in spans if steps == longest]
+    p50, p95, p99 = np.percentile(times, [50, 95, 99])
+    return {"p50": float(p50), "p95": float(p95), "p99": float(p99)}
+
+
+def time_to_accuracy(
+    accuracies: Sequence[float], epoch_seconds: Sequence[float], target: float
+) -> float | None:
+    """Training seconds until the test accuracy first reached ``target``, or None if it never did.
+
+    Accuracy is known at the end of epochs, so the answer is a sum of whole epochs' windows.
+    Evaluation time is not counted.
+    """
+    for epoch, accuracy in enumerate(accuracies):
+        if accuracy >= target:
+            return float(sum(epoch_seconds[: epoch + 1]))
+    return None

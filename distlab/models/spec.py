@@ -1,0 +1,314 @@
+"""Framework-neutral model specifications: which layers, which parameters, how many operations.
+
+A :class:`ModelSpec` is a plain list of layers. Every backend builds its framework's model from it
+and the float64 oracle in :mod:`distlab.models.reference` computes the same mathematics in NumPy.
+
+Canonical layout: dense weight ``[inputs, outputs]``; convolution weight ``[out_channels,
+in_channels, height, width]`` (OIHW); images ``[n, channels, height, width]`` (NCHW); flattening
+goes in channel, height, width order. The last layer's outputs are the logits: softmax belongs to
+the loss.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+Shape = tuple[int, ...]
+"""The shape of one sample, without the batch dimension."""
+
+
+@dataclass(frozen=True)
+class Dense:
+    """Fully connected layer: ``y = x @ weight + bias``, weight ``[inputs, outputs]``."""
+
+    name: str
+    inputs: int
+    outputs: int
+
+    @property
+    def parameters(self) -> dict[str, Shape]:
+        """Canonical shape by parameter name."""
+        return {
+            f"{self.name}.weight": (self.inputs, self.outputs),
+            f"{self.name}.bias": (self.outputs,),
+        }
+
+    @property
+    def fan_in(self) -> int:
+        """How many inputs each output sums over."""
+        return self.inputs
+
+    def output_shape(self, shape: Shape) -> Shape:
+        """The shape of one output sample; ValueError if ``shape`` is not ``(inputs,)``."""
+        if shape != (self.inputs,):
+            raise ValueError(f"expects a sample of shape ({self.inputs},), is given {shape}")
+        return (self.outputs,)
+
+
+@dataclass(frozen=True)
+class Conv2D:
+    """Cross-correlation with stride 1, bias, and ``padding`` zeros on all four sides.
+
+    The weight is ``[out_channels, in_channels, kernel, kernel]`` (OIHW), the bias
+    ``[out_channels]``.
+    """
+
+    name: str
+    in_channels: int
+    out_channels: int
+    kernel: int
+    padding: int = 0
+
+    @property
+    def parameters(self) -> dict[str, Shape]:
+        """Canonical shape by parameter name."""
+        return {
+            f"{self.name}.weight": (self.out_channels, self.in_channels, self.kernel, self.kernel),
+            f"{self.name}.bias": (self.out_channels,),
+        }
+
+    @property
+    def fan_in(self) -> int:
+        """How many inputs each output sums over."""
+        return self.in_channels * self.kernel * self.kernel
+
+    def output_shape(self, shape: Shape) -> Shape:
+        """The shape of one output sample; ValueError if the input's shape does not fit."""
+        if len(shape) != 3 or shape[0] != self.in_channels:
+            raise ValueError(
+                f"expects a sample of shape ({self.in_channels}, height, width), is given {shape}"
+            )
+        height, width = (side + 2 * self.padding - self.kernel + 1 for side in shape[1:])
+        if min(height, width) < 1:
+            raise ValueError(
+                f"its {self.kernel}x{self.kernel} kernel is larger than the padded sample {shape}"
+            )
+        return (self.out_channels, height, width)
+
+
+@dataclass(frozen=True)
+class ReLU:
+    """Rectifier: ``max(x, 0)``; its derivative at 0 is taken as 0."""
+
+    def output_shape(self, shape: Shape) -> Shape:
+        """The shape of one output sample: the input's."""
+        return shape
+
+
+@dataclass(frozen=True)
+class MaxPool2D:
+    """Maximum over non-overlapping ``size`` x ``size`` windows.
+
+    ``size`` must divide height and width, for frameworks treat a remainder differently. Among
+    equal maxima the first in row-major order receives the gradient.
+    """
+
+    size: int
+
+    def output_shape(self, shape: Shape) -> Shape:
+        """The shape of one output sample; ValueError if the input's shape does not fit."""
+        if len(shape) != 3:
+            raise ValueError(
+                f"expects a sample of shape (channels, height, width), is given {shape}"
+            )
+        channels, height, width = shape
+        if height % self.size or width % self.size:
+            raise ValueError(f"its size {self.size} does not divide the sides of {shape}")
+        return (channels, height // self.size, width // self.size)
+
+
+@dataclass(frozen=True)
+class Flatten:
+    """One vector per sample, in channel, height, width order."""
+
+    def output_shape(self, shape: Shape) -> Shape:
+        """The shape of one output sample: ``(product of the input's sides,)``."""
+        return (math.prod(shape),)
+
+
+Layer = Dense | Conv2D | ReLU | MaxPool2D | Flatten
+"""Any layer that a spec may hold."""
+
+LAYERS: dict[str, type[Layer]] = {
+    kind.__name__: kind for kind in (Dense, Conv2D, ReLU, MaxPool2D, Flatten)
+}
+"""The layer types by the name that :meth:`ModelSpec.to_dict` gives them."""
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """A classifier: its layers in order, from an image to logits.
+
+    Attributes
+    ----------
+    name:
+        What users call it (``model=<name>``).
+    layers:
+        The layers, first to last.
+    input_shape:
+        Channels, height and width of one image.
+
+    Raises
+    ------
+    ValueError
+        At construction, naming the layer: if a size is not positive, two layers share a name, a
+        layer does not fit the one before it, or the model does not end in one vector per sample.
+    """
+
+    name: str
+    layers: tuple[Layer, ...]
+    input_shape: Shape = (1, 28, 28)
+
+    def __post_init__(self) -> None:
+        """Check that the layers fit together."""
+        if len(self.input_shape) != 3 or min(self.input_shape) < 1:
+            raise ValueError(
+                f"model {self.name!r}: input_shape must be three positive sizes "
+                f"(channels, height, width), is {self.input_shape}"
+            )
+        names: set[str] = set()
+        for label, layer in zip(self._labels(), self.layers, strict=True):
+            for size, value in asdict(layer).items():
+                lowest = 0 if size == "padding" else 1
+                if size != "name" and value < lowest:
+                    raise ValueError(f"{label}: {size} must be at least {lowest}, is {value}")
+            if isinstance(layer, Dense | Conv2D):
+                if not layer.name or layer.name in names:
+                    raise ValueError(f"{label}: its name is empty or taken by an earlier layer")
+                names.add(layer.name)
+        if not names:
+            raise ValueError(f"model {self.name!r}: no layer has parameters to train")
+        shapes = self.shapes()
+        if len(shapes[-1]) != 1:
+            raise ValueError(f"{label}: the last layer must give a vector, gives {shapes[-1]}")
+
+    def _labels(self) -> Iterator[str]:
+        """How error messages call each layer."""
+        for index, layer in enumerate(self.layers):
+            name = f" {layer.name!r}" if isinstance(layer, Dense | Conv2D) else ""
+            yield f"model {self.name!r}, layer {index} ({type(layer).__name__}{name})"
+
+    def shapes(self) -> tuple[Shape, ...]:
+        """The shape of one sample after each layer (one entry per layer)."""
+        shapes: list[Shape] = []
+        shape = self.input_shape
+        for label, layer in zip(self._labels(), self.layers, strict=True):
+            try:
+                shape = layer.output_shape(shape)
+            except ValueError as error:
+                raise ValueError(f"{label}: {error}") from None
+            shapes.append(shape)
+        return tuple(shapes)
+
+    @property
+    def classes(self) -> int:
+        """Number of logits per sample."""
+        return self.shapes()[-1][0]
+
+    @property
+    def trainable(self) -> tuple[Dense | Conv2D, ...]:
+        """The layers that have parameters, in order."""
+        return tuple(layer for layer in self.layers if isinstance(layer, Dense | Conv2D))
+
+    @property
+    def parameters(self) -> dict[str, Shape]:
+        """Canonical shape of every parameter by name (``dense1.weight``), in layer order."""
+        return {name: shape for layer in self.trainable for name, shape in layer.parameters.items()}
+
+    @property
+    def parameter_count(self) -> int:
+        """Number of trainable scalars."""
+        return sum(math.prod(shape) for shape in self.parameters.values())
+
+    def _layer_flops(self) -> list[int]:
+        """Forward floating-point operations per sample of each trainable layer."""
+        return [
+            2 * layer.fan_in * math.prod(shape)
+            for layer, shape in zip(self.layers, self.shapes(), strict=True)
+            if isinstance(layer, Dense | Conv2D)
+        ]
+
+    @property
+    def forward_flops(self) -> int:
+        """Floating-point operations of the forward pass of one sample.
+
+        Convention: a multiply-add counts as 2; only matrix products and convolutions count (not
+        bias, activation, pooling or loss); products with padded zeros count.
+        """
+        return sum(self._layer_flops())
+
+    @property
+    def training_flops(self) -> int:
+        """Floating-point operations of the forward and backward pass of one sample.
+
+        In the convention of :attr:`forward_flops`: the gradient of the weight and that of the
+        input cost one forward pass each; the first trainable layer needs no gradient of its input.
+        The optimizer's update is not counted.
+        """
+        flops = self._layer_flops()
+        return 3 * sum(flops) - flops[0]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The spec as JSON-able values; :meth:`from_dict` reads it back."""
+        return {
+            "name": self.name,
+            "input_shape": list(self.input_shape),
+            "layers": [{"type": type(layer).__name__, **asdict(layer)} for layer in self.layers],
+        }
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "ModelSpec":
+        """The spec that :meth:`to_dict` described.
+
+        Raises
+        ------
+        ValueError
+            If a layer's type is unknown or the layers do not fit together.
+        """
+        layers: list[Layer] = []
+        for fields in values["layers"]:
+            sizes = {key: value for key, value in fields.items() if key != "type"}
+            if fields["type"] not in LAYERS:
+                raise ValueError(
+                    f"model {values['name']!r}: unknown layer type {fields['type']!r}; "
+                    f"known: {', '.join(LAYERS)}"
+                )
+            layers.append(LAYERS[fields["type"]](**sizes))
+        return cls(values["name"], tuple(layers), tuple(values["input_shape"]))
+
+
+MODELS: dict[str, ModelSpec] = {
+    spec.name: spec
+    for spec in (
+        ModelSpec(
+            "mlp",
+            (
+                Flatten(),
+                Dense("dense1", 784, 100),
+                ReLU(),
+                Dense("dense2", 100, 100),
+                ReLU(),
+                Dense("dense3", 100, 10),
+            ),
+        ),
+        ModelSpec(
+            "lenet5",
+            (
+                Conv2D("conv1", 1, 6, kernel=5, padding=2),
+                ReLU(),
+                MaxPool2D(2),
+                Conv2D("conv2", 6, 16, kernel=5),
+                ReLU(),
+                MaxPool2D(2),
+                Flatten(),
+                Dense("dense1", 400, 120),
+                ReLU(),
+                Dense("dense2", 120, 84),
+                ReLU(),
+                Dense("dense3", 84, 10),
+            ),
+        ),
+    )
+}
+"""The models by name: ``mlp`` (89,610 parameters) and ``lenet5`` (61,706 parameters)."""

@@ -1,0 +1,179 @@
+"""The terminal: what will run, how far it is, and the final table. Nothing else is printed."""
+
+import sys
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+
+from distlab.errors import DistlabError
+from distlab.events import Progress as Position
+from distlab.record import Epoch
+
+
+class Display:
+    """Shows one run: a progress bar on a terminal, one plain line per epoch elsewhere."""
+
+    def __init__(self, console: Console | None = None) -> None:
+        self.console = console or Console(highlight=False)
+        self.live = self.console.is_terminal
+        self._bar: Progress | None = None
+        self._status: Any = None
+
+    def say(self, line: str) -> None:
+        """Print one line, above the progress bar if there is one."""
+        self.console.print(line, soft_wrap=True, markup=False)
+
+    def waiting(self, text: str) -> None:
+        """Show what is being waited for, on a terminal only; the next call replaces it."""
+        if self.live and self._bar is None:
+            if self._status is None:
+                self._status = self.console.status(text)
+                self._status.start()
+            self._status.update(text)
+
+    def begin(self, epochs: int, steps_per_epoch: int, samples_per_step: int) -> None:
+        """The first step is about to be taken."""
+        self._stop_waiting()
+        self._epochs, self._steps = epochs, steps_per_epoch
+        self._samples_per_step = samples_per_step
+        if self.live:
+            self._bar = Progress(
+                TextColumn("epoch {task.fields[epoch]}/{task.fields[epochs]}"),
+                BarColumn(bar_width=24),
+                MofNCompleteColumn(),
+                TextColumn("{task.fields[figures]}"),
+                TimeRemainingColumn(),
+                console=self.console,
+            )
+            self._task = self._bar.add_task(
+                "", total=epochs * steps_per_epoch, epoch=1, epochs=epochs, figures=""
+            )
+            self._bar.start()
+
+    def position(self, position: Position) -> None:
+        """Move the bar inside an epoch."""
+        if self._bar is not None:
+            rate = position.step * self._samples_per_step / position.seconds
+            self._bar.update(
+                self._task,
+                completed=position.epoch * self._steps + position.step,
+                epoch=position.epoch + 1,
+                figures=f"{rate:,.0f} samples/s  loss {position.loss:.4f}",
+            )
+
+    def epoch(self, epoch: Epoch) -> None:
+        """Show a completed epoch."""
+        figures = (
+            f"{epoch.throughput:,.0f} samples/s  loss {epoch.train_loss:.4f}  "
+            f"accuracy {epoch.test_accuracy:.2%}"
+        )
+        if self._bar is None:
+            number = f"{epoch.index + 1:{len(str(self._epochs))}}/{self._epochs}"
+            self.say(f"epoch {number}  {epoch.seconds:6.2f} s  {figures}")
+        else:
+            self._bar.update(
+                self._task,
+                completed=(epoch.index + 1) * self._steps,
+                epoch=min(epoch.index + 2, self._epochs),
+                figures=figures,
+            )
+
+    def report(self, summaries: list[dict[str, Any]], run_dir: Path) -> None:
+        """Show the final table, where everything is, and how to open the MLflow UI."""
+        self.close()
+        self.console.print(results(summaries))
+        self.say(f"summary: {run_dir / 'summary.json'}")
+        self.say(f"MLflow:  {ui_command(summaries[-1]['mlflow']['tracking_uri'])}")
+
+    def close(self) -> None:
+        """Remove what moves; what was printed stays."""
+        self._stop_waiting()
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+
+    def __enter__(self) -> "Display":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _stop_waiting(self) -> None:
+        if self._status is not None:
+            self._status.stop()
+            self._status = None
+
+
+def results(summaries: list[dict[str, Any]]) -> Table:
+    """The final table: one column for each run, one row for each figure."""
+    table = Table(show_header=True, header_style="bold", title_justify="left")
+    table.add_column("")
+    for summary in summaries:
+        table.add_column(f"{summary['framework']} {summary['framework_version']}", justify="right")
+    for name, show in _ROWS:
+        table.add_row(name, *(show(summary) for summary in summaries))
+    return table
+
+
+def ui_command(uri: str) -> str:
+    """How to see a store in a browser: the server's address, or the command that serves a file."""
+    return uri if uri.startswith("http") else f"mlflow ui --backend-store-uri {uri}"
+
+
+def complain(error: DistlabError) -> None:
+    """Show a user's mistake on stderr."""
+    console = Console(stderr=True, highlight=False)
+    console.print("distlab: error", style="bold red")
+    console.print(str(error), soft_wrap=True, markup=False)
+
+
+def print_to_stderr(text: str) -> None:
+    """Print a plain line on stderr."""
+    print(text, file=sys.stderr)  # noqa: T201
+
+
+def _time_to_accuracy(summary: dict[str, Any]) -> str:
+    seconds = summary["time_to_accuracy_s"]
+    return "not reached" if seconds is None else f"{seconds:.2f} s"
+
+
+def _verified(summary: dict[str, Any]) -> str:
+    if summary["verified"]:
+        return f"yes ({len(summary['checks'])} checks)"
+    failed = [name for name, check in summary["checks"].items() if not check["passed"]]
+    return f"NO: {', '.join(failed)}"
+
+
+_ROWS: list[tuple[str, Any]] = [
+    ("model", lambda s: f"{s['model']} ({s['parameters']:,} parameters)"),
+    ("data", lambda s: s["data"]),
+    ("workers", lambda s: f"{s['world_size']} x {s['device']} ({s['threads_per_worker']} threads)"),
+    ("execution", lambda s: s["execution"]),
+    ("batch", lambda s: f"{s['global_batch_size']} global ({s['scaling']} scaling)"),
+    ("throughput", lambda s: f"{s['throughput_samples_per_s']:,.0f} samples/s"),
+    (
+        "step time p50 / p95 / p99",
+        lambda s: "{p50:.2f} / {p95:.2f} / {p99:.2f} ms".format(**s["step_time_ms"]),
+    ),
+    ("time of an epoch", lambda s: f"{sum(s['epoch_time_s']) / len(s['epoch_time_s']):.2f} s"),
+    ("test accuracy", lambda s: f"{s['test_accuracy'][-1]:.2%}"),
+    ("time to accuracy", lambda s: f"{_time_to_accuracy(s)} ({s['target_accuracy']:.1%})"),
+    ("start-up", lambda s: f"{s['startup_s']:.1f} s"),
+    ("whole run", lambda s: f"{s['wall_s']:.1f} s"),
+    ("verified", _verified),
+]

@@ -1,0 +1,212 @@
+"""The record of one run: ranks' events merged into the figures that a person compares."""
+
+import hashlib
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from distlab.backends.base import Weights
+from distlab.config import Experiment
+from distlab.data.sources import Dataset
+from distlab.events import EpochDone, Event, Finished, Ready, Started
+from distlab.measure.clock import step_time_percentiles, throughput, time_to_accuracy
+
+FIRST_LOSSES = 10
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One epoch of the whole job.
+
+    Attributes
+    ----------
+    seconds:
+        The slowest rank's window.
+    losses:
+        float64 ``[steps]``: loss of each global batch, the mean over ranks of equal shards.
+    evaluated:
+        Test samples that were evaluated, over all ranks.
+    """
+
+    index: int
+    seconds: float
+    throughput: float
+    step_time_ms: dict[str, float]
+    losses: NDArray[np.float64]
+    test_accuracy: float
+    test_loss: float
+    evaluated: int
+
+    @property
+    def train_loss(self) -> float:
+        """Mean loss over the epoch's steps."""
+        return float(self.losses.mean())
+
+
+@dataclass
+class Record:
+    """What is known of a run so far; filled by :meth:`add`.
+
+    Attributes
+    ----------
+    epochs:
+        Completed epochs, all ranks merged.
+    startup:
+        Seconds from the command to the first timed step, by cause, on the driver's clock.
+    """
+
+    experiment: Experiment
+    dataset: Dataset
+    command_time: float
+    epochs: list[Epoch] = field(default_factory=list)
+    startup: dict[str, float] = field(default_factory=dict)
+    started: dict[int, Started] = field(default_factory=dict)
+    ready: dict[int, Ready] = field(default_factory=dict)
+    finished: dict[int, Finished] = field(default_factory=dict)
+    startup_s: float | None = None
+    windows: list[dict[int, EpochDone]] = field(default_factory=list)
+    _pending: dict[int, dict[int, EpochDone]] = field(default_factory=dict)
+    _samples: Any = field(default_factory=hashlib.sha256)
+
+    def add(self, event: Event) -> Epoch | None:
+        """Take an event in; return the epoch that it completes, if it completes one."""
+        world_size = self.experiment.world_size
+        match event:
+            case Started():
+                self.started[event.rank] = event
+                if len(self.started) == world_size:
+                    self.mark("workers")
+            case Ready():
+                self.ready[event.rank] = event
+                if len(self.ready) == world_size:
+                    self._all_ready()
+            case Finished():
+                self.finished[event.rank] = event
+            case EpochDone():
+                parts = self._pending.setdefault(event.epoch, {})
+                parts[event.rank] = event
+                if len(parts) == world_size:
+                    return self._complete(event.epoch)
+        return None
+
+    def mark(self, cause: str) -> None:
+        """Ascribe the seconds since the last mark (or the command) to ``cause``."""
+        elapsed = time.time() - self.command_time
+        self.startup[cause] = elapsed - sum(self.startup.values())
+
+    def _all_ready(self) -> None:
+        """Split the time since the workers' start by what the slowest rank says."""
+        self.startup_s = time.time() - self.command_time
+        slowest = max(self.ready.values(), key=lambda ready: sum(_parts(ready).values()))
+        self.startup.update(_parts(slowest))
+
+    def _complete(self, index: int) -> Epoch:
+        """Merge the ranks' parts of an epoch."""
+        by_rank = self._pending.pop(index)
+        parts = [by_rank[rank] for rank in sorted(by_rank)]
+        self.windows.append(by_rank)
+        consumed = np.concatenate([part.consumed for part in parts], axis=1)
+        self._samples.update(np.ascontiguousarray(consumed, dtype="<i4").tobytes())
+        slowest = max(parts, key=lambda part: part.window.seconds)
+        evaluated = sum(part.evaluation.samples for part in parts)
+        epoch = Epoch(
+            index=index,
+            seconds=slowest.window.seconds,
+            throughput=throughput(consumed.size, [part.window.seconds for part in parts]),
+            step_time_ms=step_time_percentiles([slowest.window]),
+            losses=np.mean([part.losses.astype(np.float64) for part in parts], axis=0),
+            test_accuracy=sum(part.evaluation.correct for part in parts) / max(evaluated, 1),
+            test_loss=sum(part.evaluation.loss_sum for part in parts) / max(evaluated, 1),
+            evaluated=evaluated,
+        )
+        self.epochs.append(epoch)
+        return epoch
+
+    @property
+    def samples_sha256(self) -> str:
+        """Fingerprint of the sample ids that the ranks consumed, in order."""
+        return str(self._samples.hexdigest())
+
+    @property
+    def first_losses(self) -> list[float]:
+        """Global losses of the first ten steps."""
+        if not self.epochs:
+            return []
+        losses = np.concatenate([epoch.losses for epoch in self.epochs])
+        return [float(loss) for loss in losses[:FIRST_LOSSES]]
+
+    @property
+    def final_weights(self) -> Weights | None:
+        """The trained weights, once rank 0 has finished."""
+        return self.finished[0].weights if 0 in self.finished else None
+
+    def summary(self) -> dict[str, Any]:
+        """The figures of the run as JSON-able values; checks and tracking ids are added later."""
+        experiment, options = self.experiment, self.experiment.options
+        resources = self.ready[0].resources if 0 in self.ready else {}
+        seconds = [epoch.seconds for epoch in self.epochs]
+        samples = experiment.global_batch * (
+            len(self.dataset.train_labels) // experiment.global_batch
+        )
+        slowest = [
+            max(parts.values(), key=lambda part: part.window.seconds).window
+            for parts in self.windows
+        ]
+        return {
+            "framework": options.framework.name,
+            "framework_version": resources.get("framework_version"),
+            "execution": experiment.execution,
+            "optimizer": str(options.optimizer.variant),
+            "model": options.model.name,
+            "data": options.data.name,
+            "data_sha256": self.dataset.checksum,
+            "device": experiment.device,
+            "device_name": resources.get("device_name"),
+            "world_size": experiment.world_size,
+            "scaling": str(options.scaling),
+            "batch_size": options.batch_size,
+            "global_batch_size": experiment.global_batch,
+            "learning_rate": options.learning_rate,
+            "epochs": options.epochs,
+            "seed": options.seed,
+            "threads_per_worker": options.threads_per_worker,
+            "target_accuracy": options.target_accuracy,
+            "parameters": experiment.spec.parameter_count,
+            "training_flops_per_sample": experiment.spec.training_flops,
+            "steps_per_epoch": len(self.dataset.train_labels) // experiment.global_batch,
+            "epoch_time_s": seconds,
+            "throughput_samples_per_s": samples * len(seconds) / sum(seconds) if seconds else None,
+            "step_time_ms": step_time_percentiles(slowest) if slowest else None,
+            "train_loss": [epoch.train_loss for epoch in self.epochs],
+            "test_loss": [epoch.test_loss for epoch in self.epochs],
+            "test_accuracy": [epoch.test_accuracy for epoch in self.epochs],
+            "time_to_accuracy_s": time_to_accuracy(
+                [epoch.test_accuracy for epoch in self.epochs], seconds, options.target_accuracy
+            ),
+            "first_losses": self.first_losses,
+            "weights_sha256": self.ready[0].weights_sha256 if 0 in self.ready else None,
+            "final_weights_sha256": (
+                self.finished[0].weights_sha256 if 0 in self.finished else None
+            ),
+            "samples_sha256": self.samples_sha256,
+            "evaluated_samples": self.epochs[-1].evaluated if self.epochs else 0,
+            "startup_s": self.startup_s,
+            "startup_split_s": self.startup,
+            "compile_s": (
+                max(ready.seconds["compile"] for ready in self.ready.values())
+                if self.ready
+                else None
+            ),
+            "peak_memory_bytes": max(
+                (finished.peak_memory_bytes for finished in self.finished.values()), default=None
+            ),
+            "wall_s": time.time() - self.command_time,
+        }
+
+
+def _parts(ready: Ready) -> dict[str, float]:
+    """A rank's start-up seconds without those that are contained in others."""
+    return {cause: seconds for cause, seconds in ready.seconds.items() if cause != "compile"}

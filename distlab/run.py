@@ -1,0 +1,182 @@
+"""One run, from options to a record: Ray, the data, the tracker, the workers, the checks."""
+
+import importlib
+import logging
+import os
+import shutil
+import signal
+import socket
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import psutil
+from omegaconf import OmegaConf
+
+from distlab import cluster, config
+from distlab.config import Experiment, Options
+from distlab.data import sources
+from distlab.events import Progress, Started
+from distlab.progress import Display
+from distlab.record import Record
+
+if TYPE_CHECKING:
+    from distlab.tracking import Tracker
+
+_log = logging.getLogger(__name__)
+
+
+def execute(
+    options: Options, run_dir: Path, command_time: float, display: Display
+) -> dict[str, Any]:
+    """Run one experiment and record it in ``run_dir`` and in MLflow.
+
+    Parameters
+    ----------
+    run_dir:
+        Where ``summary.json``, ``config.yaml``, ``environment.json`` and the logs go.
+    command_time:
+        When the command was given, in seconds since 1970; start-up counts from there.
+
+    Returns
+    -------
+    dict
+        The summary, as written to ``summary.json``.
+
+    Raises
+    ------
+    distlab.errors.DistlabError
+        For a user's mistake.
+    distlab.job.WorkerError
+        If a worker failed; the run is recorded as FAILED.
+    """
+    with ThreadPoolExecutor(1) as pool:
+        tracking = pool.submit(importlib.import_module, "distlab.tracking")
+        display.waiting("loading the data")
+        dataset = sources.load(options.data.name, options.data.dir, progress=display.live)
+        display.waiting("starting Ray")
+        experiment = cluster.place(options, cluster.connect(options))
+        record = Record(experiment, dataset, command_time)
+        record.mark("ray_and_data")
+        with _open_tracker(tracking, experiment, record) as tracker:
+            record.mark("tracker")
+            summary = _tracked(experiment, record, tracker, run_dir, display)
+    return summary
+
+
+def _open_tracker(tracking: "Future[Any]", experiment: Experiment, record: Record) -> "Tracker":
+    """Start the MLflow run and log what is known of it."""
+    options = experiment.options
+    name = (
+        f"{options.framework.name}-{options.model.name}-{experiment.world_size}{experiment.device}"
+    )
+    tracker: Tracker = tracking.result().Tracker(options.tracking, name, Path.cwd())
+    return tracker
+
+
+def _tracked(
+    experiment: Experiment, record: Record, tracker: "Tracker", run_dir: Path, display: Display
+) -> dict[str, Any]:
+    """The part of a run that MLflow knows of."""
+    from distlab import checks, job, tracking
+
+    options, dataset = experiment.options, record.dataset
+    run_dir.mkdir(parents=True, exist_ok=True)
+    resolved = {
+        **config.flat(options),
+        "device": experiment.device,
+        "gpus": experiment.world_size,
+        "execution": experiment.execution,
+    }
+    tracker.parameters(
+        resolved,
+        {
+            "framework": options.framework.name,
+            "data_source": dataset.source,
+            "run_dir": str(run_dir),
+        },
+    )
+    config_file = run_dir / "config.yaml"
+    config_file.write_text(OmegaConf.to_yaml(OmegaConf.create(_plain(asdict(options)))))
+    environment = tracking.write_json(run_dir / "environment.json", tracking.environment())
+    display.say(_announcement(experiment, dataset))
+    display.say(f"logs: {run_dir}")
+    display.waiting("starting workers")
+    try:
+        train, test = dataset.normalized()
+        for event in job.run(experiment, job.share(train, test), run_dir, display.live):
+            if isinstance(event, Progress):
+                display.position(event)
+                continue
+            ready = len(record.ready)
+            epoch = record.add(event)
+            if ready < len(record.ready) == experiment.world_size:
+                steps = len(dataset.train_labels) // experiment.global_batch
+                display.begin(options.epochs, steps, experiment.global_batch)
+            if epoch is not None:
+                display.epoch(epoch)
+                tracker.epoch(epoch)
+        display.waiting("checking")
+        results = checks.run_all(record)
+        summary = {
+            **record.summary(),
+            "verified": all(check.passed for check in results.values()),
+            "checks": {name: asdict(check) for name, check in results.items()},
+            "mlflow": {
+                "tracking_uri": tracker.uri,
+                "experiment": tracker.experiment,
+                "run_id": tracker.run_id,
+            },
+        }
+        tracker.finish(record, summary, results)
+        tracker.model(record, run_dir)
+        tracking.write_json(run_dir / "summary.json", summary)
+    except KeyboardInterrupt:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        stop_workers(record.started.values())
+        raise
+    finally:
+        display.close()
+        shutil.rmtree(run_dir / "ray", ignore_errors=True)
+        tracker.artifacts(config_file, environment, run_dir / "summary.json", run_dir / "logs")
+    return summary
+
+
+def stop_workers(workers: Any) -> None:
+    """Kill the workers of this machine at once; Ray ends those of other machines.
+
+    SIGKILL, because TensorFlow's workers ignore SIGTERM.
+    """
+    here = socket.gethostname()
+    for worker in workers:
+        assert isinstance(worker, Started)
+        if worker.host == here and psutil.pid_exists(worker.pid):
+            os.kill(worker.pid, signal.SIGKILL)
+
+
+def _announcement(experiment: Experiment, dataset: sources.Dataset) -> str:
+    """One line on what is going to run and where."""
+    options = experiment.options
+    plural = "s" * (experiment.world_size > 1)
+    where = "CPU" if experiment.device == "cpu" else "GPU"
+    line = (
+        f"{options.framework.name} ({experiment.execution}) trains {options.model.name} on "
+        f"{options.data.name}, {options.epochs} epochs, on {experiment.world_size} {where} "
+        f"worker{plural}, global batch {experiment.global_batch}"
+    )
+    asked = options.device is config.Device.auto and options.gpus is None
+    cores = os.cpu_count() or 1
+    if asked:
+        line += f" (gpus not given: {'all GPUs' if where == 'GPU' else 'no GPU found'})"
+    local = options.cluster.mode is config.ClusterMode.local
+    if local and experiment.world_size * options.threads_per_worker > cores:
+        line += f"; more threads than this machine's {cores} cores: not a fair timing"
+    return line
+
+
+def _plain(value: Any) -> Any:
+    """Enum members as their values, so that YAML shows them as users write them."""
+    if isinstance(value, dict):
+        return {key: _plain(inner) for key, inner in value.items()}
+    return str(value) if isinstance(value, str) else value

@@ -1,0 +1,162 @@
+"""The training loop that every rank runs, the same for every framework and free of Ray.
+
+It drives a :class:`distlab.backends.base.Backend` through its life, keeps the clock and tells
+what happens through ``emit``.
+"""
+
+import os
+import resource
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+
+from distlab.backends.base import Backend, LabelledImages, OptimizerState, Placement, Program
+from distlab.backends.registry import load
+from distlab.data.order import epoch_order, evaluation_range, shard
+from distlab.events import EpochDone, Event, Finished, Progress, Ready
+from distlab.measure.clock import Window, span_lengths
+from distlab.models.spec import ModelSpec
+from distlab.models.weights import draw, fingerprint
+
+PROGRESS_INTERVAL_S = 1.0
+
+
+@dataclass(frozen=True)
+class Task:
+    """What all ranks of a run are told.
+
+    Attributes
+    ----------
+    framework:
+        Name of the backend.
+    epochs, global_batch, seed:
+        Length of the run, samples of a step over all ranks, seed of weights and sample order.
+    live:
+        Whether rank 0 reports its position inside epochs, for a progress bar.
+    """
+
+    framework: str
+    spec: ModelSpec
+    program: Program
+    epochs: int
+    global_batch: int
+    seed: int
+    live: bool = False
+
+
+def run(
+    task: Task,
+    placement: Placement,
+    train_set: LabelledImages,
+    test_set: LabelledImages,
+    emit: Callable[[Event], None],
+) -> None:
+    """Run one rank from the framework's import to the end of its process group.
+
+    Parameters
+    ----------
+    train_set, test_set:
+        (images float32 ``[n, channels, height, width]`` in [0, 1], labels int64 ``[n]``).
+    emit:
+        Called with this rank's events. Except for :class:`~distlab.events.Progress`, always
+        outside timed windows.
+    """
+    seconds: dict[str, float] = {}
+    with _Stopwatch(seconds, "framework_import"):
+        backend_class = load(task.framework)
+    with _Stopwatch(seconds, "process_group"):
+        backend = backend_class(placement)
+    with _Stopwatch(seconds, "build"):
+        backend.build(task.spec, task.program)
+        backend.load_data(train_set, test_set)
+    steps = len(train_set[1]) // task.global_batch
+    with _Stopwatch(seconds, "warm_up"):
+        seconds["compile"] = _warm_up(backend, task, placement, steps)
+    backend.set_weights(draw(task.spec, task.seed))
+    backend.set_optimizer_state(OptimizerState.zero(task.spec))
+    resources = {**backend.describe(), "cpu_affinity": sorted(os.sched_getaffinity(0))}
+    emit(Ready(placement.rank, fingerprint(backend.weights()), resources, seconds))
+    for epoch in range(task.epochs):
+        emit(_epoch(backend, task, placement, epoch, len(train_set[1]), len(test_set[1]), emit))
+    weights = backend.weights()
+    backend.close()
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    emit(
+        Finished(
+            placement.rank,
+            fingerprint(weights),
+            peak,
+            weights if placement.rank == 0 else None,
+        )
+    )
+
+
+def _warm_up(backend: Backend, task: Task, placement: Placement, steps: int) -> float:
+    """Train a span of every length that the run uses; return the seconds that compilation took.
+
+    The seconds are those of the first calls less the time that as many steps took in a second
+    call. The caller sets weights and optimizer state again afterwards.
+    """
+    backend.set_weights(draw(task.spec, task.seed))
+    backend.set_optimizer_state(OptimizerState.zero(task.spec))
+    lengths = sorted(set(span_lengths(steps)))
+    order = np.arange(steps * task.global_batch, dtype=np.int32).reshape(steps, task.global_batch)
+    mine = shard(order, placement.rank, placement.world_size)
+    start = time.perf_counter()
+    for length in lengths:
+        backend.train(mine[:length])
+    first = time.perf_counter() - start
+    backend.barrier()
+    start = time.perf_counter()
+    backend.train(mine[: lengths[0]])
+    again = time.perf_counter() - start
+    return max(0.0, first - again * sum(lengths) / lengths[0])
+
+
+def _epoch(
+    backend: Backend,
+    task: Task,
+    placement: Placement,
+    epoch: int,
+    train_samples: int,
+    test_samples: int,
+    emit: Callable[[Event], None],
+) -> EpochDone:
+    """Train one epoch inside the clock's window, then evaluate outside it."""
+    order = epoch_order(task.seed, epoch, train_samples, task.global_batch)
+    mine = shard(order, placement.rank, placement.world_size)
+    bounds = np.cumsum([0, *span_lengths(len(mine))])
+    losses: list[np.ndarray] = []
+    spans: list[tuple[int, float]] = []
+    live = task.live and placement.rank == 0
+    backend.barrier()
+    start = mark = told = time.perf_counter()
+    for begin, end in pairwise(bounds):
+        losses.append(backend.train(mine[begin:end]))
+        now = time.perf_counter()
+        spans.append((int(end - begin), now - mark))
+        mark = now
+        if live and now - told >= PROGRESS_INTERVAL_S:
+            emit(Progress(0, epoch, int(end), now - start, float(losses[-1][-1])))
+            told = now
+    backend.barrier()
+    window = Window(time.perf_counter() - start, tuple(spans))
+    part = evaluation_range(test_samples, placement.rank, placement.world_size)
+    evaluation = backend.evaluate(*part)
+    return EpochDone(placement.rank, epoch, window, np.concatenate(losses), mine, evaluation)
+
+
+class _Stopwatch:
+    """Adds the seconds spent in its block to ``seconds[name]``."""
+
+    def __init__(self, seconds: dict[str, float], name: str) -> None:
+        self._seconds, self._name = seconds, name
+
+    def __enter__(self) -> None:
+        self._start = time.perf_counter()
+
+    def __exit__(self, *_: object) -> None:
+        self._seconds[self._name] = time.perf_counter() - self._start
