@@ -38,7 +38,8 @@ def _compose_and_run(options: DictConfig) -> None:
 
 def main() -> None:
     """Run the command line; exit 0 on success, 1 on an error, 130 if interrupted."""
-    signal.signal(signal.SIGTERM, _interrupt)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupt)
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")
     config.register()
     try:
@@ -62,7 +63,7 @@ def main() -> None:
 
 
 def _interrupt(signal_number: int, frame: FrameType | None) -> None:
-    """SIGTERM ends a run as Ctrl-C does."""
+    """End the run; SIGTERM does what Ctrl-C does."""
     raise KeyboardInterrupt
 
 

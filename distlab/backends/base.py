@@ -49,7 +49,6 @@ from numpy.typing import NDArray
 from distlab.models.spec import ModelSpec
 from distlab.models.weights import Weights
 
-
 LabelledImages = tuple[NDArray[np.float32], NDArray[np.int64]]
 """Images ``[n, channels, height, width]`` in [0, 1] and their labels ``[n]``."""
 

@@ -76,14 +76,12 @@ class Conv2D:
     def output_shape(self, shape: Shape) -> Shape:
         """The shape of one output sample; ValueError if the input's shape does not fit."""
         if len(shape) != 3 or shape[0] != self.in_channels:
-            raise ValueError(
-                f"expects a sample of shape ({self.in_channels}, height, width), is given {shape}"
-            )
+            expected = f"({self.in_channels}, height, width)"
+            raise ValueError(f"expects a sample of shape {expected}, is given {shape}")
         height, width = (side + 2 * self.padding - self.kernel + 1 for side in shape[1:])
         if min(height, width) < 1:
-            raise ValueError(
-                f"its {self.kernel}x{self.kernel} kernel is larger than the padded sample {shape}"
-            )
+            size = f"{self.kernel}x{self.kernel}"
+            raise ValueError(f"its {size} kernel is larger than the padded sample {shape}")
         return (self.out_channels, height, width)
 
 
@@ -109,9 +107,7 @@ class MaxPool2D:
     def output_shape(self, shape: Shape) -> Shape:
         """The shape of one output sample; ValueError if the input's shape does not fit."""
         if len(shape) != 3:
-            raise ValueError(
-                f"expects a sample of shape (channels, height, width), is given {shape}"
-            )
+            raise ValueError(f"expects a sample (channels, height, width), is given {shape}")
         channels, height, width = shape
         if height % self.size or width % self.size:
             raise ValueError(f"its size {self.size} does not divide the sides of {shape}")
@@ -161,12 +157,9 @@ class ModelSpec:
     input_shape: Shape = (1, 28, 28)
 
     def __post_init__(self) -> None:
-        """Check that the layers fit together."""
         if len(self.input_shape) != 3 or min(self.input_shape) < 1:
-            raise ValueError(
-                f"model {self.name!r}: input_shape must be three positive sizes "
-                f"(channels, height, width), is {self.input_shape}"
-            )
+            expected = "three positive sizes (channels, height, width)"
+            raise ValueError(f"model {self.name!r}: input_shape must be {expected}")
         names: set[str] = set()
         for label, layer in zip(self._labels(), self.layers, strict=True):
             for size, value in asdict(layer).items():
@@ -259,21 +252,13 @@ class ModelSpec:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "ModelSpec":
-        """The spec that :meth:`to_dict` described.
-
-        Raises
-        ------
-        ValueError
-            If a layer's type is unknown or the layers do not fit together.
-        """
+        """The spec that :meth:`to_dict` described; ValueError if a layer's type is unknown."""
         layers: list[Layer] = []
         for fields in values["layers"]:
             sizes = {key: value for key, value in fields.items() if key != "type"}
             if fields["type"] not in LAYERS:
-                raise ValueError(
-                    f"model {values['name']!r}: unknown layer type {fields['type']!r}; "
-                    f"known: {', '.join(LAYERS)}"
-                )
+                known = ", ".join(LAYERS)
+                raise ValueError(f"unknown layer type {fields['type']!r}; known: {known}")
             layers.append(LAYERS[fields["type"]](**sizes))
         return cls(values["name"], tuple(layers), tuple(values["input_shape"]))
 
