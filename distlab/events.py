@@ -97,7 +97,7 @@ class Finished:
 
 @dataclass(frozen=True)
 class Failed:
-    """The rank met an error; ``traceback`` is its text, ``user_error`` is set for a user's mistake."""
+    """The rank met an error; ``user_error`` holds the parts of a ``DistlabError``, if it is one."""
 
     rank: int
     message: str

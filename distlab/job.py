@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import ray
-from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.backend import Backend as RayBackend
 from ray.train.backend import BackendConfig
+from ray.train.v2.api.config import FailureConfig, RunConfig, ScalingConfig
 from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 from ray.util.queue import Empty, Queue
 
@@ -50,6 +50,8 @@ def run(experiment: Experiment, data: Any, run_dir: Path, live: bool) -> Iterato
 
     Parameters
     ----------
+    experiment:
+        What to run, and on how many workers of which kind.
     data:
         What :func:`share` returned.
     run_dir:
@@ -79,6 +81,7 @@ def run(experiment: Experiment, data: Any, run_dir: Path, live: bool) -> Iterato
         live=live,
     )
     on_gpu = experiment.device == "gpu"
+    # Ray Train annotates its V2 trainer with the configs of V1, which it refuses.
     trainer = DataParallelTrainer(
         _run_rank,
         train_loop_config={
@@ -100,7 +103,7 @@ def run(experiment: Experiment, data: Any, run_dir: Path, live: bool) -> Iterato
                 **({"GPU": 1} if on_gpu else {}),
             },
         ),
-        run_config=RunConfig(
+        run_config=RunConfig(  # type: ignore[arg-type]
             name="ray",
             storage_path=str(run_dir),
             failure_config=FailureConfig(max_failures=0),
@@ -125,7 +128,8 @@ def _events(
     thread = threading.Thread(target=fit, name="ray-train", daemon=True)
     thread.start()
     deadline = time.monotonic() + experiment.options.cluster.start_timeout_s
-    started, ready = set(), set()
+    started: set[int] = set()
+    ready: set[int] = set()
     failure: Failed | None = None
     while True:
         ended = not thread.is_alive()

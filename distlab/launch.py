@@ -7,11 +7,13 @@ import sys
 import time
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import hydra
 import psutil
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
+from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
@@ -27,13 +29,18 @@ FAILED, INTERRUPTED = 1, 130
 
 
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
-def _compose_and_run(options: DictConfig) -> None:
-    """What Hydra calls with each composed config."""
-    validated = config.validate(options)
-    run_dir = Path(HydraConfig.get().runtime.output_dir)
+def _compose_and_run(options: DictConfig) -> dict[str, Any]:
+    """What Hydra calls with each composed config; the result goes to :mod:`distlab.study`."""
+    job = HydraConfig.get()
+    run_dir = Path(job.runtime.output_dir)
+    single = job.mode is RunMode.RUN
     with Display() as display:
-        summary = run.execute(validated, run_dir, _command_time(), display)
-        display.report([summary], run_dir)
+        validated = config.validate(options)
+        command_time = _command_time() if single else time.time()
+        summary = run.execute(validated, run_dir, command_time, display)
+        if single:
+            display.report([summary], run_dir)
+    return summary
 
 
 def main() -> None:
@@ -45,17 +52,12 @@ def main() -> None:
     try:
         with disconnected_at_end():
             _compose_and_run()
-    except DistlabError as error:
-        complain(error)
-        sys.exit(FAILED)
     except (HydraException, OmegaConfBaseException) as error:
         complain(_refused(error))
         sys.exit(FAILED)
-    except WorkerError as error:
+    except (DistlabError, WorkerError) as error:
         _log.exception("the run failed")
-        print_to_stderr(
-            f"distlab: the run failed and is recorded as FAILED\n{error}\nlog:   {error.log}"
-        )
+        complain(error)
         sys.exit(FAILED)
     except KeyboardInterrupt:
         print_to_stderr("interrupted: the run is recorded as KILLED")
@@ -69,9 +71,10 @@ def _interrupt(signal_number: int, frame: FrameType | None) -> None:
 
 def _refused(error: Exception) -> DistlabError:
     """Hydra's complaint about the command line as an error that can be mended."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    reason = f"{error}\n{error.__cause__ or ''}".split("Config search path:")[0]
+    told = [line.strip() for line in reason.splitlines() if "object_type=" not in line]
     words = " ".join(sys.argv[1:])
-    return DistlabError(words, " ".join(lines[:3]), "python -m distlab.launch --help")
+    return DistlabError(words, " ".join(filter(None, told)), "python -m distlab.launch --help")
 
 
 def _command_time() -> float:

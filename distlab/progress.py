@@ -1,6 +1,7 @@
 """The terminal: what will run, how far it is, and the final table. Nothing else is printed."""
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -15,7 +16,7 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from distlab.errors import DistlabError
+from distlab.errors import DistlabError, WorkerError
 from distlab.events import Progress as Position
 from distlab.record import Epoch
 
@@ -92,7 +93,7 @@ class Display:
         """Show the final table, where everything is, and how to open the MLflow UI."""
         self.close()
         self.console.print(results(summaries))
-        self.say(f"summary: {run_dir / 'summary.json'}")
+        self.say(f"record:  {run_dir}")
         self.say(f"MLflow:  {ui_command(summaries[-1]['mlflow']['tracking_uri'])}")
 
     def close(self) -> None:
@@ -120,13 +121,23 @@ class Display:
 
 
 def results(summaries: list[dict[str, Any]]) -> Table:
-    """The final table: one column for each run, one row for each figure."""
-    table = Table(show_header=True, header_style="bold", title_justify="left")
-    table.add_column("")
+    """The final table: one column for each run, one row for each figure.
+
+    Of several runs, the conditions that all share stand in the title instead.
+    """
+    several = len(summaries) > 1
+    shared = [
+        f"{name} {show(summaries[0])}"
+        for name, show in _CONDITIONS
+        if several and len({show(summary) for summary in summaries}) == 1
+    ]
+    table = Table(header_style="bold", title=", ".join(shared) or None, title_justify="left")
+    table.add_column("", no_wrap=True)
     for summary in summaries:
         table.add_column(f"{summary['framework']} {summary['framework_version']}", justify="right")
-    for name, show in _ROWS:
-        table.add_row(name, *(show(summary) for summary in summaries))
+    for name, show in _CONDITIONS + _FIGURES:
+        if f"{name} {show(summaries[0])}" not in shared:
+            table.add_row(name, *(show(summary) for summary in summaries))
     return table
 
 
@@ -135,11 +146,15 @@ def ui_command(uri: str) -> str:
     return uri if uri.startswith("http") else f"mlflow ui --backend-store-uri {uri}"
 
 
-def complain(error: DistlabError) -> None:
-    """Show a user's mistake on stderr."""
-    console = Console(stderr=True, highlight=False)
-    console.print("distlab: error", style="bold red")
-    console.print(str(error), soft_wrap=True, markup=False)
+def complain(error: DistlabError | WorkerError) -> None:
+    """Show a user's mistake or a failed worker on stderr."""
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    if isinstance(error, DistlabError):
+        console.print("distlab: error", style="bold red")
+        console.print(str(error), markup=False)
+    else:
+        console.print("distlab: the run failed, and is recorded as FAILED", style="bold red")
+        console.print(f"{error}\nlog:   {error.log}", markup=False)
 
 
 def print_to_stderr(text: str) -> None:
@@ -159,20 +174,32 @@ def _verified(summary: dict[str, Any]) -> str:
     return f"NO: {', '.join(failed)}"
 
 
-_ROWS: list[tuple[str, Any]] = [
+def _step_time(summary: dict[str, Any]) -> str:
+    return "{p50:.2f} / {p95:.2f} / {p99:.2f} ms".format(**summary["step_time_ms"])
+
+
+def _workers(summary: dict[str, Any]) -> str:
+    threads = summary["threads_per_worker"]
+    each = f"{threads} thread{'s' * (threads > 1)} each"
+    return f"{summary['world_size']} x {summary['device']} ({each})"
+
+
+_CONDITIONS: list[tuple[str, Callable[[dict[str, Any]], str]]] = [
     ("model", lambda s: f"{s['model']} ({s['parameters']:,} parameters)"),
     ("data", lambda s: s["data"]),
-    ("workers", lambda s: f"{s['world_size']} x {s['device']} ({s['threads_per_worker']} threads)"),
-    ("execution", lambda s: s["execution"]),
+    ("workers", _workers),
     ("batch", lambda s: f"{s['global_batch_size']} global ({s['scaling']} scaling)"),
+    ("epochs", lambda s: str(s["epochs"])),
+]
+
+_FIGURES: list[tuple[str, Callable[[dict[str, Any]], str]]] = [
+    ("execution", lambda s: s["execution"]),
     ("throughput", lambda s: f"{s['throughput_samples_per_s']:,.0f} samples/s"),
-    (
-        "step time p50 / p95 / p99",
-        lambda s: "{p50:.2f} / {p95:.2f} / {p99:.2f} ms".format(**s["step_time_ms"]),
-    ),
-    ("time of an epoch", lambda s: f"{sum(s['epoch_time_s']) / len(s['epoch_time_s']):.2f} s"),
+    ("step p50/p95/p99", _step_time),
+    ("epoch, mean", lambda s: f"{sum(s['epoch_time_s']) / len(s['epoch_time_s']):.2f} s"),
     ("test accuracy", lambda s: f"{s['test_accuracy'][-1]:.2%}"),
     ("time to accuracy", lambda s: f"{_time_to_accuracy(s)} ({s['target_accuracy']:.1%})"),
+    ("compilation", lambda s: f"{s['compile_s']:.1f} s"),
     ("start-up", lambda s: f"{s['startup_s']:.1f} s"),
     ("whole run", lambda s: f"{s['wall_s']:.1f} s"),
     ("verified", _verified),

@@ -34,10 +34,14 @@ def execute(
 
     Parameters
     ----------
+    options:
+        The validated options.
     run_dir:
         Where ``summary.json``, ``config.yaml``, ``environment.json`` and the logs go.
     command_time:
         When the command was given, in seconds since 1970; start-up counts from there.
+    display:
+        The terminal.
 
     Returns
     -------

@@ -1,5 +1,7 @@
 """MLflow: the only writer of runs. One run of distlab is one MLflow run, written by the driver."""
 
+import contextlib
+import fcntl
 import json
 import logging
 import platform
@@ -7,7 +9,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from importlib.metadata import distributions
 from pathlib import Path
 from types import TracebackType
@@ -18,6 +20,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
+from sqlalchemy.exc import SQLAlchemyError
 
 from distlab import __version__
 from distlab.checks import Check
@@ -87,13 +90,14 @@ class Tracker:
             if artifacts is not None:
                 store.mkdir(parents=True, exist_ok=True)
             mlflow.set_tracking_uri(self.uri)
-            self._client = MlflowClient(self.uri)
+            with _alone(store if artifacts is not None else None):
+                self._client = MlflowClient(self.uri)
             found = self._client.get_experiment_by_name(self.experiment)
             experiment_id = (
                 found.experiment_id if found is not None else self._create_experiment(artifacts)
             )
             self._run = self._client.create_run(experiment_id, run_name=run_name)
-        except (MlflowException, OSError) as error:
+        except (MlflowException, SQLAlchemyError, OSError) as error:
             raise DistlabError(
                 f"to record the run in tracking.uri={self.uri}",
                 str(error).strip().splitlines()[0],
@@ -200,6 +204,17 @@ class Tracker:
         self._client.log_batch(
             self.run_id, metrics=[Metric(name, value, now, step) for name, value in metrics.items()]
         )
+
+
+@contextlib.contextmanager
+def _alone(store: Path | None) -> Iterator[None]:
+    """Keep other processes from creating MLflow's tables in ``store`` during the block."""
+    if store is None:
+        yield
+        return
+    with (store / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def environment() -> dict[str, Any]:

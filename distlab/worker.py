@@ -58,6 +58,10 @@ def run(
 
     Parameters
     ----------
+    task:
+        What all ranks are told.
+    placement:
+        Where this rank stands.
     train_set, test_set:
         (images float32 ``[n, channels, height, width]`` in [0, 1], labels int64 ``[n]``).
     emit:

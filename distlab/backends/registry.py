@@ -1,4 +1,4 @@
-"""Finding backends by name through the entry points ``distlab.backends``, without importing them."""
+"""Backends found by name, through the entry points ``distlab.backends``."""
 
 from importlib.metadata import EntryPoint, entry_points
 

@@ -1,0 +1,47 @@
+# distlab's commands. `make quickstart` and `make test` need Python 3.11 or newer and gcc.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+
+.PHONY: help quickstart test test-fast lint format types ui clean
+
+help:  ## Show these commands
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/installed-cpu: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --editable '.[cpu]'
+	touch $@
+
+$(VENV)/installed-dev: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --editable '.[cpu,dev]'
+	$(BIN)/python -m pip check
+	touch $@ $(VENV)/installed-cpu
+
+quickstart: $(VENV)/installed-cpu  ## Train on two CPU workers with embedded data and show the result
+	$(BIN)/python -m distlab.launch experiment=quickstart
+
+test: lint types  ## Install all, check style and types, run the whole test suite
+	$(BIN)/python -m pytest
+
+test-fast: $(VENV)/installed-dev  ## Run the tests that start neither Ray nor a framework
+	$(BIN)/python -m pytest -m 'not slow'
+
+lint: $(VENV)/installed-dev  ## Check lint and format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(VENV)/installed-dev  ## Format the code and mend what lint can mend
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+types: $(VENV)/installed-dev  ## Check types
+	$(BIN)/mypy
+
+ui: $(VENV)/installed-cpu  ## Open the MLflow UI on ./mlruns (http://127.0.0.1:5000)
+	$(BIN)/mlflow ui --backend-store-uri sqlite:///mlruns/mlflow.db
+
+clean:  ## Remove what was built (records in mlruns/ and outputs/ stay)
+	rm -rf $(VENV) build dist .pytest_cache .ruff_cache .mypy_cache .hypothesis
