@@ -20,8 +20,8 @@ $(VENV)/installed-dev: pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip check
 	touch $@ $(VENV)/installed-cpu
 
-quickstart: $(VENV)/installed-cpu  ## Train on two CPU workers with embedded data and show the result
-	$(BIN)/python -m distlab.launch experiment=quickstart
+quickstart: $(VENV)/installed-cpu  ## Train with each framework on two CPU workers, with embedded data
+	$(BIN)/python -m distlab.launch -m experiment=quickstart framework=torch,tf,paddle
 
 test: lint types  ## Install all, check style and types, run the whole test suite
 	$(BIN)/python -m pytest

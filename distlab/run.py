@@ -1,12 +1,11 @@
 """One run, from options to a record: Ray, the data, the tracker, the workers, the checks."""
 
-import importlib
 import logging
 import os
 import shutil
 import signal
 import socket
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -56,27 +55,34 @@ def execute(
         If a worker failed; the run is recorded as FAILED.
     """
     with ThreadPoolExecutor(1) as pool:
-        tracking = pool.submit(importlib.import_module, "distlab.tracking")
+        store = pool.submit(_prepare_tracking, options)
         display.waiting("loading the data")
         dataset = sources.load(options.data.name, options.data.dir, progress=display.live)
         display.waiting("starting Ray")
         experiment = cluster.place(options, cluster.connect(options))
         record = Record(experiment, dataset, command_time)
         record.mark("ray_and_data")
-        with _open_tracker(tracking, experiment, record) as tracker:
+        store.result()
+        with _open_tracker(experiment) as tracker:
             record.mark("tracker")
             summary = _tracked(experiment, record, tracker, run_dir, display)
     return summary
 
 
-def _open_tracker(tracking: "Future[Any]", experiment: Experiment, record: Record) -> "Tracker":
-    """Start the MLflow run and log what is known of it."""
-    options = experiment.options
-    name = (
-        f"{options.framework.name}-{options.model.name}-{experiment.world_size}{experiment.device}"
-    )
-    tracker: Tracker = tracking.result().Tracker(options.tracking, name, Path.cwd())
-    return tracker
+def _prepare_tracking(options: Options) -> None:
+    """Import MLflow and open its store, which takes as long as starting Ray does."""
+    from distlab import tracking
+
+    tracking.prepare(options.tracking, Path.cwd())
+
+
+def _open_tracker(experiment: Experiment) -> "Tracker":
+    """Start the MLflow run."""
+    from distlab import tracking
+
+    framework, model = experiment.options.framework.name, experiment.options.model.name
+    name = f"{framework}-{model}-{experiment.world_size}{experiment.device}"
+    return tracking.Tracker(experiment.options.tracking, name, Path.cwd())
 
 
 def _tracked(

@@ -63,6 +63,60 @@ def default_uri(folder: Path) -> str:
     return f"sqlite:///{(folder / STORE / 'mlflow.db').resolve()}"
 
 
+def prepare(options: TrackingOptions, folder: Path) -> tuple[MlflowClient, str]:
+    """Open the store and find or create the experiment; fast when called again.
+
+    Parameters
+    ----------
+    options:
+        Where to record, and under which experiment.
+    folder:
+        Folder of the command, for the default store.
+
+    Returns
+    -------
+    tuple
+        The client and the experiment's id.
+
+    Raises
+    ------
+    DistlabError
+        If the store cannot be opened.
+    """
+    for noisy in ("mlflow", "alembic"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    uri = options.uri or default_uri(folder)
+    artifacts = None
+    try:
+        if uri.startswith("sqlite:///"):
+            store = Path(uri.removeprefix("sqlite:///")).parent
+            store.mkdir(parents=True, exist_ok=True)
+            artifacts = (store / "artifacts").resolve().as_uri()
+        mlflow.set_tracking_uri(uri)
+        client = MlflowClient(uri)
+        return client, _experiment_id(client, options.experiment, artifacts)
+    except (MlflowException, OSError, SQLAlchemyError) as error:
+        raise DistlabError(
+            f"to record runs in tracking.uri={uri}",
+            str(error).strip().splitlines()[0],
+            "check that the folder or server is there and may be written, "
+            "or choose another: tracking.uri=sqlite:////path/to/mlflow.db",
+        ) from error
+
+
+def _experiment_id(client: MlflowClient, name: str, artifacts: str | None) -> str:
+    """Find or create the experiment; another process may create it at the same moment."""
+    found = client.get_experiment_by_name(name)
+    if found is None:
+        try:
+            return str(client.create_experiment(name, artifacts))
+        except MlflowException:
+            found = client.get_experiment_by_name(name)
+            if found is None:
+                raise
+    return str(found.experiment_id)
+
+
 class Tracker:
     """One MLflow run, from its start to its end; a context manager.
 
@@ -79,44 +133,14 @@ class Tracker:
         self.uri = options.uri or default_uri(folder)
         self.experiment = options.experiment
         self._options = options
-        self._monitor: SystemMetricsMonitor | None = None
-        logging.getLogger("mlflow").setLevel(logging.WARNING)
-        logging.getLogger("alembic").setLevel(logging.WARNING)
-        artifacts = None
-        if self.uri.startswith("sqlite:///"):
-            store = Path(self.uri.removeprefix("sqlite:///")).parent
-            artifacts = (store / "artifacts").resolve().as_uri()
-        try:
-            if artifacts is not None:
-                store.mkdir(parents=True, exist_ok=True)
-            mlflow.set_tracking_uri(self.uri)
-            with _alone(store if artifacts is not None else None):
-                self._client = MlflowClient(self.uri)
-            found = self._client.get_experiment_by_name(self.experiment)
-            experiment_id = (
-                found.experiment_id if found is not None else self._create_experiment(artifacts)
-            )
-            self._run = self._client.create_run(experiment_id, run_name=run_name)
-        except (MlflowException, SQLAlchemyError, OSError) as error:
-            raise DistlabError(
-                f"to record the run in tracking.uri={self.uri}",
-                str(error).strip().splitlines()[0],
-                "check that the folder or server is there and may be written, "
-                "or choose another: tracking.uri=sqlite:////path/to/mlflow.db",
-            ) from error
-        self.run_id: str = self._run.info.run_id
-        if options.system_metrics:
-            self._monitor = SystemMetricsMonitor(self.run_id, sampling_interval=2)
-
-    def _create_experiment(self, artifacts: str | None) -> str:
-        """Create the experiment; another process may do the same at the same moment."""
-        try:
-            return str(self._client.create_experiment(self.experiment, artifacts))
-        except MlflowException:
-            found = self._client.get_experiment_by_name(self.experiment)
-            if found is None:
-                raise
-            return str(found.experiment_id)
+        self._client, experiment_id = prepare(options, folder)
+        run = self._client.create_run(experiment_id, run_name=run_name)
+        self.run_id: str = run.info.run_id
+        self._monitor = (
+            SystemMetricsMonitor(self.run_id, sampling_interval=2)
+            if options.system_metrics
+            else None
+        )
 
     def __enter__(self) -> "Tracker":
         if self._monitor is not None:

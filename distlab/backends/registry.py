@@ -16,12 +16,19 @@ def available() -> dict[str, EntryPoint]:
 def load(framework: str) -> type[Backend]:
     """Import the backend of ``framework``, and with it the framework. For worker processes only.
 
+    Parameters
+    ----------
+    framework:
+        The name of an entry point, or ``module:Class`` for a backend that is not installed as one.
+
     Raises
     ------
     DistlabError
         If no package offers the backend, or the framework itself is not installed.
     """
     entries = available()
+    if ":" in framework:
+        entries[framework] = EntryPoint(framework, framework, GROUP)
     if framework not in entries:
         raise DistlabError(
             f"framework={framework}",

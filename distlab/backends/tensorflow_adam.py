@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import keras
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
@@ -62,8 +63,6 @@ class StockAdam:
     """Keras's own Adam, which adds epsilon to the root before the bias correction."""
 
     def __init__(self, program: Program, variables: Sequence[tf.Variable]) -> None:
-        import keras  # costs seconds, which a run of the reference optimizer is spared
-
         self.adam = keras.optimizers.Adam(
             program.learning_rate, program.beta1, program.beta2, program.epsilon
         )

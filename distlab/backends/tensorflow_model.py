@@ -17,7 +17,7 @@ from distlab.models.spec import Conv2D, Dense, Flatten, MaxPool2D, ModelSpec, Re
 
 @dataclass(frozen=True)
 class Layout:
-    """How TensorFlow stores one parameter: reshape to ``axes``, permute by ``order``, then ``stored``.
+    """How one parameter is stored: reshape to ``axes``, permute by ``order``, then ``stored``.
 
     Convolution weights go from OIHW to HWIO. The rows of the dense layer behind a ``Flatten`` go
     from channel, height, width to height, width, channel order, in which NHWC images are flattened.
@@ -29,7 +29,7 @@ class Layout:
     stored: tuple[int, ...]
 
     def to_stored(self, array: NDArray[np.float32]) -> NDArray[np.float32]:
-        """The canonical array as TensorFlow stores it."""
+        """The canonical array as it is stored."""
         return array.reshape(self.axes).transpose(self.order).reshape(self.stored)
 
     def to_canonical(self, array: NDArray[np.float32]) -> NDArray[np.float32]:

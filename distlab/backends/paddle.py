@@ -1,0 +1,299 @@
+"""PaddlePaddle: dynamic graphs (``eager``) or a loss traced into a static program (``graph``).
+
+Layouts need no conversion: Paddle's dense weight is ``[inputs, outputs]``, its convolution weight
+OIHW and its images NCHW.
+
+What was chosen by measurement (Paddle 3.3 on a CPU; ``conf/framework/paddle.yaml`` has the
+settings of the environment that go with it):
+
+- ``paddle.addmm`` for a dense layer, ``paddle.gather`` for a batch and
+  ``Adam(use_multi_tensor=True)`` cost the least per step.
+- A convolution's bias is added by broadcasting: ``conv2d``'s own bias argument is 1.5 times slower.
+- ``graph`` traces forward pass and loss with ``paddle.jit.to_static``; its backward pass is a
+  static program too. Gradient exchange and Adam stay outside: Paddle cannot trace ``backward()``
+  or ``step()``, and a static program of the whole step, written by hand, was slower than ``eager``.
+- Gradients are exchanged by one all-reduce of one flat array. ``paddle.DataParallel`` aborts the
+  process (SIGABRT) when a peer dies, where this raises a RuntimeError.
+"""
+
+import contextlib
+import io
+import os
+import socket
+import time
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from threadpoolctl import threadpool_info
+
+from distlab.backends.base import (
+    Backend,
+    Evaluation,
+    LabelledImages,
+    OptimizerState,
+    Placement,
+    Program,
+    Weights,
+)
+from distlab.backends.paddle_mkl import resolve_mkl_cpu_type
+from distlab.errors import DistlabError
+from distlab.models.spec import Conv2D, Dense, Flatten, MaxPool2D, ModelSpec, ReLU
+
+# Paddle reads these when it is imported. The config's `env:` comes first.
+os.environ.setdefault("GLOG_minloglevel", "2")  # errors only; init_parallel_env logs its sockets
+os.environ.setdefault("NVIDIA_TF32_OVERRIDE", "0")  # no TF32 in cuBLAS and cuDNN
+resolve_mkl_cpu_type()
+
+# At import Paddle warns that ccache is missing (it builds no extension here) and writes to stderr
+# that OMP_NUM_THREADS is not 1 (which here is asked for).
+with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
+    warnings.filterwarnings("ignore", message="No ccache found")
+    import paddle
+    import paddle.distributed
+    from paddle.nn import functional
+
+# Said while `graph` traces addmm; nothing here asks a traced tensor where it is.
+warnings.filterwarnings("ignore", message="Tensor do not have 'place' interface")
+
+Function = Callable[[Any], Any]
+
+EVALUATION_BATCH = 1000
+"""Test samples of one forward pass: bounds the memory, and changes no sum but by rounding."""
+
+
+class PaddleBackend(Backend):
+    """PaddlePaddle, with gloo between CPUs and NCCL between GPUs.
+
+    Paddle's own Adam *is* Algorithm 1 of Kingma & Ba (2015): epsilon is added to the
+    bias-corrected root (the kernel scales it by ``sqrt(1 - beta2^t)`` instead of dividing the root
+    by it, which is the same formula). Its running powers of the betas are float32, as are its betas
+    themselves, and since the moments are averaged with the same float32 betas the corrections stay
+    consistent. So the optimizers ``reference`` and ``stock`` run the same code here.
+    """
+
+    framework = "paddle"
+    executions = ("eager", "graph")
+
+    def __init__(self, placement: Placement) -> None:
+        self._placement = placement
+        self._gpu = placement.device == "gpu"
+        if self._gpu and not paddle.is_compiled_with_cuda():
+            raise DistlabError(
+                "framework=paddle on device=gpu",
+                f"the installed Paddle {paddle.__version__} was built without CUDA",
+                "device=cpu, to run on CPUs\n"
+                "install paddlepaddle-gpu in place of paddlepaddle (docs: paddlepaddle.org.cn), in "
+                "an environment of its own",
+            )
+        paddle.set_device("gpu:0" if self._gpu else "cpu")
+        paddle.base.core.set_num_threads(placement.threads)  # OpenMP's and MKL's; no public name
+        if placement.world_size > 1:
+            self._join()
+
+    def _join(self) -> None:
+        """Join the process group, which Paddle describes to itself through the environment."""
+        rank, endpoints = self._placement.rank, self._placement.endpoints
+        os.environ.update(
+            PADDLE_TRAINER_ID=str(rank),
+            PADDLE_TRAINERS_NUM=str(self._placement.world_size),
+            PADDLE_CURRENT_ENDPOINT=endpoints[rank],
+            PADDLE_TRAINER_ENDPOINTS=",".join(endpoints),
+            PADDLE_MASTER=endpoints[0],
+            PADDLE_DISTRI_BACKEND="nccl" if self._gpu else "gloo",
+            FLAGS_selected_gpus="0",
+        )
+        if rank > 0:  # a rank that calls before rank 0 listens is put off for 3 seconds
+            host, port = endpoints[0].rsplit(":", 1)
+            while True:
+                try:
+                    socket.create_connection((host, int(port)), timeout=5).close()
+                    break
+                except OSError:
+                    time.sleep(0.02)
+        with contextlib.redirect_stderr(io.StringIO()):  # it lists the FLAGS_ that are set
+            paddle.distributed.init_parallel_env()
+
+    def describe(self) -> dict[str, Any]:
+        """What is in use: see :meth:`Backend.describe`."""
+        pools = [pool for pool in threadpool_info() if "paddle" in pool["filepath"]]
+        device = paddle.device
+        grouped = self._placement.world_size > 1
+        return {
+            "framework_version": paddle.__version__,
+            "device_name": device.cuda.get_device_name() if self._gpu else device.get_device(),
+            "threads": max((pool["num_threads"] for pool in pools), default=1),
+            "inter_op_threads": 1,
+            "tf32": self._gpu and os.environ["NVIDIA_TF32_OVERRIDE"] != "0",
+            "collectives": paddle.distributed.get_backend().lower() if grouped else "none",
+            "mkl_debug_cpu_type": os.environ.get("MKL_DEBUG_CPU_TYPE", ""),
+        }
+
+    def build(self, spec: ModelSpec, program: Program) -> None:
+        """Make parameters, loss and Adam."""
+        self._parameters: dict[str, Any] = {
+            name: paddle.create_parameter(
+                list(shape), "float32", default_initializer=paddle.nn.initializer.Constant(0.0)
+            )
+            for name, shape in spec.parameters.items()
+        }
+        self._sizes = [parameter.size for parameter in self._parameters.values()]
+        self._layers = [self._function(layer) for layer in spec.layers]
+        self._loss = self._mean_loss
+        if program.execution == "graph":
+            # Traced as it stands: Paddle's rewriting of the source is not needed.
+            traced = paddle.jit.not_to_static(self._mean_loss)
+
+            def loss(images: Any, labels: Any) -> Any:
+                return traced(images, labels)
+
+            self._loss = paddle.jit.to_static(loss, full_graph=True, backend=None)
+        self._betas = {"beta1_pow_acc": program.beta1, "beta2_pow_acc": program.beta2}
+        self._adam = paddle.optimizer.Adam(
+            learning_rate=program.learning_rate,
+            beta1=program.beta1,
+            beta2=program.beta2,
+            epsilon=program.epsilon,
+            parameters=list(self._parameters.values()),
+            use_multi_tensor=True,
+        )
+        # Paddle makes Adam's state in the first step: take one with zero gradients.
+        for parameter in self._parameters.values():
+            parameter.grad = paddle.zeros_like(parameter)
+        self._adam.step()
+        self._adam.clear_grad(set_to_zero=False)
+        self.set_optimizer_state(OptimizerState.zero(spec))
+
+    def _function(self, layer: Any) -> Function:
+        """The function of one layer of the spec, over this rank's parameters."""
+        match layer:
+            case Dense(name=name):
+                weight, bias = self._parameters[f"{name}.weight"], self._parameters[f"{name}.bias"]
+                return lambda x: paddle.addmm(bias, x, weight)
+            case Conv2D(name=name, padding=padding):
+                weight, bias = self._parameters[f"{name}.weight"], self._parameters[f"{name}.bias"]
+                return lambda x: (
+                    functional.conv2d(x, weight, padding=padding) + bias.reshape([-1, 1, 1])
+                )
+            case ReLU():
+                return functional.relu
+            case MaxPool2D(size=size):
+                return lambda x: functional.max_pool2d(x, size)
+            case Flatten():
+                return lambda x: x.flatten(1)
+        raise DistlabError(
+            f"a model with a {type(layer).__name__} layer on framework=paddle",
+            "distlab's Paddle backend does not know this layer",
+            "add it to PaddleBackend._function in distlab/backends/paddle.py",
+        )
+
+    def _logits(self, images: Any) -> Any:
+        for layer in self._layers:
+            images = layer(images)
+        return images
+
+    def _mean_loss(self, images: Any, labels: Any) -> Any:
+        return functional.cross_entropy(self._logits(images), labels)
+
+    def load_data(self, train: LabelledImages, test: LabelledImages) -> None:
+        """Copy both sets to the device."""
+        (self._images, self._labels), (self._test_images, self._test_labels) = (
+            (paddle.to_tensor(images), paddle.to_tensor(labels)) for images, labels in (train, test)
+        )
+
+    def set_weights(self, weights: Weights) -> None:
+        """Set every parameter."""
+        for name, parameter in self._parameters.items():
+            parameter.set_value(weights[name])
+
+    def weights(self) -> Weights:
+        """Every parameter, as a copy."""
+        return {name: value.numpy().copy() for name, value in self._parameters.items()}
+
+    def _moments(self, kind: str) -> dict[str, Any]:
+        """Adam's tensors of one kind (``moment1``, ``beta1_pow_acc`` ...) by parameter name."""
+        state = self._adam.state_dict()
+        return {
+            name: state[f"{parameter.name}_{kind}_0"]
+            for name, parameter in self._parameters.items()
+        }
+
+    def set_optimizer_state(self, state: OptimizerState) -> None:
+        """Set Adam's moments, and the powers of the betas as Paddle had them after these steps."""
+        moments = {"moment1": state.first_moment, "moment2": state.second_moment}
+        for kind, values in moments.items():
+            for name, tensor in self._moments(kind).items():
+                tensor.set_value(values[name])
+        for kind, beta in self._betas.items():
+            # Paddle multiplies in float32, step by step, and holds the next step's power.
+            power = np.cumprod(np.full(state.step + 1, beta, np.float32), dtype=np.float32)[-1:]
+            for tensor in self._moments(kind).values():
+                tensor.set_value(power)
+        self._step = state.step
+
+    def optimizer_state(self) -> OptimizerState:
+        """Adam's moments as copies; the steps are counted here, for Paddle counts none."""
+        first, second = (
+            {name: tensor.numpy().copy() for name, tensor in self._moments(kind).items()}
+            for kind in ("moment1", "moment2")
+        )
+        return OptimizerState(self._step, first, second)
+
+    def train(self, indices: NDArray[np.int32]) -> NDArray[np.float32]:
+        """One step a row of ``indices``; the losses are fetched once, after the last."""
+        if not len(indices):
+            return np.empty(0, np.float32)
+        images, labels, loss_of, adam = self._images, self._labels, self._loss, self._adam
+        grouped = self._placement.world_size > 1
+        losses = []
+        for batch in paddle.unbind(paddle.to_tensor(indices)):
+            loss = loss_of(paddle.gather(images, batch), paddle.gather(labels, batch))
+            loss.backward()
+            if grouped:
+                self._average_gradients()
+            adam.step()
+            adam.clear_grad(set_to_zero=False)
+            losses.append(loss.detach())
+        self._step += len(indices)
+        result: NDArray[np.float32] = paddle.stack(losses).numpy()
+        self._wait_for_device()
+        return result
+
+    def _average_gradients(self) -> None:
+        """Replace each gradient by its mean over all ranks: the same bits on each."""
+        parameters = self._parameters.values()
+        flat = paddle.concat([parameter.grad.flatten() for parameter in parameters])
+        paddle.distributed.all_reduce(flat)
+        flat.scale_(1.0 / self._placement.world_size)  # gloo has no ReduceOp.AVG
+        for parameter, gradient in zip(parameters, flat.split(self._sizes), strict=True):
+            parameter.grad = gradient.reshape(parameter.shape)
+
+    def evaluate(self, start: int, stop: int) -> Evaluation:
+        """Forward passes over ``start`` to ``stop - 1``, not compiled in either execution."""
+        correct, loss_sum = 0, 0.0
+        with paddle.no_grad():
+            for first in range(start, stop, EVALUATION_BATCH):
+                batch = slice(first, min(first + EVALUATION_BATCH, stop))
+                labels = self._test_labels[batch]
+                logits = self._logits(self._test_images[batch])
+                losses = functional.cross_entropy(logits, labels, reduction="none")
+                correct += int((logits.argmax(1) == labels).sum())
+                loss_sum += float(losses.astype("float64").sum())
+        return Evaluation(stop - start, correct, loss_sum)
+
+    def _wait_for_device(self) -> None:
+        if self._gpu:
+            paddle.device.synchronize()
+
+    def barrier(self) -> None:
+        """Wait for the device, then for every rank."""
+        self._wait_for_device()
+        if self._placement.world_size > 1:
+            paddle.distributed.barrier()
+
+    def close(self) -> None:
+        """Leave the process group; without waiting for a rank that may be gone."""
+        if paddle.distributed.is_initialized():
+            paddle.distributed.destroy_process_group()

@@ -1,0 +1,271 @@
+"""TensorFlow: a custom training loop whose gradients MultiWorkerMirroredStrategy averages.
+
+``execution=graph`` runs a whole span of steps as one ``tf.function`` (a loop inside the graph
+costs no dispatch, and its length is not part of the signature); ``execution=eager`` runs the same
+step op by op. The layers are ``tf.nn`` operations on variables: compiled, they are the graph that
+Keras layers give; eager, they run almost twice as many small steps per second. Each process holds
+its one replica in plain variables, equal on all ranks because all apply the same averaged
+gradient; so the strategy is needed for the all-reduce only, and world size 1 has none.
+"""
+
+import json
+import os
+import platform
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+# TensorFlow reads these while it is imported; what the config set before stays.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from distlab.backends.base import (
+    Backend,
+    Evaluation,
+    OptimizerState,
+    Placement,
+    Program,
+    Weights,
+)
+from distlab.backends.tensorflow_adam import ReferenceAdam, StockAdam
+from distlab.backends.tensorflow_model import layouts, logits
+from distlab.errors import DistlabError
+from distlab.models.spec import ModelSpec
+
+tf.get_logger().setLevel("ERROR")
+
+EVALUATION_BATCH = 1000
+"""Test samples of one forward pass; bounds the memory, does not touch the sums."""
+
+
+class TensorFlowBackend(Backend):
+    """See the module's text."""
+
+    framework: ClassVar[str] = "tf"
+    executions: ClassVar[tuple[str, ...]] = ("eager", "graph")
+
+    def __init__(self, placement: Placement) -> None:
+        self._placement = placement
+        tf.config.threading.set_intra_op_parallelism_threads(placement.threads)
+        tf.config.threading.set_inter_op_parallelism_threads(1)
+        tf.config.experimental.enable_tensor_float_32_execution(False)
+        gpus = tf.config.list_physical_devices("GPU")
+        if placement.device == "cpu":
+            tf.config.set_visible_devices([], "GPU")
+        elif gpus:
+            tf.config.set_visible_devices(gpus[0], "GPU")
+            tf.config.experimental.set_memory_growth(gpus[0], True)
+        else:
+            raise DistlabError(
+                asked="TensorFlow on a GPU",
+                found=f"TensorFlow {tf.__version__} sees no GPU in this process",
+                fix='install the GPU build: pip install "tensorflow[and-cuda]"\n'
+                "or run on the CPU: device=cpu",
+            )
+        self._strategy: tf.distribute.Strategy | None = None
+        if placement.world_size > 1:
+            os.environ["TF_CONFIG"] = json.dumps(
+                {
+                    "cluster": {"worker": list(placement.endpoints)},
+                    "task": {"type": "worker", "index": placement.rank},
+                }
+            )
+            implementation = tf.distribute.experimental.CommunicationImplementation
+            self._strategy = tf.distribute.MultiWorkerMirroredStrategy(
+                communication_options=tf.distribute.experimental.CommunicationOptions(
+                    implementation=implementation.NCCL if self._gpu else implementation.RING
+                )
+            )
+
+    @property
+    def _gpu(self) -> bool:
+        return self._placement.device == "gpu"
+
+    def describe(self) -> dict[str, Any]:
+        """See :meth:`Backend.describe`."""
+        if self._gpu:
+            details = tf.config.experimental.get_device_details(
+                tf.config.get_visible_devices("GPU")[0]
+            )
+            device_name = details.get("device_name", "GPU")
+        else:
+            device_name = platform.processor() or platform.machine()
+        collectives = "nccl" if self._gpu else "grpc ring"
+        return {
+            "framework_version": tf.__version__,
+            "device_name": device_name,
+            "threads": tf.config.threading.get_intra_op_parallelism_threads(),
+            "inter_op_threads": tf.config.threading.get_inter_op_parallelism_threads(),
+            "tf32": tf.config.experimental.tensor_float_32_execution_enabled(),
+            "collectives": collectives if self._strategy else "none",
+        }
+
+    def build(self, spec: ModelSpec, program: Program) -> None:
+        """See :meth:`Backend.build`."""
+        if program.execution not in self.executions:
+            raise DistlabError(
+                asked=f"framework=tf with execution={program.execution}",
+                found=f"TensorFlow runs {' and '.join(self.executions)}",
+                fix="execution=graph",
+            )
+        self._spec, self._program = spec, program
+        self._layouts = layouts(spec)
+        adam = ReferenceAdam if program.optimizer == "reference" else StockAdam
+        self._parameters = {
+            name: tf.Variable(tf.zeros(layout.stored)) for name, layout in self._layouts.items()
+        }
+        self._variables = list(self._parameters.values())
+        self._optimizer: ReferenceAdam | StockAdam = adam(program, self._variables)
+        channels, height, width = spec.input_shape
+        data = (
+            tf.TensorSpec([None, height, width, channels], tf.float32),
+            tf.TensorSpec([None], tf.int64),
+        )
+        span = (tf.TensorSpec([None, program.local_batch], tf.int32), tf.TensorSpec([None, 2]))
+        bounds = (tf.TensorSpec([], tf.int32), tf.TensorSpec([], tf.int32))
+        self._compiled_span = tf.function(self._span, input_signature=[*data, *span])
+        self._compiled_evaluation = tf.function(self._evaluation, input_signature=[*data, *bounds])
+        self._compiled_average = tf.function(self._average)
+
+    def load_data(
+        self,
+        train: tuple[NDArray[np.float32], NDArray[np.int64]],
+        test: tuple[NDArray[np.float32], NDArray[np.int64]],
+    ) -> None:
+        """See :meth:`Backend.load_data`; images are kept as NHWC."""
+
+        def to_device(images: NDArray[np.float32], labels: NDArray[np.int64]) -> Any:
+            nhwc = np.ascontiguousarray(images.transpose(0, 2, 3, 1))
+            return tf.convert_to_tensor(nhwc), tf.convert_to_tensor(labels)
+
+        self._train_data, self._test_data = to_device(*train), to_device(*test)
+
+    def set_weights(self, weights: Weights) -> None:
+        """See :meth:`Backend.set_weights`."""
+        self._assign(self._variables, weights)
+
+    def weights(self) -> Weights:
+        """See :meth:`Backend.weights`."""
+        return self._read(self._variables)
+
+    def set_optimizer_state(self, state: OptimizerState) -> None:
+        """See :meth:`Backend.set_optimizer_state`."""
+        self._optimizer.step = state.step
+        self._assign(self._optimizer.first_moments, state.first_moment)
+        self._assign(self._optimizer.second_moments, state.second_moment)
+
+    def optimizer_state(self) -> OptimizerState:
+        """See :meth:`Backend.optimizer_state`."""
+        return OptimizerState(
+            self._optimizer.step,
+            self._read(self._optimizer.first_moments),
+            self._read(self._optimizer.second_moments),
+        )
+
+    def _assign(self, variables: Sequence[tf.Variable], arrays: Weights) -> None:
+        """Set variables, which stand in the spec's order, from canonical arrays."""
+        for variable, (name, layout) in zip(variables, self._layouts.items(), strict=True):
+            variable.assign(layout.to_stored(arrays[name]))
+
+    def _read(self, variables: Sequence[tf.Variable]) -> Weights:
+        """Variables, which stand in the spec's order, as canonical arrays."""
+        return {
+            name: layout.to_canonical(variable.numpy())
+            for variable, (name, layout) in zip(variables, self._layouts.items(), strict=True)
+        }
+
+    def _loss(self, images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Logits and cross-entropy of each sample."""
+        outputs = logits(self._spec, self._parameters, images)
+        return outputs, tf.nn.sparse_softmax_cross_entropy_with_logits(labels, outputs)
+
+    def _average(self, gradients: Sequence[tf.Tensor]) -> Sequence[tf.Tensor]:
+        """The mean over all ranks, as one all-reduce of the concatenated gradients."""
+        assert self._strategy
+
+        def all_reduce() -> Sequence[tf.Tensor]:
+            # The strategy asks each tensor for its device, which run gives to those made here.
+            local = [tf.identity(gradient) for gradient in gradients]
+            replica = tf.distribute.get_replica_context()
+            return replica.all_reduce(tf.distribute.ReduceOp.MEAN, local)
+
+        return self._strategy.run(all_reduce)
+
+    def _step(
+        self, images: tf.Tensor, labels: tf.Tensor, batch: tf.Tensor, constants: tf.Tensor
+    ) -> tf.Tensor:
+        """One optimizer step on the samples ``batch``; returns the local loss before it."""
+        with tf.GradientTape() as tape:
+            _, losses = self._loss(tf.gather(images, batch), tf.gather(labels, batch))
+            loss = tf.reduce_mean(losses)
+        gradients = tape.gradient(loss, self._variables)
+        if self._strategy:
+            # Compiled when eager too: op by op, TensorFlow would reduce each tensor by itself.
+            gradients = self._compiled_average(gradients)
+        self._optimizer.apply(gradients, self._variables, constants)
+        return loss
+
+    def _span(
+        self, images: tf.Tensor, labels: tf.Tensor, indices: tf.Tensor, constants: tf.Tensor
+    ) -> tf.Tensor:
+        """One step for each row of ``indices``, as one graph."""
+        steps = tf.shape(indices)[0]
+        losses = tf.TensorArray(tf.float32, steps, element_shape=())
+        for i in tf.range(steps):
+            loss = self._step(images, labels, indices[i], constants[i])
+            losses = losses.write(i, loss)
+        return losses.stack()
+
+    def train(self, indices: NDArray[np.int32]) -> NDArray[np.float32]:
+        """See :meth:`Backend.train`."""
+        constants = self._optimizer.schedule(len(indices))
+        images, labels = self._train_data
+        if self._program.execution == "graph":
+            losses = self._compiled_span(images, labels, indices, constants).numpy()
+        else:
+            losses = tf.stack(
+                [
+                    self._step(images, labels, tf.constant(batch), tf.constant(row))
+                    for batch, row in zip(indices, constants, strict=True)
+                ]
+            ).numpy()
+        self._synchronize()
+        return losses
+
+    def _synchronize(self) -> None:
+        """Wait for the device: its one compute stream copies this after all earlier work."""
+        self._variables[-1].numpy()
+
+    def _evaluation(
+        self, images: tf.Tensor, labels: tf.Tensor, start: tf.Tensor, stop: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Correct predictions and summed loss of the samples ``start`` to ``stop - 1``."""
+        correct, loss_sum = tf.constant(0, tf.int64), tf.constant(0, tf.float64)
+        for begin in tf.range(start, stop, EVALUATION_BATCH):
+            batch = slice(begin, tf.minimum(begin + EVALUATION_BATCH, stop))
+            outputs, losses = self._loss(images[batch], labels[batch])
+            hits = tf.argmax(outputs, axis=1) == labels[batch]
+            correct += tf.reduce_sum(tf.cast(hits, tf.int64))
+            loss_sum += tf.reduce_sum(tf.cast(losses, tf.float64))
+        return correct, loss_sum
+
+    def evaluate(self, start: int, stop: int) -> Evaluation:
+        """See :meth:`Backend.evaluate`."""
+        correct, loss_sum = self._compiled_evaluation(
+            *self._test_data, tf.constant(start), tf.constant(stop)
+        )
+        return Evaluation(max(0, stop - start), int(correct), float(loss_sum))
+
+    def barrier(self) -> None:
+        """See :meth:`Backend.barrier`."""
+        self._synchronize()
+        if self._strategy:
+            # Not strategy.reduce, which communicates nothing for a value that is no PerReplica.
+            self._compiled_average([tf.constant(0.0)])[0].numpy()
+
+    def close(self) -> None:
+        """See :meth:`Backend.close`."""
+        self.barrier()
