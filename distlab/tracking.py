@@ -88,12 +88,14 @@ def prepare(options: TrackingOptions, folder: Path) -> tuple[MlflowClient, str]:
     uri = options.uri or default_uri(folder)
     artifacts = None
     try:
+        store = None
         if uri.startswith("sqlite:///"):
             store = Path(uri.removeprefix("sqlite:///")).parent
             store.mkdir(parents=True, exist_ok=True)
             artifacts = (store / "artifacts").resolve().as_uri()
         mlflow.set_tracking_uri(uri)
-        client = MlflowClient(uri)
+        with _alone(store):
+            client = MlflowClient(uri)
         return client, _experiment_id(client, options.experiment, artifacts)
     except (MlflowException, OSError, SQLAlchemyError) as error:
         raise DistlabError(
