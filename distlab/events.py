@@ -30,7 +30,7 @@ class Ready:
     resources:
         What :meth:`distlab.backends.base.Backend.describe` said, and the process's CPU affinity.
     seconds:
-        Durations of the start by cause: ``framework_import``, ``process_group``, ``build``,
+        Durations of the start by cause: ``data``, ``framework_import``, ``process_group``, ``build``,
         ``warm_up`` and, contained in the last, ``compile``.
     """
 

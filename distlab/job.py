@@ -238,8 +238,7 @@ def _run_rank(config: dict[str, Any]) -> None:
     emit = rank_task.events.put
     try:
         emit(Started(placement.rank, socket.gethostname(), os.getpid()))
-        train, test = ray.get(rank_task.data)
-        worker.run(rank_task.task, placement, train, test, emit)
+        worker.run(rank_task.task, placement, lambda: ray.get(rank_task.data), emit)
     except Exception as error:
         text = traceback.format_exc()
         print(text, file=sys.stderr, flush=True)  # noqa: T201

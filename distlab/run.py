@@ -1,10 +1,13 @@
 """One run, from options to a record: Ray, the data, the tracker, the workers, the checks."""
 
+import json
 import logging
 import os
+import shlex
 import shutil
 import signal
 import socket
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
@@ -13,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import psutil
 from omegaconf import OmegaConf
 
-from distlab import cluster, config
+from distlab import cluster, config, environment
 from distlab.config import Experiment, Options
 from distlab.data import sources
 from distlab.events import Progress, Started
@@ -89,7 +92,7 @@ def _tracked(
     experiment: Experiment, record: Record, tracker: "Tracker", run_dir: Path, display: Display
 ) -> dict[str, Any]:
     """The part of a run that MLflow knows of."""
-    from distlab import checks, job, tracking
+    from distlab import checks, job
 
     options, dataset = experiment.options, record.dataset
     run_dir.mkdir(parents=True, exist_ok=True)
@@ -99,17 +102,10 @@ def _tracked(
         "gpus": experiment.world_size,
         "execution": experiment.execution,
     }
-    tracker.parameters(
-        resolved,
-        {
-            "framework": options.framework.name,
-            "data_source": dataset.source,
-            "run_dir": str(run_dir),
-        },
-    )
+    tracker.begin(record, resolved, "python -m distlab.launch " + shlex.join(sys.argv[1:]))
     config_file = run_dir / "config.yaml"
     config_file.write_text(OmegaConf.to_yaml(OmegaConf.create(_plain(asdict(options)))))
-    environment = tracking.write_json(run_dir / "environment.json", tracking.environment())
+    environment_file = _write_json(run_dir / "environment.json", environment.describe())
     display.say(_announcement(experiment, dataset))
     display.say(f"logs: {run_dir}")
     display.waiting("starting workers")
@@ -139,9 +135,9 @@ def _tracked(
                 "run_id": tracker.run_id,
             },
         }
-        tracker.finish(record, summary, results)
+        tracker.finish(summary)
         tracker.model(record, run_dir)
-        tracking.write_json(run_dir / "summary.json", summary)
+        _write_json(run_dir / "summary.json", summary)
     except KeyboardInterrupt:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         stop_workers(record.started.values())
@@ -149,8 +145,14 @@ def _tracked(
     finally:
         display.close()
         shutil.rmtree(run_dir / "ray", ignore_errors=True)
-        tracker.artifacts(config_file, environment, run_dir / "summary.json", run_dir / "logs")
+        tracker.artifacts(config_file, environment_file, run_dir / "summary.json", run_dir / "logs")
     return summary
+
+
+def _write_json(path: Path, value: Any) -> Path:
+    """Write a JSON file for people: indented, keys in their order."""
+    path.write_text(json.dumps(value, indent=2) + "\n")
+    return path
 
 
 def stop_workers(workers: Any) -> None:

@@ -4,26 +4,28 @@ import contextlib
 import fcntl
 import json
 import logging
-import platform
 import shutil
-import subprocess
-import sys
 import time
 from collections.abc import Iterator, Mapping
-from importlib.metadata import distributions
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import mlflow
 from mlflow import MlflowClient
-from mlflow.entities import Metric, Param, RunTag
+from mlflow.entities import (
+    Dataset,
+    DatasetInput,
+    LoggedModelOutput,
+    Metric,
+    Param,
+    RunTag,
+)
 from mlflow.exceptions import MlflowException
 from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 from sqlalchemy.exc import SQLAlchemyError
 
-from distlab import __version__
-from distlab.checks import Check
+from distlab import __version__, environment
 from distlab.config import TrackingOptions
 from distlab.errors import DistlabError
 from distlab.models import predictor
@@ -31,15 +33,19 @@ from distlab.record import Epoch, Record
 
 STORE = "mlruns"
 
-# Summary entries that are figures of the whole run, logged as metrics under these names.
+# Tells the MLflow UI to open the experiment as model training and not as one of language models.
+EXPERIMENT_KIND, TRAINING = "mlflow.experimentKind", "custom_model_development"
+
+# Figures of the whole run, in the summary and as metrics. They are logged at step 0, which MLflow
+# draws as bars; metrics by epoch have steps from 1.
 RUN_METRICS = {
-    "throughput_samples_per_s": "throughput_samples_per_s",
+    "throughput": "throughput_samples_per_s",
+    "final_test_accuracy": "final_test_accuracy",
     "time_to_accuracy_s": "time_to_accuracy_s",
     "startup_s": "startup_s",
     "compile_s": "compile_s",
     "wall_s": "wall_s",
     "peak_memory_bytes": "peak_memory_bytes",
-    "parameters": "parameters",
 }
 
 TAGS = (
@@ -111,7 +117,7 @@ def _experiment_id(client: MlflowClient, name: str, artifacts: str | None) -> st
     found = client.get_experiment_by_name(name)
     if found is None:
         try:
-            return str(client.create_experiment(name, artifacts))
+            return str(client.create_experiment(name, artifacts, {EXPERIMENT_KIND: TRAINING}))
         except MlflowException:
             found = client.get_experiment_by_name(name)
             if found is None:
@@ -135,8 +141,8 @@ class Tracker:
         self.uri = options.uri or default_uri(folder)
         self.experiment = options.experiment
         self._options = options
-        self._client, experiment_id = prepare(options, folder)
-        run = self._client.create_run(experiment_id, run_name=run_name)
+        self._client, self._experiment_id = prepare(options, folder)
+        run = self._client.create_run(self._experiment_id, run_name=run_name)
         self.run_id: str = run.info.run_id
         self._monitor = (
             SystemMetricsMonitor(self.run_id, sampling_interval=2)
@@ -166,13 +172,26 @@ class Tracker:
             self._monitor.finish()
         self._client.set_terminated(self.run_id, status)
 
-    def parameters(self, values: Mapping[str, Any], tags: Mapping[str, Any]) -> None:
-        """Log the config as parameters, and what is known before the first step as tags."""
+    def begin(self, record: Record, parameters: Mapping[str, Any], command: str) -> None:
+        """Log the config as parameters, the data set as input, and the origin as tags."""
+        options, dataset = record.experiment.options, record.dataset
+        commit = environment.git_commit()
+        tags = {
+            "mlflow.user": environment.user(),
+            "mlflow.source.type": "LOCAL",
+            "mlflow.source.name": command,
+            "distlab_version": __version__,
+            "framework": options.framework.name,
+            **({"mlflow.source.git.commit": commit} if commit else {}),
+        }
         self._client.log_batch(
             self.run_id,
-            params=[Param(name, str(value)) for name, value in values.items()],
-            tags=[RunTag(name, str(value)) for name, value in {**_origin(), **tags}.items()],
+            params=[Param(name, str(value)) for name, value in parameters.items()],
+            tags=[RunTag(name, value) for name, value in tags.items()],
         )
+        source = json.dumps({"source": dataset.source})
+        data = Dataset(dataset.name, dataset.checksum[:36], "local", source)
+        self._client.log_inputs(self.run_id, [DatasetInput(data)])
 
     def epoch(self, epoch: Epoch) -> None:
         """Log one epoch's metrics in one batch; the step is the epoch's number, from 1."""
@@ -181,31 +200,31 @@ class Tracker:
             "test_loss": epoch.test_loss,
             "test_accuracy": epoch.test_accuracy,
             "epoch_time_s": epoch.seconds,
-            "epoch_throughput_samples_per_s": epoch.throughput,
+            "throughput_samples_per_s": epoch.throughput,
             **{f"step_time_{name}_ms": value for name, value in epoch.step_time_ms.items()},
         }
         self._log(metrics, epoch.index + 1)
 
-    def finish(self, record: Record, summary: dict[str, Any], checks: Mapping[str, Check]) -> None:
-        """Log the run's figures, tags and model; the summary and the rest are in the run folder."""
-        metrics = {
-            name: float(summary[key])
-            for key, name in RUN_METRICS.items()
-            if summary[key] is not None
-        }
-        self._log(metrics, record.experiment.options.epochs)
+    def finish(self, summary: dict[str, Any]) -> None:
+        """Log the figures of the whole run, the first losses, tags and a description."""
+        figures = {**summary, "final_test_accuracy": summary["test_accuracy"][-1]}
+        metrics = {name: figures[key] for name, key in RUN_METRICS.items()}
+        self._log({name: value for name, value in metrics.items() if value is not None}, 0)
         losses = [
             Metric("first_losses", loss, _now_ms(), step)
             for step, loss in enumerate(summary["first_losses"], 1)
         ]
-        tags = {name: summary[name] for name in TAGS} | {
-            "verified": summary["verified"],
-            "failed_checks": ",".join(n for n, check in checks.items() if not check.passed),
+        failed = [name for name, check in summary["checks"].items() if not check["passed"]]
+        tags = {
+            **{name: str(summary[name]) for name in TAGS},
+            "verified": str(summary["verified"]).lower(),
+            **({"failed_checks": ",".join(failed)} if failed else {}),
+            "mlflow.note.content": _description(summary),
         }
         self._client.log_batch(
             self.run_id,
             metrics=losses,
-            tags=[RunTag(name, str(value)) for name, value in tags.items()],
+            tags=[RunTag(name, value) for name, value in tags.items()],
         )
 
     def artifacts(self, *paths: Path) -> None:
@@ -217,12 +236,19 @@ class Tracker:
                 self._client.log_artifact(self.run_id, str(path))
 
     def model(self, record: Record, folder: Path) -> None:
-        """Log the trained model as a framework-neutral pyfunc model, in the artifact ``model``."""
-        if record.final_weights is not None and self._options.log_model:
-            target = folder / "model"
-            predictor.save(target, record.experiment.spec, record.final_weights)
-            self._client.log_artifacts(self.run_id, str(target), "model")
-            shutil.rmtree(target)
+        """Log the trained model as a framework-neutral pyfunc model: ``runs:/RUN_ID/model``."""
+        if record.final_weights is None or not self._options.log_model:
+            return
+        target = folder / "model"
+        predictor.save(target, record.experiment.spec, record.final_weights)
+        model = self._client.create_logged_model(
+            self._experiment_id, name="model", source_run_id=self.run_id
+        )
+        self._client.log_model_artifacts(model.model_id, str(target))
+        self._client.finalize_logged_model(model.model_id, "READY")
+        output = LoggedModelOutput(model.model_id, record.experiment.options.epochs)
+        self._client.log_outputs(self.run_id, [output])
+        shutil.rmtree(target)
 
     def _log(self, metrics: Mapping[str, float], step: int) -> None:
         """Log several metrics of one step at once."""
@@ -243,46 +269,26 @@ def _alone(store: Path | None) -> Iterator[None]:
         yield
 
 
-def environment() -> dict[str, Any]:
-    """The driver's machine and packages, for the artifact ``environment.json``."""
-    return {
-        "python": sys.version,
-        "platform": platform.platform(),
-        "processor": _processor(),
-        "packages": dict(sorted((d.metadata["Name"].lower(), d.version) for d in distributions())),
-    }
-
-
-def write_json(path: Path, value: Any) -> Path:
-    """Write a JSON file for people: indented, keys in their order."""
-    path.write_text(json.dumps(value, indent=2, default=str) + "\n")
-    return path
-
-
-def _processor() -> str:
-    """The CPU's name, where Linux tells it."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line.split(":")[1].strip() for line in lines if "model name" in line), "")
-
-
-def _origin() -> dict[str, str]:
-    """Version of distlab and, in a checkout, its git commit."""
-    here = Path(__file__).parent
-    found = (
-        subprocess.run(
-            ["git", "-C", str(here), "describe", "--always", "--dirty", "--abbrev=40"],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if shutil.which("git")
-        else None
+def _description(summary: dict[str, Any]) -> str:
+    """The run in a few lines of Markdown, for the top of its page."""
+    failed = [name for name, check in summary["checks"].items() if not check["passed"]]
+    verdict = (
+        f"**Not verified**: {', '.join(failed)}." if failed else "Verified: all checks passed."
     )
-    commit = found.stdout.strip() if found is not None and found.returncode == 0 else ""
-    return {"distlab_version": __version__, **({"git_commit": commit} if commit else {})}
+    reached = summary["time_to_accuracy_s"]
+    target = f"{summary['target_accuracy']:.1%}"
+    return (
+        f"**{summary['framework']} {summary['framework_version']}** ({summary['execution']}) "
+        f"trained {summary['model']} on {summary['data']} for {summary['epochs']} epochs on "
+        f"{summary['world_size']} {summary['device']} worker(s), {summary['device_name']}, "
+        f"{summary['threads_per_worker']} thread(s) each, global batch "
+        f"{summary['global_batch_size']} ({summary['scaling']} scaling).\n\n"
+        "| throughput | test accuracy | time to accuracy | start-up |\n|---|---|---|---|\n"
+        f"| {summary['throughput_samples_per_s']:,.0f} samples/s "
+        f"| {summary['test_accuracy'][-1]:.2%} "
+        f"| {f'{reached:.2f} s to {target}' if reached is not None else f'{target} not reached'} "
+        f"| {summary['startup_s']:.1f} s |\n\n{verdict}"
+    )
 
 
 def _now_ms() -> int:

@@ -16,6 +16,7 @@ import numpy as np
 from distlab.backends.base import Backend, LabelledImages, OptimizerState, Placement, Program
 from distlab.backends.registry import load
 from distlab.data.order import epoch_order, evaluation_range, shard
+from distlab.environment import processor
 from distlab.events import EpochDone, Event, Finished, Progress, Ready
 from distlab.measure.clock import Window, span_lengths
 from distlab.models.spec import ModelSpec
@@ -50,8 +51,7 @@ class Task:
 def run(
     task: Task,
     placement: Placement,
-    train_set: LabelledImages,
-    test_set: LabelledImages,
+    fetch_data: Callable[[], tuple[LabelledImages, LabelledImages]],
     emit: Callable[[Event], None],
 ) -> None:
     """Run one rank from the framework's import to the end of its process group.
@@ -62,13 +62,16 @@ def run(
         What all ranks are told.
     placement:
         Where this rank stands.
-    train_set, test_set:
-        (images float32 ``[n, channels, height, width]`` in [0, 1], labels int64 ``[n]``).
+    fetch_data:
+        Gives the training and the test set: (images float32 ``[n, channels, height, width]`` in
+        [0, 1], labels int64 ``[n]``) each.
     emit:
         Called with this rank's events. Except for :class:`~distlab.events.Progress`, always
         outside timed windows.
     """
     seconds: dict[str, float] = {}
+    with _Stopwatch(seconds, "data"):
+        train_set, test_set = fetch_data()
     with _Stopwatch(seconds, "framework_import"):
         backend_class = load(task.framework)
     with _Stopwatch(seconds, "process_group"):
@@ -82,6 +85,8 @@ def run(
     backend.set_weights(draw(task.spec, task.seed))
     backend.set_optimizer_state(OptimizerState.zero(task.spec))
     resources = {**backend.describe(), "cpu_affinity": sorted(os.sched_getaffinity(0))}
+    if placement.device == "cpu":
+        resources["device_name"] = processor()
     emit(Ready(placement.rank, fingerprint(backend.weights()), resources, seconds))
     for epoch in range(task.epochs):
         emit(_epoch(backend, task, placement, epoch, len(train_set[1]), len(test_set[1]), emit))

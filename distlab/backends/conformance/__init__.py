@@ -1,0 +1,136 @@
+"""The conformance suite: what every backend must hold, with one line of pytest.
+
+In the tests of the package that brings the backend::
+
+    from distlab.backends import conformance
+
+    TestMyFramework = conformance.suite("myframework")
+
+or from the command line, which prints a table and exits with 1 if anything failed::
+
+    python -m distlab.backends.conformance myframework
+
+A backend that isn't installed as an entry point can be named ``module:Class``. Every rank runs in
+a fresh process, so the calling process never imports a framework: for each execution that the
+backend names and each of two models one world of one worker and one of two, side by side, go
+through the same list of acts (``rank.py``), and what they saw is
+then judged (``checks.py``).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from distlab.backends.conformance import processes
+from distlab.backends.conformance.checks import CHECKS
+from distlab.backends.conformance.compare import ConformanceError
+from distlab.backends.conformance.evidence import Evidence
+from distlab.backends.conformance.problem import PROGRAMS, pose
+
+MODELS = tuple(PROGRAMS)
+TIMEOUT_S = 120.0
+THREADS = {"mlp": {1: 2, 2: 1}, "lenet5": {1: 1, 2: 1}}
+"""Threads of each process by model and world size: not always 1, to see that they are obeyed."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The outcome of one check of one execution and model: passed or not, and why."""
+
+    check: str
+    execution: str
+    model: str
+    passed: bool
+    detail: str
+
+
+def examine(
+    framework: str,
+    *,
+    models: Sequence[str] = MODELS,
+    env: Mapping[str, str] | None = None,
+    timeout_s: float = TIMEOUT_S,
+) -> list[Outcome]:
+    """Run the suite.
+
+    Parameters
+    ----------
+    framework:
+        Name of an installed backend, or ``module:Class``.
+    models:
+        Some of ``mlp`` and ``lenet5``.
+    env:
+        Environment of the processes, set before the framework is imported; by default that of
+        the framework's file in ``conf/framework/``, if it has one.
+    timeout_s:
+        When the processes of one execution and model are killed.
+
+    Returns
+    -------
+    list of Outcome
+        One for each check, execution and model.
+    """
+    environment = shipped_environment(framework) if env is None else env
+    executions: tuple[str, ...] = ("?",)
+    outcomes = []
+    index = 0
+    while index < len(executions):
+        for model in models:
+            problem = pose(model)
+            worlds = processes.run(
+                framework, index, problem, THREADS[model], environment, timeout_s
+            )
+            executions = worlds[1][0].notes.get("executions") or executions
+            name = None if ":" in framework else framework
+            evidence = Evidence(name, problem, worlds[1], worlds[2])
+            outcomes += [
+                Outcome(check, executions[index], model, *_judge(check, evidence))
+                for check in CHECKS
+            ]
+        index += 1
+    return outcomes
+
+
+def suite(
+    framework: str, *, env: Mapping[str, str] | None = None, timeout_s: float = TIMEOUT_S
+) -> type:
+    """A test class for pytest with one test for each check; assign it to a name with ``Test``.
+
+    The processes run once, when the first test needs them. See :func:`examine` for parameters.
+    """
+    import pytest
+
+    @cache
+    def outcomes() -> list[Outcome]:
+        return examine(framework, env=env, timeout_s=timeout_s)
+
+    class Conformance:
+        @pytest.mark.parametrize("check", CHECKS)
+        def test_contract(self, check: str) -> None:
+            failed = [o for o in outcomes() if o.check == check and not o.passed]
+            text = [f"{o.execution}, {o.model}: {o.detail}" for o in failed]
+            assert not failed, "\n".join([f"{framework} fails {check}", *text])
+
+    return Conformance
+
+
+def shipped_environment(framework: str) -> dict[str, str]:
+    """The section ``env`` of ``conf/framework/<framework>.yaml``, if there is such a file."""
+    package = Path(__file__).parents[2]
+    for conf in (package / "conf", package.parent / "conf"):
+        file = conf / "framework" / f"{framework}.yaml"
+        if file.is_file():
+            options: dict[str, Any] = yaml.safe_load(file.read_text(encoding="utf-8"))
+            return {name: str(value) for name, value in (options.get("env") or {}).items()}
+    return {}
+
+
+def _judge(check: str, evidence: Evidence) -> tuple[bool, str]:
+    try:
+        return True, CHECKS[check](evidence)
+    except ConformanceError as error:
+        return False, str(error)

@@ -1,0 +1,78 @@
+"""How the conformance checks compare arrays, and the error that says what is wrong."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Arrays = Mapping[str, NDArray[Any]]
+
+
+class ConformanceError(Exception):
+    """What a backend does against the contract, in one line."""
+
+
+def require(condition: bool, violation: str) -> None:
+    """Raise :class:`ConformanceError` unless the condition holds."""
+    if not condition:
+        raise ConformanceError(violation)
+
+
+def require_equal(found: Arrays, expected: Arrays, what: str) -> None:
+    """Require the same names in the same order, and arrays that are equal bit for bit."""
+    require(
+        list(found) == list(expected), f"{what}: names {list(found)}, expected {list(expected)}"
+    )
+    for name in unequal(found, expected):
+        require(
+            found[name].shape == expected[name].shape,
+            f"{what}: {name} has shape {found[name].shape}, expected {expected[name].shape}",
+        )
+        require(found[name].dtype == np.float32, f"{what}: {name} is {found[name].dtype}")
+        unlike = found[name].view(np.uint32) != expected[name].view(np.uint32)
+        place = tuple(int(i) for i in np.argwhere(unlike)[0])
+        raise ConformanceError(
+            f"{what}: {unlike.sum()} of {unlike.size} values of {name} differ, the first at "
+            f"{place}: {found[name][place]!r}, expected {expected[name][place]!r}"
+        )
+
+
+def worst(found: Arrays, expected: Arrays) -> tuple[str, float]:
+    """The parameter with the largest relative error, and the error; infinite if it is unlike."""
+    errors = {
+        name: relative(found[name], array)
+        if name in found and found[name].shape == array.shape
+        else float("inf")
+        for name, array in expected.items()
+    }
+    return max(errors.items(), key=lambda item: item[1])
+
+
+def moves(weights: Arrays, initial: Arrays) -> dict[str, NDArray[np.float64]]:
+    """How far each array is from its initial value, in float64."""
+    return {
+        name: np.asarray(array, np.float64) - np.asarray(initial[name], np.float64)
+        for name, array in weights.items()
+    }
+
+
+def relative(found: Any, expected: Any) -> float:
+    """Relative error in the Euclidean norm; infinite instead of not a number."""
+    difference = np.asarray(found, np.float64) - expected
+    error = np.linalg.norm(difference) / np.linalg.norm(expected)
+    return float(error) if np.isfinite(error) else float("inf")
+
+
+def bits_equal(found: NDArray[Any], expected: NDArray[Any]) -> bool:
+    """Whether two arrays are equal bit for bit (so that -0.0 is not 0.0)."""
+    return found.shape == expected.shape and found.tobytes() == expected.tobytes()
+
+
+def unequal(found: Arrays, expected: Arrays) -> list[str]:
+    """The names whose arrays are not equal bit for bit."""
+    return [
+        name
+        for name, array in expected.items()
+        if name not in found or not bits_equal(found[name], array)
+    ]

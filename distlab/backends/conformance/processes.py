@@ -1,0 +1,165 @@
+"""Process groups of the conformance suite: one fresh process for each rank, one file for its notes.
+
+The caller's process imports no framework.
+"""
+
+import os
+import pickle
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from distlab.backends.base import Placement
+from distlab.backends.conformance.problem import Job, Problem
+
+POLL_S = 0.05
+PATIENCE_S = 10.0
+"""How long the ranks of a world may outlive one that failed."""
+
+
+@dataclass(frozen=True)
+class Witness:
+    """What one rank's process left behind.
+
+    Attributes
+    ----------
+    notes:
+        What :mod:`distlab.backends.conformance.rank` saw.
+    exit_code:
+        Of the process, negative if a signal ended it; None if it had to be killed.
+    output:
+        The end of what it printed.
+    threads:
+        How many it was given.
+    """
+
+    rank: int
+    notes: dict[str, Any]
+    exit_code: int | None
+    output: str
+    threads: int
+
+    @property
+    def why(self) -> str:
+        """In one line, why notes may be missing."""
+        if "error" in self.notes:
+            return str(self.notes["error"]).strip().splitlines()[-1]
+        code = "had to be killed" if self.exit_code is None else f"exited with {self.exit_code}"
+        last = self.output.strip().splitlines()[-1:]
+        return f"the process {code}" + (f": {last[0]}" if last else "")
+
+
+def run(
+    framework: str,
+    execution: int,
+    problem: Problem,
+    threads: Mapping[int, int],
+    environment: Mapping[str, str],
+    timeout_s: float,
+) -> dict[int, list[Witness]]:
+    """Run a world of every size at the same time and return its ranks' witnesses by world size.
+
+    Parameters
+    ----------
+    framework, execution, problem:
+        As in :class:`~distlab.backends.conformance.problem.Job`.
+    threads:
+        Computing threads of each process, by world size: its keys are the worlds to run.
+    environment:
+        Variables to set in the processes, before the framework is imported.
+    timeout_s:
+        When processes that have not ended are killed.
+    """
+    with TemporaryDirectory(prefix="distlab-conformance-") as folder, ExitStack() as stack:
+        ranks = {
+            (world, rank): _Process(
+                Job(
+                    framework,
+                    execution,
+                    Placement(rank, world, rank, "cpu", endpoints, threads[world]),
+                    problem,
+                ),
+                Path(folder),
+                environment,
+            )
+            for world in threads
+            for endpoints in [_free_endpoints(world)]
+            for rank in range(world)
+        }
+        for process in ranks.values():
+            stack.callback(process.kill)
+        deadline = time.monotonic() + timeout_s
+        for world in threads:
+            _wait([ranks[world, rank] for rank in range(world)], deadline)
+        return {world: [ranks[world, rank].witness() for rank in range(world)] for world in threads}
+
+
+class _Process:
+    """One rank's process and its files."""
+
+    def __init__(self, job: Job, folder: Path, environment: Mapping[str, str]) -> None:
+        self._placement = job.placement
+        stem = folder / f"{job.placement.world_size}-{job.placement.rank}"
+        self._notes, self._output = stem.with_suffix(".notes"), stem.with_suffix(".log")
+        stem.with_suffix(".job").write_bytes(pickle.dumps(job))
+        module = "distlab.backends.conformance.rank"
+        with self._output.open("wb") as output:
+            self._popen = subprocess.Popen(
+                [sys.executable, "-P", "-m", module, stem.with_suffix(".job"), self._notes],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env={
+                    **os.environ,
+                    **environment,
+                    "OMP_NUM_THREADS": str(job.placement.threads),
+                    "PYTHONPATH": os.pathsep.join(path or str(Path.cwd()) for path in sys.path),
+                },
+            )
+        self._killed = False
+
+    def poll(self) -> int | None:
+        """The exit code, None while the process runs."""
+        return self._popen.poll()
+
+    def kill(self) -> None:
+        """End the process if it still runs."""
+        if self._popen.poll() is None:
+            self._killed = True
+            self._popen.kill()
+            self._popen.wait()
+
+    def witness(self) -> Witness:
+        """What the ended process left."""
+        notes = pickle.loads(self._notes.read_bytes()) if self._notes.exists() else {}
+        output = self._output.read_text(errors="replace")[-4000:]
+        code = None if self._killed else self._popen.returncode
+        return Witness(self._placement.rank, notes, code, output, self._placement.threads)
+
+
+def _wait(ranks: list[_Process], deadline: float) -> None:
+    """Wait for the ranks of one world; kill what is left at the deadline."""
+    while any(rank.poll() is None for rank in ranks):
+        if any(rank.poll() for rank in ranks):
+            deadline = min(deadline, time.monotonic() + PATIENCE_S)
+        if time.monotonic() > deadline:
+            for rank in ranks:
+                rank.kill()
+            return
+        time.sleep(POLL_S)
+
+
+def _free_endpoints(count: int) -> tuple[str, ...]:
+    """Addresses on this machine that were free a moment ago."""
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for probe in sockets:
+            probe.bind(("127.0.0.1", 0))
+        return tuple(f"127.0.0.1:{probe.getsockname()[1]}" for probe in sockets)

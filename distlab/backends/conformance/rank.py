@@ -1,0 +1,262 @@
+"""One rank of the conformance suite: a fresh process that drives the backend and notes all it sees.
+
+It judges nothing (:mod:`distlab.backends.conformance.checks` does) and writes its notes after each
+act, so that they survive if a later one kills the process. Run as
+``python -m distlab.backends.conformance.rank JOB NOTES`` with stdout and stderr in one file.
+"""
+
+import io
+import os
+import pickle
+import sys
+import time
+import traceback
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from distlab.backends.base import Backend, OptimizerState
+from distlab.backends.conformance.problem import HALFWAY, Job, Problem
+from distlab.backends.registry import load
+from distlab.data.order import shard
+from distlab.models.weights import Weights
+
+FRAMEWORKS = {
+    "torch": "PyTorch",
+    "tensorflow": "TensorFlow",
+    "keras": "TensorFlow",
+    "paddle": "Paddle",
+    "jax": "JAX",
+    "mxnet": "MXNet",
+    "mindspore": "MindSpore",
+}
+"""Which framework a top-level module is a part of."""
+LATE_S = 0.3
+"""How much later than the others rank 0 comes to the barrier."""
+
+
+class Rank:
+    """The acts of one rank, in order; ``notes`` holds what was seen."""
+
+    def __init__(self, job: Job, path: Path) -> None:
+        self.job, self.problem, self.path = job, job.problem, path
+        self.notes: dict[str, Any] = {"foreign": {}}
+        placement = job.placement
+        self.mine = shard(self.problem.order, placement.rank, placement.world_size)
+
+    def run(self) -> None:
+        """Do everything; an exception ends the process after it was noted."""
+        try:
+            backend = self._start()
+            printed = _printed()
+            self._note("printed_before", printed)
+            for act in (
+                self._resume_first,
+                self._store_and_read_back,
+                self._train_in_parts,
+                self._continue_from_own_state,
+                self._train_in_one_call,
+                self._resume_again,
+                self._evaluate,
+                self._meet,
+            ):
+                act(backend)
+                self._save()
+            self._note("printed", _printed() - printed)
+            backend.close()
+            self._note("closed", True)
+        except BaseException:
+            self.notes["error"] = traceback.format_exc()
+            traceback.print_exc()
+            raise
+        finally:
+            self._save()
+
+    def _note(self, note: str, value: Any) -> None:
+        """Note a value, if the process that reads it can do so without the framework."""
+        try:
+            _Plain(io.BytesIO()).dump(value)
+            self.notes[note] = value
+        except TypeError as error:
+            self.notes["foreign"][note] = str(error)
+
+    def _save(self) -> None:
+        partial = self.path.with_suffix(".partial")
+        partial.write_bytes(pickle.dumps(self.notes))
+        partial.replace(self.path)
+
+    def _start(self) -> Backend:
+        """From the import to a backend with data, as the contract's life of a backend goes."""
+        problem = self.problem
+        self._note("frameworks_before", _frameworks())
+        backend_class = load(self.job.framework)
+        self._note("framework", backend_class.framework)
+        self._note("executions", tuple(backend_class.executions))
+        self._save()
+        execution = backend_class.executions[self.job.execution]
+        backend = backend_class(self.job.placement)
+        backend.build(
+            problem.spec,
+            replace(
+                problem.program,
+                local_batch=self.mine.shape[1],
+                execution="graph" if execution == "graph" else "eager",
+            ),
+        )
+        for images, labels in (problem.train, problem.test):
+            images.flags.writeable = labels.flags.writeable = False
+        backend.load_data(problem.train, problem.test)
+        self._note("description", backend.describe())
+        self._note("frameworks", _frameworks())
+        self._save()
+        return backend
+
+    def _set(self, backend: Backend, weights: Weights, state: OptimizerState) -> None:
+        """Set weights and state from arrays of which nothing is left afterwards."""
+        weights = _copies(weights)
+        state = OptimizerState(
+            state.step, _copies(state.first_moment), _copies(state.second_moment)
+        )
+        backend.set_weights(weights)
+        backend.set_optimizer_state(state)
+        for arrays in (weights, state.first_moment, state.second_moment):
+            for array in arrays.values():
+                array.fill(np.nan)
+
+    def _resume_first(self, backend: Backend) -> None:
+        """Go on from the oracle's state in a process that has not trained yet."""
+        self._note("resumed", self._resumed(backend))
+
+    def _resume_again(self, backend: Backend) -> None:
+        """The same in an object that has trained."""
+        self._note("resumed_again", self._resumed(backend))
+
+    def _resumed(self, backend: Backend) -> dict[str, Any]:
+        self._set(backend, self.problem.halfway, self.problem.halfway_state)
+        losses = backend.train(self.mine[HALFWAY:])
+        return {"losses": losses, "weights": backend.weights()}
+
+    def _store_and_read_back(self, backend: Backend) -> None:
+        problem = self.problem
+        self._set(backend, problem.special, problem.special_state)
+        weights, state = backend.weights(), backend.optimizer_state()
+        self._note("stored", {"weights": weights, "state": state})
+        self._note(
+            "unsound",
+            [
+                f"{what} {name} is {array.dtype} {array.flags.c_contiguous=}"
+                for what, arrays in (
+                    ("weight", weights),
+                    ("first moment", state.first_moment),
+                    ("second moment", state.second_moment),
+                )
+                for name, array in arrays.items()
+                if array.dtype != np.float32 or not array.flags.c_contiguous
+            ],
+        )
+
+    def _train_in_parts(self, backend: Backend) -> None:
+        """Spans of 1, 4 and 5 steps, with weights and state read in between."""
+        problem = self.problem
+        self._set(backend, problem.initial, OptimizerState.zero(problem.spec))
+        parts = [backend.train(self.mine[:1])]
+        self._note("first_moment", _copies(backend.optimizer_state().first_moment))
+        parts.append(backend.train(self.mine[1:HALFWAY]))
+        self.halfway = weights, state = backend.weights(), backend.optimizer_state()
+        kept = _copies(weights), _copies(state.first_moment)
+        parts.append(backend.train(self.mine[HALFWAY:]))
+        self._note(
+            "not_copies",
+            [
+                name
+                for name in weights
+                if not np.array_equal(weights[name], kept[0][name])
+                or not np.array_equal(state.first_moment[name], kept[1][name])
+            ],
+        )
+        self._note("halfway", {"weights": weights, "state": state})
+        self._note("losses", [(str(np.asarray(p).dtype), np.shape(p)) for p in parts])
+        self._note(
+            "parts",
+            {
+                "losses": np.concatenate(parts),
+                "weights": backend.weights(),
+                "state": backend.optimizer_state(),
+            },
+        )
+
+    def _continue_from_own_state(self, backend: Backend) -> None:
+        self._set(backend, *self.halfway)
+        losses = backend.train(self.mine[HALFWAY:])
+        self._note("continued", {"losses": losses, "weights": backend.weights()})
+
+    def _train_in_one_call(self, backend: Backend) -> None:
+        self._set(backend, self.problem.initial, OptimizerState.zero(self.problem.spec))
+        losses = backend.train(self.mine)
+        self._note("one_call", {"losses": losses, "weights": backend.weights()})
+
+    def _evaluate(self, backend: Backend) -> None:
+        """Every range on every rank, but different ones at a time."""
+        self._set(backend, self.problem.halfway, self.problem.halfway_state)
+        ranges = self.problem.ranges
+        first = self.job.placement.rank
+        self._note(
+            "evaluations",
+            {part: backend.evaluate(*part) for part in ranges[first:] + ranges[:first]},
+        )
+        self._note(
+            "evaluated",
+            {
+                "weights": backend.weights(),
+                "state": backend.optimizer_state(),
+            },
+        )
+
+    def _meet(self, backend: Backend) -> None:
+        backend.barrier()
+        if self.job.placement.rank == 0:
+            time.sleep(LATE_S)
+        came = time.monotonic()
+        backend.barrier()
+        self._note("barrier", (came, time.monotonic()))
+
+
+class _Plain(pickle.Pickler):
+    """Refuses values of a framework's types: the driver, which reads them, doesn't import it."""
+
+    def reducer_override(self, obj: Any) -> Any:
+        """Called for all that is not exactly of a built-in type."""
+        if type(obj).__module__.split(".")[0] not in ("builtins", "numpy", "distlab"):
+            kind = f"{type(obj).__module__}.{type(obj).__qualname__}"
+            raise TypeError(f"{obj!r:.60} is a {kind}, no plain Python or NumPy value")
+        return NotImplemented
+
+
+def _copies(arrays: Weights) -> dict[str, NDArray[np.float32]]:
+    return {name: np.array(array, order="C") for name, array in arrays.items()}
+
+
+def _frameworks() -> list[str]:
+    """The frameworks that this process has imported."""
+    return sorted({FRAMEWORKS[name] for name in FRAMEWORKS if name in sys.modules})
+
+
+def _printed() -> int:
+    """Bytes that this process, its native code included, has written so far."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    return os.fstat(1).st_size
+
+
+def main(job_path: str, notes_path: str) -> None:
+    """Run the job in one file and write the notes to another."""
+    job = pickle.loads(Path(job_path).read_bytes())
+    assert isinstance(job.problem, Problem)
+    Rank(job, Path(notes_path)).run()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

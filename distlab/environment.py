@@ -1,0 +1,58 @@
+"""The machine and the software of this process, as facts for the record."""
+
+import getpass
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from importlib.metadata import distributions
+from pathlib import Path
+from typing import Any
+
+from distlab import __version__
+
+
+def describe() -> dict[str, Any]:
+    """Machine, Python and the versions of all installed packages."""
+    return {
+        "distlab": __version__,
+        "git_commit": git_commit(),
+        "python": sys.version,
+        "platform": platform.platform(),
+        "processor": processor(),
+        "cpus": os.cpu_count(),
+        "packages": dict(sorted((d.metadata["Name"].lower(), d.version) for d in distributions())),
+    }
+
+
+def processor() -> str:
+    """The CPU's name, where Linux tells it, else its architecture."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
+
+
+def git_commit() -> str | None:
+    """The commit that distlab runs from, with ``-dirty`` if it was changed; None if installed."""
+    root = Path(__file__).resolve().parent.parent
+    if not (root / ".git").exists() or shutil.which("git") is None:
+        return None
+    found = subprocess.run(
+        ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return found.stdout.strip() or None
+
+
+def user() -> str:
+    """The name of the user, or ``unknown`` where the system has none for the process."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return "unknown"
