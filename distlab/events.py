@@ -27,15 +27,18 @@ class Ready:
     ----------
     weights_sha256:
         Fingerprint of the initial weights, read back from the framework after the warm-up.
+    optimizer_error:
+        Largest deviation of a first update from Adam's, over all parameters, in learning rates.
     resources:
         What :meth:`distlab.backends.base.Backend.describe` said, and the process's CPU affinity.
     seconds:
-        Durations of the start by cause: ``data``, ``framework_import``, ``process_group``, ``build``,
-        ``warm_up`` and, contained in the last, ``compile``.
+        Durations of the start by cause: ``data``, ``framework_import``, ``process_group``,
+        ``build``, ``optimizer_probe``, ``warm_up`` and, contained in the last, ``compile``.
     """
 
     rank: int
     weights_sha256: str
+    optimizer_error: float
     resources: dict[str, Any]
     seconds: dict[str, float]
 

@@ -165,6 +165,7 @@ class Record:
             "data_sha256": self.dataset.checksum,
             "device": experiment.device,
             "device_name": resources.get("device_name"),
+            "resources": resources,
             "world_size": experiment.world_size,
             "scaling": str(options.scaling),
             "batch_size": options.batch_size,

@@ -6,6 +6,7 @@ what happens through ``emit``.
 
 import os
 import resource
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -80,14 +81,21 @@ def run(
         backend.build(task.spec, task.program)
         backend.load_data(train_set, test_set)
     steps = len(train_set[1]) // task.global_batch
+    with _Stopwatch(seconds, "optimizer_probe"):
+        optimizer_error = _probe_optimizer(backend, task, placement)
     with _Stopwatch(seconds, "warm_up"):
         seconds["compile"] = _warm_up(backend, task, placement, steps)
     backend.set_weights(draw(task.spec, task.seed))
     backend.set_optimizer_state(OptimizerState.zero(task.spec))
-    resources = {**backend.describe(), "cpu_affinity": sorted(os.sched_getaffinity(0))}
+    resources = {
+        **backend.describe(),
+        "python": sys.executable,
+        "cpu_affinity": sorted(os.sched_getaffinity(0)),
+    }
     if placement.device == "cpu":
         resources["device_name"] = processor()
-    emit(Ready(placement.rank, fingerprint(backend.weights()), resources, seconds))
+    found = fingerprint(backend.weights())
+    emit(Ready(placement.rank, found, optimizer_error, resources, seconds))
     for epoch in range(task.epochs):
         emit(_epoch(backend, task, placement, epoch, len(train_set[1]), len(test_set[1]), emit))
     weights = backend.weights()
@@ -103,14 +111,35 @@ def run(
     )
 
 
+def _probe_optimizer(backend: Backend, task: Task, placement: Placement) -> float:
+    """Take one step and return how far its update is from Adam's, relative to the learning rate.
+
+    From a zero state the first moment is (1 - beta1) g, so that the framework's own gradient g is
+    known, and the update of Kingma & Ba (2015), Algorithm 1, is -lr g / (|g| + epsilon). Among
+    many parameters some have gradients as small as epsilon, which shows where epsilon is added.
+    The caller sets weights and optimizer state again afterwards.
+    """
+    before = draw(task.spec, task.seed)
+    backend.set_weights(before)
+    backend.set_optimizer_state(OptimizerState.zero(task.spec))
+    order = epoch_order(task.seed, 0, task.global_batch, task.global_batch)
+    backend.train(shard(order, placement.rank, placement.world_size))
+    after, state = backend.weights(), backend.optimizer_state()
+    errors = []
+    for name, start in before.items():
+        slope = state.first_moment[name].astype(np.float64) / (1 - task.program.beta1)
+        update = -slope / (np.abs(slope) + task.program.epsilon)
+        found = (after[name].astype(np.float64) - start) / task.program.learning_rate
+        errors.append(np.abs(found - update).max())
+    return float(max(errors))
+
+
 def _warm_up(backend: Backend, task: Task, placement: Placement, steps: int) -> float:
     """Train a span of every length that the run uses; return the seconds that compilation took.
 
     The seconds are those of the first calls less the time that as many steps took in a second
     call. The caller sets weights and optimizer state again afterwards.
     """
-    backend.set_weights(draw(task.spec, task.seed))
-    backend.set_optimizer_state(OptimizerState.zero(task.spec))
     lengths = sorted(set(span_lengths(steps)))
     order = np.arange(steps * task.global_batch, dtype=np.int32).reshape(steps, task.global_batch)
     mine = shard(order, placement.rank, placement.world_size)

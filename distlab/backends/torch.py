@@ -27,7 +27,6 @@ from distlab.backends.base import (
     Weights,
 )
 from distlab.backends.torch_execution import Eager, Execution, Graph, logits
-from distlab.errors import DistlabError
 from distlab.models.spec import ModelSpec
 
 EVALUATION_BATCH = 1000
@@ -79,12 +78,6 @@ class TorchBackend(Backend):
         self._spec = spec
         if program.execution == "eager":
             self._execution: Execution = Eager(spec, program, self._device, self._world_size)
-        elif program.optimizer == "stock":
-            raise DistlabError(
-                "optimizer.variant=stock execution=graph with framework=torch",
-                "the compiled step holds the contract's own Adam",
-                "optimizer.variant=stock execution=eager\nor optimizer.variant=reference",
-            )
         else:
             self._execution = Graph(spec, program, self._device, self._world_size)
 

@@ -1,5 +1,8 @@
 """How torch runs the steps: eagerly through DDP, or compiled on one flat tensor of parameters.
 
+torch's own Adam is Algorithm 1 of Kingma & Ba as it stands, so that ``optimizer.variant`` makes no
+difference in eager execution; compiled, ``stock`` runs ``torch.optim.Adam`` behind the gradient.
+
 Tensors here are in torch's layout (dense weights ``[outputs, inputs]``), named as in the spec.
 """
 
@@ -158,6 +161,20 @@ class Graph:
         self._step = torch.compile(step, fullgraph=True, dynamic=False)
         self._gradient = torch.compile(gradient, fullgraph=True, dynamic=False)
         self._adam = torch.compile(adam, fullgraph=True, dynamic=False)
+        self._stock: torch.optim.Adam | None = None
+        if program.optimizer == "stock":
+            self._stock = torch.optim.Adam(
+                [self._weights],
+                lr=program.learning_rate,
+                betas=(beta1, beta2),
+                eps=epsilon,
+                fused=True,
+            )
+            self._stock.state[self._weights] = {
+                "step": torch.zeros((), device=device),
+                "exp_avg": self._first,
+                "exp_avg_sq": self._second,
+            }
 
     @torch.no_grad()
     def train(self, images: Tensor, labels: Tensor, batches: Tensor) -> Tensor:
@@ -166,14 +183,25 @@ class Graph:
         scales = self._scales(len(batches)).to(images.device)
         state = (self._weights, self._first, self._second)
         for step, batch in enumerate(batches):
-            if self._world_size == 1:
+            if self._world_size == 1 and self._stock is None:
                 losses[step] = self._step(*state, images, labels, batch, scales[step])
-            else:
-                losses[step], slope = self._gradient(self._weights, images, labels, batch)
+                continue
+            losses[step], slope = self._gradient(self._weights, images, labels, batch)
+            if self._world_size > 1:
                 dist.all_reduce(slope)
+            if self._stock is None:
                 self._adam(*state, slope, scales[step])
+            else:
+                self._stock_step(slope, self.steps_taken + step)
         self.steps_taken += len(batches)
         return losses
+
+    def _stock_step(self, slope: Tensor, steps_taken: int) -> None:
+        """One step of torch's own Adam on the flat tensor."""
+        assert self._stock is not None
+        self._stock.state[self._weights]["step"].fill_(steps_taken)
+        self._weights.grad = slope
+        self._stock.step()
 
     def _scales(self, steps: int) -> Tensor:
         """Each step's learning_rate / (1 - beta1^t) and 1 / sqrt(1 - beta2^t), from float64."""

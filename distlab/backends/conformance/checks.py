@@ -24,7 +24,7 @@ from distlab.backends.conformance.compare import (
     worst,
 )
 from distlab.backends.conformance.evidence import Evidence, last_line, mean_losses, seen
-from distlab.backends.conformance.problem import HALFWAY, STEPS
+from distlab.backends.conformance.problem import HALFWAY, MOMENTS, STEPS
 
 FIRST_LOSS = 2e-6
 """Relative; the fairness contract's bound for the first loss, some 15 float32 roundings."""
@@ -35,9 +35,8 @@ GRADIENT = 1e-5
 MOVED = 1e-3
 """Of weights in ten steps. Storing weights of 0.1 in float32 costs up to 1e-4 of an update of
 1e-3 in some elements, and Adam amplifies what rounding does to gradients near zero."""
-EXACT = 1e-6
-"""Relative, of a sum of float64 cross-entropies of float32 logits."""
-MOMENTS = ("first_moment", "second_moment")
+LOSS_SUM = 1e-5
+"""Relative; float32 logits leave 1e-6, a sample too many or too few in 1,027 some 1e-3."""
 DESCRIPTION = {
     "framework_version": str,
     "device_name": str,
@@ -80,18 +79,20 @@ def adam(evidence: Evidence) -> str:
     """Steps lead where the oracle's Adam leads, from the start and from its state at step 5."""
     problem, witness = evidence.problem, evidence.solo[0]
     form = seen(witness, "losses")
-    expected_form = [("float32", (steps,)) for steps in (1, HALFWAY - 1, STEPS - HALFWAY)]
+    expected_form = [
+        ("ndarray", "float32", (steps,)) for steps in (1, HALFWAY - 1, STEPS - HALFWAY)
+    ]
     require(form == expected_form, f"losses have types and shapes {form}, not {expected_form}")
-    halfway, expected = seen(witness, "halfway")["state"], problem.halfway_state
-    _require_step(halfway, HALFWAY)
-    for moment in MOMENTS:
-        name, error = worst(getattr(halfway, moment), getattr(expected, moment))
-        require(error <= MOVED, f"{moment} of {name} off by {error:.1e} after {HALFWAY} steps")
     for act, way, start in (
         ("resumed", problem.resumed, problem.halfway),
         ("parts", problem.whole, problem.initial),
     ):
         text = _follows(seen(witness, act), way.losses, way.weights, start, "the oracle's")
+    halfway, expected = seen(witness, "halfway")["state"], problem.halfway_state
+    _require_step(halfway, HALFWAY)
+    for moment in MOMENTS:
+        name, error = worst(getattr(halfway, moment), getattr(expected, moment))
+        require(error <= MOVED, f"{moment} of {name} off by {error:.1e} after {HALFWAY} steps")
     return text
 
 
@@ -168,18 +169,14 @@ def evaluation(evidence: Evidence) -> str:
             expected = Evaluation(stop - start, correct, loss_sum)
             require(
                 (found.samples, found.correct) == (expected.samples, expected.correct)
-                and abs(found.loss_sum - loss_sum) <= EXACT * loss_sum,
+                and abs(found.loss_sum - loss_sum) <= LOSS_SUM * loss_sum,
                 f"{who}: samples {start} to {stop}: {found}, expected {expected}",
             )
-        after = seen(witness, "evaluated")
-        require_equal(after["weights"], problem.halfway, f"{who}: weights after evaluation")
-        require_equal(
-            after["state"].first_moment,
-            problem.halfway_state.first_moment,
-            f"{who}: first moment after evaluation",
-        )
+        before, after = seen(witness, "before_evaluation"), seen(witness, "after_evaluation")
+        for what, arrays in before.items():
+            require_equal(after[what], arrays, f"{who}: {what} after evaluation")
     sizes = ", ".join(str(stop - start) for start, stop in problem.ranges)
-    return f"ranges of {sizes} samples: counts exact, losses within {EXACT:.0e}"
+    return f"ranges of {sizes} samples: counts exact, losses within {LOSS_SUM:.0e}"
 
 
 def barrier(evidence: Evidence) -> str:
@@ -275,9 +272,12 @@ def _follows(
     """Require losses and moves of weights to be those of ``whom``."""
     error = np.abs(found["losses"] - losses) / np.abs(losses)
     largest = float(np.nan_to_num(error, nan=np.inf).max())
-    require(largest <= LOSSES, f"losses off {whom} by {largest:.1e} (bound {LOSSES:.0e})")
     name, moved = worst(moves(found["weights"], initial), moves(weights, initial))
-    require(moved <= MOVED, f"moves of {name} off {whom} by {moved:.1e} (bound {MOVED:.0e})")
+    require(
+        largest <= LOSSES and moved <= MOVED,
+        f"losses off {whom} by {largest:.1e} (bound {LOSSES:.0e}), moves of {name} by "
+        f"{moved:.1e} (bound {MOVED:.0e})",
+    )
     return f"losses within {largest:.1e}, weights' moves within {moved:.1e} of {whom}"
 
 

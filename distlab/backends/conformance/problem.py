@@ -40,6 +40,7 @@ PROGRAMS = {
 SPECIAL_VALUES = (-0.0, 1e-40, -1e-45, 1.1754944e-38, 3.4028235e38, -3.4028235e38, 1 / 3)
 """Negative zero, subnormal numbers, the smallest normal one, the largest, and a rounded one."""
 SPECIAL_STEP = 7
+MOMENTS = ("first_moment", "second_moment")
 
 
 @dataclass(frozen=True)

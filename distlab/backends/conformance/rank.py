@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distlab.backends.base import Backend, OptimizerState
-from distlab.backends.conformance.problem import HALFWAY, Job, Problem
+from distlab.backends.conformance.problem import HALFWAY, MOMENTS, Job, Problem
 from distlab.backends.registry import load
 from distlab.data.order import shard
 from distlab.models.weights import Weights
@@ -178,7 +178,9 @@ class Rank:
             ],
         )
         self._note("halfway", {"weights": weights, "state": state})
-        self._note("losses", [(str(np.asarray(p).dtype), np.shape(p)) for p in parts])
+        self._note(
+            "losses", [(type(p).__name__, str(np.asarray(p).dtype), np.shape(p)) for p in parts]
+        )
         self._note(
             "parts",
             {
@@ -201,19 +203,18 @@ class Rank:
     def _evaluate(self, backend: Backend) -> None:
         """Every range on every rank, but different ones at a time."""
         self._set(backend, self.problem.halfway, self.problem.halfway_state)
+        self._note("before_evaluation", self._held(backend))
         ranges = self.problem.ranges
         first = self.job.placement.rank
         self._note(
             "evaluations",
             {part: backend.evaluate(*part) for part in ranges[first:] + ranges[:first]},
         )
-        self._note(
-            "evaluated",
-            {
-                "weights": backend.weights(),
-                "state": backend.optimizer_state(),
-            },
-        )
+        self._note("after_evaluation", self._held(backend))
+
+    def _held(self, backend: Backend) -> dict[str, Any]:
+        state = backend.optimizer_state()
+        return {"weights": backend.weights(), **{m: getattr(state, m) for m in MOMENTS}}
 
     def _meet(self, backend: Backend) -> None:
         backend.barrier()
