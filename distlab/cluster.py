@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import os
+import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -24,6 +25,9 @@ SETTINGS = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_DEDUP_LOGS": "0",
 }
+
+# Seconds that a Ray to be joined may take to answer.
+ANSWER_S = 10
 
 
 @dataclass(frozen=True)
@@ -108,12 +112,18 @@ def _start(options: Options) -> None:
 
 
 def _join(address: str) -> None:
-    """Join the Ray that runs at ``address``."""
+    """Join the Ray that runs at ``address``.
+
+    A host and port are tried first, because Ray itself tries for minutes and logs on stderr.
+    """
     import ray
 
     try:
+        if "://" not in address and ":" in address:
+            host, _, port = address.rpartition(":")
+            socket.create_connection((host, int(port)), ANSWER_S).close()
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise DistlabError(
             f"to join a running Ray (cluster=existing cluster.address={address})",

@@ -62,8 +62,9 @@ class FrameworkOptions:
     package: str = MISSING
     extra: str = MISSING
     execution: Execution = Execution.eager
+    executions: list[Execution] = field(default_factory=lambda: list(Execution))
     env: dict[str, str] = field(default_factory=dict)
-    runtime_env: dict[str, Any] = field(default_factory=dict)
+    runtime_env: Any = None
 
 
 @dataclass
@@ -250,6 +251,13 @@ def validate(config: DictConfig) -> Options:
             f"model={next(iter(MODELS))}",
         )
     _check_installed(options.framework)
+    execution = options.execution or options.framework.execution
+    if execution not in options.framework.executions:
+        raise DistlabError(
+            f"framework={options.framework.name} execution={execution}",
+            f"{options.framework.name} runs {' and '.join(options.framework.executions)} only",
+            f"execution={options.framework.executions[0]}",
+        )
     return options
 
 

@@ -107,7 +107,7 @@ def run(experiment: Experiment, data: Any, run_dir: Path, live: bool) -> Iterato
             name="ray",
             storage_path=str(run_dir),
             failure_config=FailureConfig(max_failures=0),
-            worker_runtime_env=options.framework.runtime_env,
+            worker_runtime_env=options.framework.runtime_env or {},
         ),
     )
     yield from _events(trainer, events, experiment, log_dir)

@@ -107,7 +107,7 @@ def _tracked(
     config_file.write_text(OmegaConf.to_yaml(OmegaConf.create(_plain(asdict(options)))))
     environment_file = _write_json(run_dir / "environment.json", environment.describe())
     display.say(_announcement(experiment, dataset))
-    display.say(f"logs: {run_dir}")
+    display.say(f"logs: {run_dir / 'logs'}")
     display.waiting("starting workers")
     try:
         train, test = dataset.normalized()

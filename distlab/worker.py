@@ -18,6 +18,7 @@ from distlab.backends.base import Backend, LabelledImages, OptimizerState, Place
 from distlab.backends.registry import load
 from distlab.data.order import epoch_order, evaluation_range, shard
 from distlab.environment import processor
+from distlab.errors import DistlabError
 from distlab.events import EpochDone, Event, Finished, Progress, Ready
 from distlab.measure.clock import Window, span_lengths
 from distlab.models.spec import ModelSpec
@@ -75,6 +76,12 @@ def run(
         train_set, test_set = fetch_data()
     with _Stopwatch(seconds, "framework_import"):
         backend_class = load(task.framework)
+    if task.program.execution not in backend_class.executions:
+        raise DistlabError(
+            f"framework={task.framework} execution={task.program.execution}",
+            f"this backend runs {' and '.join(backend_class.executions)} only",
+            f"execution={backend_class.executions[0]}",
+        )
     with _Stopwatch(seconds, "process_group"):
         backend = backend_class(placement)
     with _Stopwatch(seconds, "build"):

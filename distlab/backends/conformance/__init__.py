@@ -32,7 +32,7 @@ from distlab.backends.conformance.evidence import Evidence
 from distlab.backends.conformance.problem import PROGRAMS, pose
 
 MODELS = tuple(PROGRAMS)
-TIMEOUT_S = 120.0
+TIMEOUT_S = 180.0
 THREADS = {"mlp": {1: 2, 2: 1}, "lenet5": {1: 1, 2: 1}}
 """Threads of each process by model and world size: not always 1, to see that they are obeyed."""
 

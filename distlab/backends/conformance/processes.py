@@ -50,7 +50,7 @@ class Witness:
     def why(self) -> str:
         """In one line, why notes may be missing."""
         if "error" in self.notes:
-            return str(self.notes["error"]).strip().splitlines()[-1]
+            return str(self.notes["error"])
         code = "had to be killed" if self.exit_code is None else f"exited with {self.exit_code}"
         last = self.output.strip().splitlines()[-1:]
         return f"the process {code}" + (f": {last[0]}" if last else "")

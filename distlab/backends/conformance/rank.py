@@ -68,8 +68,8 @@ class Rank:
             self._note("printed", _printed() - printed)
             backend.close()
             self._note("closed", True)
-        except BaseException:
-            self.notes["error"] = traceback.format_exc()
+        except BaseException as error:
+            self.notes["error"] = " ".join(f"{type(error).__name__}: {error}".split())
             traceback.print_exc()
             raise
         finally:
