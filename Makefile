@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: help quickstart test test-fast lint format types ui clean
+.PHONY: help quickstart test test-fast lint format types ui bench clean
 
 help:  ## Show these commands
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
@@ -17,13 +17,13 @@ $(VENV)/installed-cpu: pyproject.toml | $(BIN)/python
 
 $(VENV)/installed-dev: pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --editable '.[cpu,dev]'
-	$(BIN)/python -m pip check
 	touch $@ $(VENV)/installed-cpu
 
 quickstart: $(VENV)/installed-cpu  ## Train with each framework on two CPU workers, with embedded data
 	$(BIN)/python -m distlab.launch -m experiment=quickstart framework=torch,tf,paddle
 
-test: lint types  ## Install all, check style and types, run the whole test suite
+test: lint types  ## Install all, check style, types and dependencies, run the whole test suite
+	$(BIN)/python -m pip check
 	$(BIN)/python -m pytest
 
 test-fast: $(VENV)/installed-dev  ## Run the tests that start neither Ray nor a framework
@@ -42,6 +42,9 @@ types: $(VENV)/installed-dev  ## Check types
 
 ui: $(VENV)/installed-cpu  ## Open the MLflow UI on ./mlruns (http://127.0.0.1:5000)
 	$(BIN)/mlflow ui --backend-store-uri sqlite:///mlruns/mlflow.db
+
+bench: $(VENV)/installed-cpu  ## Measure what distlab adds to its own backends (idle machine, 20 minutes)
+	$(BIN)/python benchmarks/overhead.py
 
 clean:  ## Remove what was built (records in mlruns/ and outputs/ stay)
 	rm -rf $(VENV) build dist .pytest_cache .ruff_cache .mypy_cache .hypothesis

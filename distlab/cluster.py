@@ -128,5 +128,7 @@ def _join(address: str) -> None:
         raise DistlabError(
             f"to join a running Ray (cluster=existing cluster.address={address})",
             f"none answered: {reason}",
-            "start one with: ray start --head\nor let distlab start its own: cluster=local",
+            "start one with: ray start --head\n"
+            "if it runs and asks for a token: RAY_AUTH_MODE=token in the environment\n"
+            "or let distlab start its own: cluster=local",
         ) from error

@@ -6,6 +6,7 @@ import json
 import math
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
+from pathlib import Path
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
@@ -16,6 +17,10 @@ from distlab.backends.base import Program
 from distlab.data.order import check_divisible
 from distlab.errors import DistlabError
 from distlab.models.spec import MODELS, ModelSpec
+
+_PACKAGED = Path(__file__).parent / "conf"
+CONF = _PACKAGED if _PACKAGED.is_dir() else Path(__file__).parent.parent / "conf"
+"""The config tree: inside the installed package, or at the top of the repository."""
 
 
 class Device(StrEnum):

@@ -2,9 +2,11 @@
 
 import logging
 import os
+import shlex
 import signal
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -22,24 +24,35 @@ from distlab.cluster import disconnected_at_end
 from distlab.errors import DistlabError, WorkerError
 from distlab.progress import Display, complain, print_to_stderr
 
-_PACKAGED = Path(__file__).parent / "conf"
-CONF = _PACKAGED if _PACKAGED.is_dir() else Path(__file__).parent.parent / "conf"
 _log = logging.getLogger(__name__)
 FAILED, INTERRUPTED = 1, 130
 
 
-@hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
-def _compose_and_run(options: DictConfig) -> dict[str, Any]:
-    """What Hydra calls with each composed config; the result goes to :mod:`distlab.study`."""
+@hydra.main(version_base="1.3", config_path=str(config.CONF), config_name="config")
+def _compose_and_run(options: DictConfig) -> dict[str, Any] | None:
+    """What Hydra calls with each composed config.
+
+    In a multirun the summary, or None for a run that failed, goes to :mod:`distlab.study`.
+    """
     job = HydraConfig.get()
     run_dir = Path(job.runtime.output_dir)
     single = job.mode is RunMode.RUN
-    with Display() as display:
-        validated = config.validate(options)
-        command_time = _command_time() if single else time.time()
-        summary = run.execute(validated, run_dir, command_time, display)
+    try:
+        with Display() as display:
+            validated = config.validate(options)
+            command_time = _command_time() if single else time.time()
+            summary = run.execute(validated, run_dir, command_time, display)
+            if single:
+                display.report([summary], run_dir)
+    except (DistlabError, WorkerError) as error:
+        # Beyond this function, Hydra would add a line of its own.
+        _log.exception("the run failed")
+        if isinstance(error, DistlabError):
+            error.fix = error.fix.replace("{command}", _command(job.overrides.task))
+        complain(error)
         if single:
-            display.report([summary], run_dir)
+            sys.exit(FAILED)
+        return None
     return summary
 
 
@@ -54,10 +67,6 @@ def main() -> None:
             _compose_and_run()
     except (HydraException, OmegaConfBaseException) as error:
         complain(_refused(error))
-        sys.exit(FAILED)
-    except (DistlabError, WorkerError) as error:
-        _log.exception("the run failed")
-        complain(error)
         sys.exit(FAILED)
     except KeyboardInterrupt:
         print_to_stderr("interrupted: the run is recorded as KILLED")
@@ -75,6 +84,12 @@ def _refused(error: Exception) -> DistlabError:
     told = [line.strip() for line in reason.splitlines() if "object_type=" not in line]
     words = " ".join(sys.argv[1:])
     return DistlabError(words, " ".join(filter(None, told)), "python -m distlab.launch --help")
+
+
+def _command(overrides: Sequence[str]) -> str:
+    """The command as it was given, without its choice of devices."""
+    kept = [word for word in overrides if word.split("=")[0] not in ("gpus", "device")]
+    return shlex.join(["python", "-m", "distlab.launch", *kept])
 
 
 def _command_time() -> float:

@@ -101,7 +101,7 @@ class Record:
         """Split the time since the workers' start by what the slowest rank says."""
         self.startup_s = time.time() - self.command_time
         slowest = max(self.ready.values(), key=lambda ready: sum(_parts(ready).values()))
-        self.startup.update(_parts(slowest))
+        self.startup.update({f"worker_{cause}": s for cause, s in _parts(slowest).items()})
 
     def _complete(self, index: int) -> Epoch:
         """Merge the ranks' parts of an epoch."""

@@ -8,6 +8,7 @@ import shutil
 import signal
 import socket
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
@@ -19,6 +20,7 @@ from omegaconf import OmegaConf
 from distlab import cluster, config, environment
 from distlab.config import Experiment, Options
 from distlab.data import sources
+from distlab.data.order import epoch_order
 from distlab.events import Progress, Started
 from distlab.progress import Display
 from distlab.record import Record
@@ -59,17 +61,25 @@ def execute(
     """
     with ThreadPoolExecutor(1) as pool:
         store = pool.submit(_prepare_tracking, options)
-        display.waiting("loading the data")
-        dataset = sources.load(options.data.name, options.data.dir, progress=display.live)
         display.waiting("starting Ray")
         experiment = cluster.place(options, cluster.connect(options))
-        record = Record(experiment, dataset, command_time)
-        record.mark("ray_and_data")
+        ray_up = time.time() - command_time
+        display.waiting("loading the data")
+        dataset = sources.load(options.data.name, options.data.dir, progress=display.live)
+        _check_batch(experiment, dataset)
+        record = Record(experiment, dataset, command_time, startup={"ray": ray_up})
+        record.mark("data")
         store.result()
         with _open_tracker(experiment) as tracker:
             record.mark("tracker")
             summary = _tracked(experiment, record, tracker, run_dir, display)
     return summary
+
+
+def _check_batch(experiment: Experiment, dataset: sources.Dataset) -> None:
+    """Refuse a batch larger than the training set before anything is started."""
+    seed, samples = experiment.options.seed, len(dataset.train_labels)
+    epoch_order(seed, 0, samples, experiment.global_batch)
 
 
 def _prepare_tracking(options: Options) -> None:

@@ -6,44 +6,41 @@ Hydra calls :class:`Study` around its jobs (``hydra.callbacks`` in ``conf/config
 from pathlib import Path
 from typing import Any
 
-from hydra.core.utils import JobReturn, JobStatus
+from hydra.core.utils import JobReturn
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
-from distlab.errors import DistlabError, WorkerError
-from distlab.progress import Display, complain
+from distlab.progress import Display
 
 
 class Study(Callback):
     """Collects the runs of a multirun and shows them side by side.
 
-    A failed run is said to have failed, is never shown as a figure, and doesn't stop the others;
-    the command then ends with an error.
+    A failed run is no figure and doesn't stop the others; the command then exits with 1.
     """
 
     def __init__(self) -> None:
-        self._summaries: list[dict[str, Any]] = []
-        self._in_multirun = False
+        self._summaries: list[dict[str, Any]] | None = None
+        self._failed = 0
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Begin to collect."""
-        self._in_multirun = True
+        self._summaries = []
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
-        """Take a run's summary, or say why there is none."""
-        if not self._in_multirun:
+        """Take a run's summary, or count it as failed."""
+        if self._summaries is None:
             return
-        if job_return.status is JobStatus.COMPLETED:
+        if job_return.return_value is None:
+            self._failed += 1
+        else:
             self._summaries.append(job_return.return_value)
-            return
-        try:
-            _ = job_return.return_value
-        except (DistlabError, WorkerError) as error:
-            complain(error)
-            job_return.return_value = SystemExit(1)
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Show the runs side by side."""
-        if self._summaries:
-            with Display() as display:
+        with Display() as display:
+            if self._summaries:
                 display.report(self._summaries, Path(config.hydra.sweep.dir).resolve())
+            if self._failed:
+                display.say(f"{self._failed} run(s) failed; see above")
+                raise SystemExit(1)

@@ -4,6 +4,7 @@ It drives a :class:`distlab.backends.base.Backend` through its life, keeps the c
 what happens through ``emit``.
 """
 
+import json
 import os
 import resource
 import sys
@@ -101,6 +102,8 @@ def run(
     }
     if placement.device == "cpu":
         resources["device_name"] = processor()
+    # Plain data: a framework's own type would make the driver import the framework.
+    resources = json.loads(json.dumps(resources))
     found = fingerprint(backend.weights())
     emit(Ready(placement.rank, found, optimizer_error, resources, seconds))
     for epoch in range(task.epochs):

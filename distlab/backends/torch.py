@@ -7,6 +7,7 @@ function, or, with peers, two with a single all-reduce of the flat gradient betw
 """
 
 import os
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -63,7 +64,7 @@ class TorchBackend(Backend):
         """What is in use; see :meth:`distlab.backends.base.Backend.describe`."""
         on_gpu = self._device.type == "cuda"
         return {
-            "framework_version": torch.__version__,
+            "framework_version": str(torch.__version__),
             "device_name": torch.cuda.get_device_name(self._device) if on_gpu else "cpu",
             "threads": torch.get_num_threads(),
             "inter_op_threads": torch.get_num_interop_threads(),
@@ -141,7 +142,10 @@ class TorchBackend(Backend):
             dist.destroy_process_group()
 
     def _on_device(self, data: LabelledImages) -> tuple[Tensor, Tensor]:
-        images, labels = (torch.from_numpy(array).to(self._device) for array in data)
+        with warnings.catch_warnings():
+            # The arrays are read-only, and only read.
+            warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+            images, labels = (torch.from_numpy(array).to(self._device) for array in data)
         return images, labels
 
     @torch.no_grad()

@@ -30,6 +30,7 @@ from distlab.backends.conformance.checks import CHECKS
 from distlab.backends.conformance.compare import ConformanceError
 from distlab.backends.conformance.evidence import Evidence
 from distlab.backends.conformance.problem import PROGRAMS, pose
+from distlab.config import CONF
 
 MODELS = tuple(PROGRAMS)
 TIMEOUT_S = 180.0
@@ -120,13 +121,11 @@ def suite(
 
 def shipped_environment(framework: str) -> dict[str, str]:
     """The section ``env`` of ``conf/framework/<framework>.yaml``, if there is such a file."""
-    package = Path(__file__).parents[2]
-    for conf in (package / "conf", package.parent / "conf"):
-        file = conf / "framework" / f"{framework}.yaml"
-        if file.is_file():
-            options: dict[str, Any] = yaml.safe_load(file.read_text(encoding="utf-8"))
-            return {name: str(value) for name, value in (options.get("env") or {}).items()}
-    return {}
+    file = CONF / "framework" / f"{framework}.yaml"
+    if not file.is_file():
+        return {}
+    options: dict[str, Any] = yaml.safe_load(file.read_text(encoding="utf-8"))
+    return {name: str(value) for name, value in (options.get("env") or {}).items()}
 
 
 def _judge(check: str, evidence: Evidence) -> tuple[bool, str]:
