@@ -307,11 +307,11 @@ def flat(options: Options) -> dict[str, Any]:
 
 def _check_installed(framework: FrameworkOptions) -> None:
     """Refuse a framework that isn't there, without importing it."""
-    if framework.name not in registry.available():
+    if not registry.is_known(framework.name):
         raise DistlabError(
             f"framework={framework.name}",
             f"backends are installed for {', '.join(sorted(registry.available()))}",
-            "install the package that offers this backend",
+            "install the package that offers this backend, or name one as module:Class",
         )
     elsewhere = bool(framework.runtime_env)
     if not elsewhere and importlib.util.find_spec(framework.package) is None:

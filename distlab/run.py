@@ -112,7 +112,7 @@ def _tracked(
         "gpus": experiment.world_size,
         "execution": experiment.execution,
     }
-    tracker.begin(record, resolved, "python -m distlab.launch " + shlex.join(sys.argv[1:]))
+    tracker.begin(record, resolved, shlex.join(["python", "-m", "distlab.launch", *sys.argv[1:]]))
     config_file = run_dir / "config.yaml"
     config_file.write_text(OmegaConf.to_yaml(OmegaConf.create(_plain(asdict(options)))))
     environment_file = _write_json(run_dir / "environment.json", environment.describe())

@@ -179,7 +179,8 @@ class Tracker:
         tags = {
             "mlflow.user": environment.user(),
             "mlflow.source.type": "LOCAL",
-            "mlflow.source.name": command,
+            "mlflow.source.name": "distlab.launch",
+            "command": command,
             "distlab_version": __version__,
             "framework": options.framework.name,
             **({"mlflow.source.git.commit": commit} if commit else {}),

@@ -13,6 +13,15 @@ def available() -> dict[str, EntryPoint]:
     return {entry.name: entry for entry in entry_points(group=GROUP)}
 
 
+def is_known(framework: str) -> bool:
+    """Whether workers can be told to load ``framework``; nothing is imported.
+
+    True for the name of an entry point and for any ``module:Class``, which only the workers'
+    environment can find.
+    """
+    return ":" in framework or framework in available()
+
+
 def load(framework: str) -> type[Backend]:
     """Import the backend of ``framework``, and with it the framework. For worker processes only.
 
@@ -41,6 +50,8 @@ def load(framework: str) -> type[Backend]:
         raise DistlabError(
             f"framework={framework}",
             f"the package {error.name} is not installed in the workers' environment",
-            f'pip install "distlab[{framework}]"',
+            f"put the folder of {error.name} on PYTHONPATH"
+            if ":" in framework
+            else f'pip install "distlab[{framework}]"',
         ) from error
     return backend

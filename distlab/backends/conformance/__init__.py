@@ -53,6 +53,7 @@ def examine(
     framework: str,
     *,
     models: Sequence[str] = MODELS,
+    execution: str | None = None,
     env: Mapping[str, str] | None = None,
     timeout_s: float = TIMEOUT_S,
 ) -> list[Outcome]:
@@ -64,6 +65,8 @@ def examine(
         Name of an installed backend, or ``module:Class``.
     models:
         Some of ``mlp`` and ``lenet5``.
+    execution:
+        One of ``eager`` and ``graph``; None for all that the backend names.
     env:
         Environment of the processes, set before the framework is imported; by default that of
         the framework's file in ``conf/framework/``, if it has one.
@@ -76,16 +79,17 @@ def examine(
         One for each check, execution and model.
     """
     environment = shipped_environment(framework) if env is None else env
-    executions: tuple[str, ...] = ("?",)
+    executions: tuple[str, ...] = (execution or "?",)
     outcomes = []
     index = 0
     while index < len(executions):
         for model in models:
             problem = pose(model)
             worlds = processes.run(
-                framework, index, problem, THREADS[model], environment, timeout_s
+                framework, execution or index, problem, THREADS[model], environment, timeout_s
             )
-            executions = worlds[1][0].notes.get("executions") or executions
+            if execution is None:
+                executions = worlds[1][0].notes.get("executions") or executions
             name = None if ":" in framework else framework
             evidence = Evidence(name, problem, worlds[1], worlds[2])
             outcomes += [

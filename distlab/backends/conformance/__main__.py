@@ -19,11 +19,19 @@ def main() -> int:
     )
     parser.add_argument("framework", help="name of an installed backend, or module:Class")
     parser.add_argument("--model", choices=MODELS, help="one model only (default: all)")
+    parser.add_argument(
+        "--execution", choices=["eager", "graph"], help="one execution only (default: all)"
+    )
     parser.add_argument("--timeout", type=float, default=TIMEOUT_S, metavar="SECONDS")
     arguments = parser.parse_args()
     models = [arguments.model] if arguments.model else MODELS
     start = time.perf_counter()
-    outcomes = examine(arguments.framework, models=models, timeout_s=arguments.timeout)
+    outcomes = examine(
+        arguments.framework,
+        models=models,
+        execution=arguments.execution,
+        timeout_s=arguments.timeout,
+    )
     seconds = time.perf_counter() - start
 
     table = Table("check", "execution", "model", "", "found", title=arguments.framework)

@@ -109,12 +109,12 @@ class Job:
     framework:
         A backend's name, or ``module:Class``.
     execution:
-        Which one, as an index into the backend's ``executions``: only the process that imports
-        the backend knows them.
+        Which one, by name or as an index into the backend's ``executions``: only the process that
+        imports the backend knows them.
     """
 
     framework: str
-    execution: int
+    execution: int | str
     placement: Placement
     problem: Problem
 

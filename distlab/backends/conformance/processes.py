@@ -58,7 +58,7 @@ class Witness:
 
 def run(
     framework: str,
-    execution: int,
+    execution: int | str,
     problem: Problem,
     threads: Mapping[int, int],
     environment: Mapping[str, str],

@@ -96,7 +96,11 @@ class Rank:
         self._note("framework", backend_class.framework)
         self._note("executions", tuple(backend_class.executions))
         self._save()
-        execution = backend_class.executions[self.job.execution]
+        execution = self.job.execution
+        if isinstance(execution, int):
+            execution = backend_class.executions[execution]
+        elif execution not in backend_class.executions:
+            raise ValueError(f"no execution {execution} among {backend_class.executions}")
         backend = backend_class(self.job.placement)
         backend.build(
             problem.spec,

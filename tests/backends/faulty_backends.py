@@ -1,0 +1,206 @@
+"""The NumPy backend, broken on purpose in one place each; the suite must name the place."""
+
+import sys
+import threading
+import time
+from dataclasses import replace
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from numpy_sockets import NumpyBackend
+
+from distlab.backends.base import Evaluation, OptimizerState, Placement
+from distlab.models import reference
+from distlab.models.weights import Weights
+
+
+def transposed(weights: Weights) -> Weights:
+    """Square dense weights transposed: no shape gives that away."""
+    return {
+        name: array.T.copy() if array.ndim == 2 and len(set(array.shape)) == 1 else array
+        for name, array in weights.items()
+    }
+
+
+class TransposedIn(NumpyBackend):
+    def set_weights(self, weights: Weights) -> None:
+        super().set_weights(transposed(weights))
+
+
+class TransposedInAndOut(TransposedIn):
+    def weights(self) -> Weights:
+        return transposed(super().weights())
+
+
+class NegativeZeroLost(NumpyBackend):
+    def set_weights(self, weights: Weights) -> None:
+        super().set_weights({name: array + np.float32(0) for name, array in weights.items()})
+
+
+class HandsOutItsOwnArrays(NumpyBackend):
+    def weights(self) -> Weights:
+        return dict(self.parameters)
+
+    def step(self, gradients: Weights) -> None:
+        before = dict(self.parameters)
+        super().step(gradients)
+        for name, array in before.items():
+            array[...] = self.parameters[name]
+        self.parameters = before
+
+
+class GradientOfRank1Dropped(NumpyBackend):
+    def mean(self, value: Any) -> Any:
+        if self.placement.rank == 1 and isinstance(value, np.ndarray):
+            value = np.zeros_like(value)
+        return super().mean(value)
+
+
+class GradientsSummed(NumpyBackend):
+    def mean(self, value: Any) -> Any:
+        return super().mean(value) * self.placement.world_size
+
+
+class GradientsNotExchanged(NumpyBackend):
+    def mean(self, value: Any) -> Any:
+        return value if isinstance(value, np.ndarray) else super().mean(value)
+
+
+class SamplesShiftedByOne(NumpyBackend):
+    def train(self, indices: NDArray[np.int32]) -> NDArray[np.float32]:
+        return super().train(indices - 1)
+
+
+class StepsShiftedByOne(NumpyBackend):
+    """Each call takes its rows in the order 1, 2, ..., 0."""
+
+    def train(self, indices: NDArray[np.int32]) -> NDArray[np.float32]:
+        return super().train(np.roll(indices, -1, axis=0))
+
+
+class LossAfterTheUpdate(NumpyBackend):
+    def train(self, indices: NDArray[np.int32]) -> NDArray[np.float32]:
+        images, labels = self.train_set
+        losses = []
+        for batch in indices:
+            super().train(batch[np.newaxis])
+            found = reference.loss_and_gradients(
+                self.spec, self.parameters, images[batch], labels[batch]
+            )
+            losses.append(found[0])
+        return np.array(losses, np.float32)
+
+
+class EpsilonHat(NumpyBackend):
+    """The other form of the paper (end of section 2), which Keras has."""
+
+    def update(self, m: NDArray[np.float32], v: NDArray[np.float32]) -> NDArray[np.float32]:
+        beta1, beta2 = self.program.beta1, self.program.beta2
+        rate = self.program.learning_rate * np.sqrt(1 - beta2**self.t) / (1 - beta1**self.t)
+        return rate * m / (np.sqrt(v) + self.program.epsilon)
+
+
+class BetasOfItsOwn(NumpyBackend):
+    def build(self, spec: Any, program: Any) -> None:
+        super().build(spec, replace(program, beta1=0.9, beta2=0.999))
+
+
+class StateNotRestored(NumpyBackend):
+    """The step is kept for reading back, and Adam counts on by itself."""
+
+    def set_optimizer_state(self, state: OptimizerState) -> None:
+        steps = getattr(self, "steps", 0)
+        super().set_optimizer_state(state)
+        self.offset, self.steps = state.step - steps, steps
+
+    def update(self, m: NDArray[np.float32], v: NDArray[np.float32]) -> NDArray[np.float32]:
+        told = self.t
+        self.t -= self.offset
+        self.steps = self.t
+        change = super().update(m, v)
+        self.t = told
+        return change
+
+
+class MomentsNotRestored(NumpyBackend):
+    def set_optimizer_state(self, state: OptimizerState) -> None:
+        zero = OptimizerState.zero(self.spec)
+        super().set_optimizer_state(replace(zero, step=state.step))
+
+
+class FirstStepOfASpanLost(NumpyBackend):
+    """The first step of a call of more than five changes nothing."""
+
+    def train(self, indices: NDArray[np.int32]) -> NDArray[np.float32]:
+        if len(indices) <= 5:
+            return super().train(indices)
+        kept = self.weights(), self.optimizer_state()
+        first = super().train(indices[:1])
+        self.set_weights(kept[0])
+        self.set_optimizer_state(kept[1])
+        return np.concatenate([first, super().train(indices[1:])])
+
+
+class PaddedSampleCounted(NumpyBackend):
+    """Ranges are filled up to multiples of 2 with the last sample."""
+
+    def evaluate(self, start: int, stop: int) -> Evaluation:
+        found = super().evaluate(start, stop)
+        if (stop - start) % 2 == 0:
+            return found
+        extra = super().evaluate(stop - 1, stop)
+        return replace(
+            found,
+            correct=found.correct + extra.correct,
+            loss_sum=found.loss_sum + extra.loss_sum,
+        )
+
+
+class BarrierThatDoesNotWait(NumpyBackend):
+    def barrier(self) -> None:
+        pass
+
+
+class Tf32ClaimedOn(NumpyBackend):
+    def describe(self) -> dict[str, Any]:
+        return {**super().describe(), "tf32": True}
+
+
+class ThreadsNotObeyed(NumpyBackend):
+    def __init__(self, placement: Placement) -> None:
+        super().__init__(replace(placement, threads=1))
+
+
+class Version(str):
+    """A framework's own type, as torch.__version__ is; reading it back would import it."""
+
+
+class VersionOfAnAlienType(NumpyBackend):
+    def describe(self) -> dict[str, Any]:
+        return {**super().describe(), "framework_version": Version("1")}
+
+
+class TwoFrameworksImported(NumpyBackend):
+    def __init__(self, placement: Placement) -> None:
+        super().__init__(placement)
+        for name in ("torch", "jax"):
+            sys.modules[name] = ModuleType(name)
+
+
+class Talkative(NumpyBackend):
+    def evaluate(self, start: int, stop: int) -> Evaluation:
+        sys.stderr.write("evaluating\n")
+        return super().evaluate(start, stop)
+
+
+class NeverEnds(NumpyBackend):
+    def close(self) -> None:
+        super().close()
+        threading.Thread(target=time.sleep, args=(600,)).start()
+
+
+class Crashes(NumpyBackend):
+    def evaluate(self, start: int, stop: int) -> Evaluation:
+        raise RuntimeError("no evaluation today")

@@ -1,0 +1,135 @@
+"""Every shipped backend against the contract, and the suite against backends broken on purpose."""
+
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from distlab.backends import conformance
+from distlab.backends.conformance import checks
+from distlab.backends.conformance.compare import moves, relative
+from distlab.backends.conformance.problem import pose
+from distlab.models import reference
+
+TestNumpy = conformance.suite("numpy_sockets:NumpyBackend")
+
+
+def shipped(framework: str, package: str) -> type:
+    missing = pytest.mark.skipif(
+        find_spec(package) is None,
+        reason=f"NOT CHECKED AGAINST THE CONTRACT: framework={framework}, because {package} is "
+        f'not installed: pip install "distlab[{framework}]"',
+    )
+    return pytest.mark.slow(missing(conformance.suite(framework)))
+
+
+TestTorch = shipped("torch", "torch")
+TestTensorFlow = shipped("tf", "tensorflow")
+TestPaddle = shipped("paddle", "paddle")
+
+# Each fault and the checks that fail, the one that names it first; no others may.
+FAULTS = {
+    "TwoFrameworksImported": ["imports"],
+    "Tf32ClaimedOn": ["description"],
+    "ThreadsNotObeyed": ["description"],
+    "VersionOfAnAlienType": ["description"],
+    "TransposedIn": ["weights", "state", "gradients", "adam", "evaluation"],
+    "NegativeZeroLost": ["weights"],
+    "HandsOutItsOwnArrays": ["weights", "state"],
+    "StateNotRestored": ["state", "adam", "spans"],
+    "MomentsNotRestored": ["state", "adam"],
+    "TransposedInAndOut": ["gradients", "adam", "evaluation"],
+    "SamplesShiftedByOne": ["gradients", "adam"],
+    "LossAfterTheUpdate": ["gradients", "adam"],
+    "BetasOfItsOwn": ["gradients", "adam"],
+    "EpsilonHat": ["adam"],
+    "StepsShiftedByOne": ["adam", "spans"],
+    "FirstStepOfASpanLost": ["spans"],
+    "GradientOfRank1Dropped": ["workers"],
+    "GradientsSummed": ["workers"],
+    "GradientsNotExchanged": ["workers", "replicas"],
+    "PaddedSampleCounted": ["evaluation"],
+    "BarrierThatDoesNotWait": ["barrier"],
+    "Talkative": ["quiet"],
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fault", FAULTS)
+def test_fault_is_caught_by_its_check(fault: str) -> None:
+    outcomes = conformance.examine(f"faulty_backends:{fault}", models=["mlp"], timeout_s=30)
+    assert [o.check for o in outcomes if not o.passed] == FAULTS[fault], outcomes
+
+
+@pytest.mark.slow
+def test_process_that_never_ends_is_killed_and_told() -> None:
+    outcomes = conformance.examine("faulty_backends:NeverEnds", models=["mlp"], timeout_s=20)
+    failed = {o.check: o.detail for o in outcomes if not o.passed}
+    assert failed == {"ending": "1 worker: the process had to be killed"}
+
+
+def test_crashing_rank_is_told_with_its_last_words() -> None:
+    outcomes = conformance.examine("faulty_backends:Crashes", models=["mlp"], timeout_s=30)
+    detail = {o.check: o.detail for o in outcomes if not o.passed}
+    assert set(detail) == {"evaluation", "barrier", "quiet", "ending"}
+    assert all("RuntimeError: no evaluation today" in text for text in detail.values())
+
+
+def test_unknown_framework_fails_every_check_and_says_why() -> None:
+    outcomes = conformance.examine("fortran", models=["mlp"], timeout_s=30)
+    assert not any(o.passed for o in outcomes)
+    assert all("asked: framework=fortran" in o.detail for o in outcomes)
+
+
+def test_command_line_exits_with_1_and_names_the_failed_check() -> None:
+    command = [sys.executable, "-m", "distlab.backends.conformance"]
+    result = subprocess.run(
+        [*command, "faulty_backends:Tf32ClaimedOn", "--model", "mlp"],
+        cwd=Path(__file__).parent,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert result.returncode == 1, result.stderr
+    failed = [line for line in result.stdout.splitlines() if "FAILED" in line]
+    assert len(failed) == 1
+    assert "description" in failed[0]
+    assert "12 passed, 1 failed" in result.stdout
+
+
+def test_epsilon_in_the_wrong_place_moves_weights_far_beyond_the_bound() -> None:
+    problem = pose("mlp")
+    program, weights = problem.program, dict(problem.initial)
+    adam = reference.Adam(program.learning_rate, program.beta1, program.beta2, program.epsilon)
+    for batch in problem.order:
+        images, labels = (array[batch] for array in problem.train)
+        _, gradients = reference.loss_and_gradients(problem.spec, weights, images, labels)
+        # The paper's epsilon hat is an epsilon that shrinks: epsilon_t = hat / sqrt(1 - beta2^t).
+        adam.epsilon = program.epsilon / (1 - program.beta2 ** (adam.t + 1)) ** 0.5
+        weights = adam.step(weights, gradients)
+    expected = moves(problem.whole.weights, problem.initial)
+    for name, moved in moves(weights, problem.initial).items():
+        assert relative(moved, expected[name]) > 100 * checks.MOVED, name
+
+
+def test_driver_imports_no_framework_and_no_backend() -> None:
+    """All of distlab but the backends' own modules, as the driver sees it."""
+    program = """
+import pkgutil, sys, distlab, distlab.backends
+from distlab.backends import registry
+names = [m.name for m in pkgutil.walk_packages(distlab.__path__, "distlab.")]
+backends = {entry.module for entry in registry.available().values()}
+for name in names:
+    if not name.startswith(tuple(backends)) and not name.endswith("__main__"):
+        __import__(name)
+loaded = {name.partition(".")[0] for name in sys.modules}
+print(*sorted(loaded & {"torch", "tensorflow", "keras", "paddle", "jax"}))
+print(*sorted(backends & set(sys.modules)))
+"""
+    result = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=120
+    )
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.split() == []

@@ -1,0 +1,121 @@
+"""Running the command line as a user does, in a process of its own."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+from mlflow import MlflowClient
+from mlflow.entities import Run
+
+SECONDS = 150
+COMMAND = [sys.executable, "-m", "distlab.launch"]
+ENVIRONMENT = {
+    **{name: value for name, value in os.environ.items() if not name.startswith("RAY_")},
+    "CUDA_VISIBLE_DEVICES": "",
+    "PYTHONWARNINGS": "ignore",
+}
+
+
+@dataclass(frozen=True)
+class Ended:
+    """What a command left: exit code, output, and the folder it ran in."""
+
+    code: int
+    out: str
+    err: str
+    folder: Path
+
+    @property
+    def run_dir(self) -> Path:
+        """The folder of the only run."""
+        (found,) = (self.folder / "outputs").glob("*/*")
+        return found
+
+    def mlflow_run(self) -> Run:
+        """The only run in MLflow."""
+        client = MlflowClient(f"sqlite:///{self.folder}/mlruns/mlflow.db")
+        experiment = client.get_experiment_by_name("distlab")
+        (run,) = client.search_runs([experiment.experiment_id])
+        return run
+
+
+def run(
+    folder: Path,
+    *arguments: str,
+    command: list[str] = COMMAND,
+    environment: dict[str, str] = ENVIRONMENT,
+) -> Ended:
+    """Run a command to its end."""
+    done = subprocess.run(
+        [*command, *arguments],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        check=False,
+    )
+    return Ended(done.returncode, done.stdout, done.stderr, folder)
+
+
+class Running:
+    """A command that goes on while the test looks at it; in a session of its own."""
+
+    def __init__(self, folder: Path, *arguments: str) -> None:
+        self.folder = folder
+        self._out = folder / "stdout.txt"
+        self._err = folder / "stderr.txt"
+        with self._out.open("w") as out, self._err.open("w") as err:
+            self.process = subprocess.Popen(
+                [*COMMAND, *arguments],
+                cwd=folder,
+                env=ENVIRONMENT,
+                stdout=out,
+                stderr=err,
+                start_new_session=True,
+            )
+        self._guard = threading.Timer(SECONDS, self.process.kill)
+        self._guard.start()
+
+    def wait_for(self, pattern: str) -> None:
+        """Wait until a line of stdout matches."""
+        while not re.search(pattern, self._out.read_text(), re.MULTILINE):
+            assert self.process.poll() is None, self._err.read_text()
+            time.sleep(0.05)
+
+    def processes(self) -> list[psutil.Process]:
+        """The command's process and all that descend from it, Ray's and the workers' too."""
+        driver = psutil.Process(self.process.pid)
+        return [driver, *driver.children(recursive=True)]
+
+    def worker(self, rank: int) -> psutil.Process:
+        """The process that writes the log of a rank."""
+        name = f"rank-{rank}.log"
+        return next(
+            process
+            for process in self.processes()
+            if any(file.path.endswith(name) for file in process.open_files())
+        )
+
+    def interrupt(self) -> None:
+        """What Ctrl-C does in a terminal: SIGINT to the whole process group."""
+        os.killpg(self.process.pid, signal.SIGINT)
+
+    def end(self) -> Ended:
+        """Wait for its end."""
+        code = self.process.wait()
+        self._guard.cancel()
+        return Ended(code, self._out.read_text(), self._err.read_text(), self.folder)
+
+
+def alive(processes: list[psutil.Process], seconds: float = 20) -> list[psutil.Process]:
+    """Those that still run after a while; zombies have ended."""
+    _, left = psutil.wait_procs(processes, timeout=seconds)
+    return [p for p in left if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]

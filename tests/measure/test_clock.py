@@ -1,0 +1,114 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from distlab.measure.clock import (
+    Window,
+    span_lengths,
+    step_time_percentiles,
+    throughput,
+    time_to_accuracy,
+)
+
+
+@pytest.mark.parametrize(
+    ("steps", "expected"),
+    [
+        (1, [1]),
+        (10, [10]),
+        (11, [10, 1]),
+        (31, [10, 10, 10, 1]),
+        (100, [10] * 10),
+        (101, [20, 20, 20, 20, 20, 1]),
+        (938, [100] * 9 + [38]),
+        (937, [100] * 9 + [37]),
+    ],
+)
+def test_span_lengths_known(steps: int, expected: list[int]) -> None:
+    assert span_lengths(steps) == expected
+
+
+@given(st.integers(1, 200_000))
+def test_spans_cover_an_epoch_in_at_most_ten_equal_parts(steps: int) -> None:
+    lengths = span_lengths(steps)
+    assert sum(lengths) == steps
+    assert len(lengths) <= 10
+    assert len(set(lengths[:-1])) <= 1
+    assert all(length % 10 == 0 for length in lengths[:-1])
+    assert 0 < lengths[-1] <= lengths[0]
+
+
+def test_throughput_is_all_ranks_samples_over_the_slowest_window() -> None:
+    # Two ranks, 640 samples each. A mean of the windows would give 1280 / 3 = 426.7, a mean of
+    # the ranks' rates (640/2 + 640/4) / 2 = 240, their sum 480, one rank alone 160.
+    assert throughput(1280, [2.0, 4.0]) == 320.0
+    assert throughput(1280, [4.0, 2.0]) == 320.0
+
+
+def test_a_faster_rank_does_not_raise_throughput_and_a_slower_one_lowers_it() -> None:
+    assert throughput(100, [1.0, 2.0]) == throughput(100, [0.1, 2.0]) == 50.0
+    assert throughput(100, [1.0, 2.5]) == 40.0
+
+
+def test_percentiles_by_hand() -> None:
+    # Step times 1, 2, ..., 10 ms. Type 7: position (n - 1) p = 4.5, 8.55 and 8.91 from 0.
+    window = Window(1.0, tuple((10, 0.010 * k) for k in range(1, 11)))
+    found = step_time_percentiles([window])
+    assert found == pytest.approx({"p50": 5.5, "p95": 9.55, "p99": 9.91}, rel=1e-12)
+    assert list(found) == ["p50", "p95", "p99"]
+
+
+def test_percentiles_pool_the_epochs_and_ignore_their_order() -> None:
+    first = Window(1.0, ((10, 0.05), (10, 0.03)))
+    second = Window(1.0, ((10, 0.01),))
+    assert step_time_percentiles([first, second])["p50"] == pytest.approx(3.0)
+    assert step_time_percentiles([first, second]) == step_time_percentiles([second, first])
+
+
+def test_the_short_last_span_does_not_count() -> None:
+    with_tail = Window(1.0, ((10, 0.01), (10, 0.03), (1, 0.5)))
+    without = Window(1.0, ((10, 0.01), (10, 0.03)))
+    assert step_time_percentiles([with_tail]) == step_time_percentiles([without])
+
+
+def test_one_short_span_counts_where_there_is_no_other() -> None:
+    assert step_time_percentiles([Window(1.0, ((3, 0.06),))]) == pytest.approx(
+        {"p50": 20.0, "p95": 20.0, "p99": 20.0}
+    )
+
+
+def test_percentiles_are_those_of_step_times_and_not_of_span_times() -> None:
+    window = Window(5.0, ((100, 1.0), (100, 2.0)))
+    assert step_time_percentiles([window])["p50"] == pytest.approx(15.0)
+
+
+@given(
+    st.lists(st.floats(1e-4, 10.0), min_size=1, max_size=40),
+    st.integers(1, 100),
+)
+def test_percentiles_agree_with_sorting_by_hand(seconds: list[float], steps: int) -> None:
+    found = step_time_percentiles([Window(sum(seconds), tuple((steps, s) for s in seconds))])
+    times = sorted(1e3 * s / steps for s in seconds)
+    for name, share in (("p50", 0.50), ("p95", 0.95), ("p99", 0.99)):
+        position = share * (len(times) - 1)
+        below = int(position)
+        above = min(below + 1, len(times) - 1)
+        by_hand = times[below] + (position - below) * (times[above] - times[below])
+        assert np.isclose(found[name], by_hand, rtol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("target", "expected"),
+    [(0.5, 1.0), (0.90, 1.0), (0.91, 3.0), (0.95, 7.0), (0.96, None), (1.0, None)],
+)
+def test_time_to_accuracy_sums_whole_epochs(target: float, expected: float | None) -> None:
+    assert time_to_accuracy([0.90, 0.94, 0.95], [1.0, 2.0, 4.0], target) == expected
+
+
+def test_time_to_accuracy_is_the_first_time_and_not_the_last() -> None:
+    assert time_to_accuracy([0.9, 0.5, 0.9], [1.0, 2.0, 4.0], 0.8) == 1.0
+
+
+def test_time_to_accuracy_without_epochs() -> None:
+    assert time_to_accuracy([], [], 0.5) is None

@@ -1,0 +1,258 @@
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from thread_backend import train
+
+from distlab import checks
+from distlab.backends.base import Evaluation
+from distlab.config import Experiment, OptimizerOptions, OptimizerVariant
+from distlab.data.sources import Dataset
+from distlab.events import EpochDone, Event, Finished, Ready
+from distlab.measure.clock import Window
+from distlab.record import Record
+
+CHECKS = {
+    "weights",
+    "samples",
+    "replicas",
+    "evaluation",
+    "recount",
+    "optimizer",
+    "arithmetic",
+    "resources",
+    "clock",
+    "trajectory",
+}
+Events = list[Event]
+Change = Callable[[Any], Any]
+
+
+@pytest.fixture(scope="module")
+def trained(
+    experiment: Callable[..., Experiment], dataset: Dataset, thread_framework: Any
+) -> tuple[Experiment, Events]:
+    """Two ranks that keep the contract: two epochs of six steps."""
+    one = experiment("scaling=strong", "batch_size=20", "gpus=2", "epochs=2", "seed=5")
+    return one, train(one, dataset)
+
+
+@pytest.fixture
+def failed(trained: tuple[Experiment, Events], dataset: Dataset) -> Callable[..., set[str]]:
+    """The names of the checks that fail."""
+
+    def run(events: Events | None = None, experiment: Experiment | None = None) -> set[str]:
+        record = Record(experiment or trained[0], dataset, 0.0)
+        for event in trained[1] if events is None else events:
+            record.add(event)
+        results = checks.run_all(record)
+        assert set(results) == CHECKS
+        assert all(check.detail and "\n" not in check.detail for check in results.values())
+        return {name for name, check in results.items() if not check.passed}
+
+    return run
+
+
+def on(kind: type, change: Change, rank: int | None = None, epoch: int | None = None) -> Change:
+    """Change the events of a kind, of one rank or epoch alone if these are given."""
+
+    def changed(event: Any) -> Any:
+        hit = (
+            isinstance(event, kind)
+            and rank in (None, event.rank)
+            and (epoch is None or event.epoch == epoch)
+        )
+        return change(event) if hit else event
+
+    return changed
+
+
+def resources(**values: Any) -> Change:
+    return lambda ready: replace(ready, resources={**ready.resources, **values})
+
+
+def consumed(change: Callable[[np.ndarray], np.ndarray]) -> Change:
+    return lambda done: replace(done, consumed=change(done.consumed))
+
+
+def sample_twice(samples: np.ndarray) -> np.ndarray:
+    samples = samples.copy()
+    samples[0, 0] = samples[0, 1]
+    return samples
+
+
+def losses(step: int, factor: float) -> Change:
+    def change(done: EpochDone) -> EpochDone:
+        changed = done.losses.astype(np.float64)
+        changed[step] *= factor
+        return replace(done, losses=changed)
+
+    return change
+
+
+def window(change: Callable[[Window], Window]) -> Change:
+    return lambda done: replace(done, window=change(done.window))
+
+
+def evaluated(samples: int = 0, correct: int = 0) -> Change:
+    def change(done: EpochDone) -> EpochDone:
+        old = done.evaluation
+        new = Evaluation(old.samples + samples, old.correct + correct, old.loss_sum)
+        return replace(done, evaluation=new)
+
+    return change
+
+
+def other_final_weights(finished: Finished) -> Finished:
+    return replace(finished, weights_sha256="f" * 64)
+
+
+def other_first_weights(ready: Ready) -> Ready:
+    return replace(ready, weights_sha256="f" * 64)
+
+
+def zero_weights(finished: Finished) -> Finished:
+    assert finished.weights is not None
+    return replace(finished, weights={n: np.zeros_like(a) for n, a in finished.weights.items()})
+
+
+FAULTS: dict[str, tuple[Change, str]] = {
+    "one rank begins with other weights": (on(Ready, other_first_weights, rank=1), "weights"),
+    "all ranks begin with other weights": (on(Ready, other_first_weights), "weights"),
+    "samples shifted by one step": (
+        on(EpochDone, consumed(lambda s: np.roll(s, 1, axis=0))),
+        "samples",
+    ),
+    "samples of a batch shifted by one": (
+        on(EpochDone, consumed(lambda s: np.roll(s, 1, axis=1)), rank=0),
+        "samples",
+    ),
+    "one sample twice": (on(EpochDone, consumed(sample_twice), rank=1, epoch=1), "samples"),
+    "one rank ends with other weights": (on(Finished, other_final_weights, rank=1), "replicas"),
+    "a padded sample evaluated": (on(EpochDone, evaluated(samples=1), rank=1), "evaluation"),
+    "a sample not evaluated in the first epoch": (
+        on(EpochDone, evaluated(samples=-1), rank=0, epoch=0),
+        "evaluation",
+    ),
+    "one right answer too many": (on(EpochDone, evaluated(correct=1), rank=0), "recount"),
+    "other weights handed over": (on(Finished, zero_weights, rank=0), "recount"),
+    "another update than Adam's on one rank": (
+        on(Ready, lambda ready: replace(ready, optimizer_error=0.01), rank=1),
+        "optimizer",
+    ),
+    "TF32 on one rank": (on(Ready, resources(tf32=True), rank=1), "arithmetic"),
+    "other threads on one rank": (on(Ready, resources(threads=2), rank=1), "resources"),
+    "other threads on all ranks": (on(Ready, resources(threads=2)), "resources"),
+    "another version on one rank": (
+        on(Ready, resources(framework_version="0.1"), rank=1),
+        "resources",
+    ),
+    "another device on one rank": (on(Ready, resources(device_name="abacus"), rank=0), "resources"),
+    "a step not timed": (
+        on(EpochDone, window(lambda w: replace(w, spans=((5, w.spans[0][1]),))), rank=1),
+        "clock",
+    ),
+    "a window shorter than its spans": (
+        on(EpochDone, window(lambda w: replace(w, seconds=w.seconds / 100)), rank=0, epoch=1),
+        "clock",
+    ),
+    "a window of no time": (
+        on(EpochDone, window(lambda w: Window(1.0, tuple((n, 0.0) for n, _ in w.spans)))),
+        "clock",
+    ),
+    "first loss off by 3e-6": (on(EpochDone, losses(0, 1 + 3e-6), epoch=0), "trajectory"),
+    "eighth loss off by 2e-4": (on(EpochDone, losses(1, 1 + 2e-4), epoch=1), "trajectory"),
+    "third loss off by 2e-4 below": (on(EpochDone, losses(2, 1 - 2e-4), epoch=0), "trajectory"),
+    "first loss not a number": (on(EpochDone, losses(0, np.nan), epoch=0), "trajectory"),
+    "fifth loss not a number": (on(EpochDone, losses(4, np.nan), epoch=0), "trajectory"),
+}
+
+
+def test_a_run_that_keeps_the_contract_passes_all_checks(failed: Callable[..., set[str]]) -> None:
+    assert failed() == set()
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_each_fault_fails_its_check_and_no_other(
+    fault: str, trained: tuple[Experiment, Events], failed: Callable[..., set[str]]
+) -> None:
+    change, expected = FAULTS[fault]
+    assert failed([change(event) for event in trained[1]]) == {expected}
+
+
+def test_every_check_has_a_fault() -> None:
+    assert {check for _, check in FAULTS.values()} == CHECKS
+
+
+def test_the_stock_optimizer_is_told(
+    trained: tuple[Experiment, Events], failed: Callable[..., set[str]]
+) -> None:
+    stock = OptimizerOptions(OptimizerVariant.stock)
+    options = replace(trained[0].options, optimizer=stock)
+    assert failed(experiment=replace(trained[0], options=options)) == {"optimizer"}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        on(EpochDone, losses(0, 1 + 1e-6), epoch=0),
+        on(EpochDone, losses(5, 1 - 5e-5), epoch=0),
+        # Steps beyond the first ten may drift: ReLU networks amplify rounding.
+        on(EpochDone, losses(5, 1 + 1e-2), epoch=1),
+    ],
+)
+def test_rounding_passes(
+    change: Change, trained: tuple[Experiment, Events], failed: Callable[..., set[str]]
+) -> None:
+    assert failed([change(event) for event in trained[1]]) == set()
+
+
+def test_a_missing_epoch_of_one_rank_is_found(
+    trained: tuple[Experiment, Events], failed: Callable[..., set[str]]
+) -> None:
+    events = [
+        event
+        for event in trained[1]
+        if not (isinstance(event, EpochDone) and event.rank == 1 and event.epoch == 1)
+    ]
+    assert {"clock", "samples"} <= failed(events)
+
+
+def test_a_rank_that_never_finished_is_found(
+    trained: tuple[Experiment, Events], failed: Callable[..., set[str]]
+) -> None:
+    events = [e for e in trained[1] if not (isinstance(e, Finished) and e.rank == 1)]
+    assert failed(events) == {"replicas"}
+
+
+def test_nothing_is_verified_by_no_events(failed: Callable[..., set[str]]) -> None:
+    # That no rank rounds to TF32 is true of no ranks.
+    assert failed([]) >= CHECKS - {"arithmetic"}
+
+
+def test_the_other_seeds_run_is_not_this_one(
+    trained: tuple[Experiment, Events], failed: Callable[..., set[str]]
+) -> None:
+    options = replace(trained[0].options, seed=6)
+    found = failed(experiment=replace(trained[0], options=options))
+    assert found == {"weights", "samples", "trajectory"}
+
+
+def test_another_learning_rate_shows_in_the_trajectory_alone(
+    trained: tuple[Experiment, Events], failed: Callable[..., set[str]]
+) -> None:
+    options = replace(trained[0].options, learning_rate=1.01e-3)
+    assert failed(experiment=replace(trained[0], options=options)) == {"trajectory"}
+
+
+def test_a_run_shorter_than_ten_steps_is_checked_on_what_it_has(
+    experiment: Callable[..., Experiment], dataset: Dataset, thread_framework: Any
+) -> None:
+    one = experiment("batch_size=60", "epochs=1")
+    record = Record(one, dataset, 0.0)
+    for event in train(one, dataset):
+        record.add(event)
+    result = checks.trajectory(record)
+    assert result.passed and "2 steps" in result.detail

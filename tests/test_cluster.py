@@ -1,0 +1,122 @@
+import json
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import command
+import psutil
+import pytest
+
+from distlab import cluster
+from distlab.cluster import Resources
+from distlab.config import Experiment
+from distlab.errors import DistlabError
+
+JOB = ("framework=torch", "model=mlp", "data=mnist5k", "device=cpu", "epochs=1")
+
+
+# Ray asks for the token of the user's home, if there is one; this Ray has a token of its own.
+TOKEN = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.mark.parametrize(
+    ("overrides", "cpus", "needed"),
+    [(["gpus=4"], 3, 4), (["gpus=2", "threads_per_worker=4"], 7, 8)],
+)
+def test_more_threads_than_the_cluster_has_cpus_is_refused(
+    experiment: Callable[..., Experiment], overrides: list[str], cpus: int, needed: int
+) -> None:
+    options = experiment(*overrides).options
+    with pytest.raises(DistlabError) as caught:
+        cluster.place(options, Resources(cpus, 0, 1))
+    assert f"{needed} CPUs" in caught.value.asked
+    assert f"Ray has {cpus} CPUs" in caught.value.found
+    assert cluster.place(options, Resources(needed, 0, 1)).world_size == options.gpus
+
+
+@pytest.mark.slow
+def test_joining_where_no_ray_runs_is_refused(tmp_path: Path) -> None:
+    address = f"127.0.0.1:{free_port()}"
+    ended = command.run(tmp_path, *JOB, "cluster=existing", f"cluster.address={address}")
+    assert ended.code == 1
+    assert "Traceback" not in ended.err
+    assert len(ended.err.splitlines()) <= 8, ended.err
+    assert address in ended.err and "ray start --head" in ended.err
+
+
+@pytest.fixture
+def head() -> Iterator[str]:
+    """A Ray that somebody started, in a process group and with a session folder of its own.
+
+    It is ended by its process group: `ray stop` would end every Ray of the machine.
+    """
+    # Ray's sockets live below this folder, and their paths may not be longer than 107 bytes.
+    folder = tempfile.mkdtemp(prefix="ray", dir="/tmp")
+    port = free_port()
+    ray = Path(sys.executable).with_name("ray")
+    arguments = (f"--port={port}", f"--temp-dir={folder}", "--num-cpus=2", "--num-gpus=0")
+    quiet = ("--include-dashboard=false", "--disable-usage-stats")
+    process = subprocess.Popen(
+        [ray, "start", "--head", "--block", *arguments, *quiet],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env={**command.ENVIRONMENT, **TOKEN},
+        start_new_session=True,
+    )
+    try:
+        for _ in range(600):
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", port)) == 0:
+                    break
+            assert process.poll() is None, "ray start failed"
+            time.sleep(0.1)
+        yield f"127.0.0.1:{port}"
+    finally:
+        processes = list(_family(process.pid))
+        os.killpg(process.pid, signal.SIGTERM)
+        left = command.alive(processes, seconds=15)
+        for one in left:
+            one.kill()
+        process.wait()
+        assert command.alive(left, seconds=5) == []
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _family(pid: int) -> list[psutil.Process]:
+    parent = psutil.Process(pid)
+    return [parent, *parent.children(recursive=True)]
+
+
+@pytest.mark.slow
+def test_joining_a_running_ray_trains_on_it_and_leaves_it_running(
+    tmp_path: Path, head: str
+) -> None:
+    ended = command.run(
+        tmp_path,
+        *JOB,
+        "gpus=2",
+        "cluster=existing",
+        f"cluster.address={head}",
+        environment={**command.ENVIRONMENT, **TOKEN},
+    )
+    assert ended.code == 0, ended.out + ended.err
+    assert ended.err == ""
+    found = json.loads((ended.run_dir / "summary.json").read_text())
+    assert found["world_size"] == 2 and found["verified"], found["checks"]
+    host, port = head.split(":")
+    with socket.socket() as probe:
+        assert probe.connect_ex((host, int(port))) == 0, "distlab stopped a Ray that isn't its own"

@@ -1,0 +1,347 @@
+import importlib.metadata
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hydra.errors import HydraException
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from distlab import config
+from distlab.config import CONF, Device, Experiment, Scaling
+from distlab.errors import DistlabError
+
+Compose = Callable[..., DictConfig]
+
+
+def choices(group: str) -> list[str]:
+    return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
+
+
+@pytest.mark.parametrize("model", choices("model"))
+@pytest.mark.parametrize("data", choices("data"))
+@pytest.mark.parametrize("cluster", choices("cluster"))
+def test_every_choice_of_a_group_composes_and_is_valid(
+    compose: Compose, model: str, data: str, cluster: str
+) -> None:
+    composed = compose("framework=torch", f"model={model}", f"data={data}", f"cluster={cluster}")
+    options = config.validate(composed)
+    assert (options.model.name, options.data.name) == (model, data)
+    assert options.target_accuracy == options.model.target_accuracy
+    assert options.cluster.mode == cluster
+
+
+@pytest.mark.parametrize("framework", choices("framework"))
+def test_every_framework_composes(compose: Compose, framework: str) -> None:
+    composed = compose(f"framework={framework}")
+    assert composed.framework.name == framework
+    assert composed.framework.execution in ("eager", "graph")
+
+
+@pytest.mark.parametrize("experiment", choices("experiment"))
+def test_every_experiment_composes_and_is_valid(compose: Compose, experiment: str) -> None:
+    options = config.validate(compose(f"experiment={experiment}"))
+    plain = config.validate(compose())
+    assert options != plain
+
+
+def test_command_line_beats_experiment(compose: Compose) -> None:
+    assert compose("experiment=quickstart", "epochs=1").epochs == 1
+    assert compose("experiment=quickstart", "data=mnist").data.name == "mnist"
+
+
+def test_target_accuracy_follows_the_model_unless_given(compose: Compose) -> None:
+    assert compose("model=mlp").target_accuracy == compose("model=mlp").model.target_accuracy
+    assert compose("model=mlp", "target_accuracy=0.5").target_accuracy == 0.5
+
+
+def test_every_option_of_the_schema_stands_explained_in_the_config_tree() -> None:
+    """A user finds each option in a file of conf/, below a comment."""
+    text = "\n".join(path.read_text() for path in CONF.rglob("*.yaml"))
+    for name in config.Options.__dataclass_fields__:
+        assert f"\n{name}:" in text or f"- {name}:" in text, name
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "epochs=ten",
+        "epochs=1.5",
+        "epochs=true",
+        "epochs=null",
+        "gpus=two",
+        "gpus=1.5",
+        "batch_size=big",
+        "batch_size=null",
+        "seed=1.5",
+        "seed=null",
+        "learning_rate=fast",
+        "learning_rate=true",
+        "threads_per_worker=many",
+        "target_accuracy=high",
+        "device=cuda",
+        "execution=fast",
+        "scaling=none",
+        "optimizer.variant=adamw",
+        "tracking.log_model=perhaps",
+        "tracking.experiment=null",
+        "cluster.mode=cloud",
+        "cluster.start_timeout_s=soon",
+        "framework.env=[1]",
+    ],
+)
+def test_a_value_of_the_wrong_type_is_refused_with_its_name(
+    compose: Compose, override: str
+) -> None:
+    with pytest.raises((HydraException, OmegaConfBaseException)) as caught:
+        compose("framework=torch", override)
+    assert override.split("=")[0] in str(caught.value)
+    assert len(str(caught.value).splitlines()) < 24
+
+
+@pytest.mark.parametrize(
+    "override", ["epoch=1", "optimizer.beta=1", "tracking.url=x", "data.folder=x", "lr=0.1"]
+)
+def test_an_unknown_option_is_refused_with_its_name(compose: Compose, override: str) -> None:
+    with pytest.raises(HydraException, match=override.split("=")[0]):
+        compose(override)
+
+
+@pytest.mark.parametrize(
+    "group", ["framework", "model", "data", "cluster", "experiment", "tracking"]
+)
+def test_an_unknown_choice_is_refused(compose: Compose, group: str) -> None:
+    with pytest.raises((HydraException, OmegaConfBaseException), match="nothing"):
+        compose(f"{group}=nothing")
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "epochs=0",
+        "epochs=-1",
+        "batch_size=0",
+        "threads_per_worker=0",
+        "gpus=0",
+        "gpus=-2",
+        "learning_rate=0",
+        "learning_rate=-0.1",
+        "learning_rate=inf",
+        "learning_rate=nan",
+        "target_accuracy=1.01",
+        "target_accuracy=-0.01",
+        "target_accuracy=nan",
+        "seed=-1",
+        f"seed={2**63}",
+        "model.name=resnet",
+    ],
+)
+def test_a_value_out_of_range_is_refused_with_its_name(compose: Compose, override: str) -> None:
+    with pytest.raises(DistlabError) as caught:
+        config.validate(compose("framework=torch", override))
+    error = caught.value
+    assert override.split("=")[0] in error.asked
+    assert override.split("=")[0].split(".")[0] in error.fix
+    assert error.found and len(str(error).splitlines()) <= 6
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "epochs=1",
+        "batch_size=1",
+        "gpus=1",
+        "gpus=null",
+        "learning_rate=1e-9",
+        "target_accuracy=0",
+        "target_accuracy=1",
+        "seed=0",
+        f"seed={2**63 - 1}",
+        "execution=graph",
+    ],
+)
+def test_values_at_the_limits_are_valid(compose: Compose, override: str) -> None:
+    config.validate(compose("framework=torch", override))
+
+
+def test_a_backend_that_no_package_offers(compose: Compose) -> None:
+    with pytest.raises(DistlabError) as caught:
+        config.validate(compose("framework.name=abacus"))
+    assert "abacus" in caught.value.asked and "torch" in caught.value.found
+
+
+def test_a_framework_that_is_not_installed_names_the_extra(compose: Compose) -> None:
+    with pytest.raises(DistlabError) as caught:
+        config.validate(compose("framework=torch", "framework.package=torch_that_is_missing"))
+    assert "torch_that_is_missing is not installed" in caught.value.found
+    assert caught.value.fix == 'pip install "distlab[torch]"'
+
+
+def test_a_framework_in_an_environment_of_its_own_need_not_be_installed_here(
+    compose: Compose,
+) -> None:
+    elsewhere = "+framework.runtime_env.py_executable=/opt/tf/bin/python"
+    config.validate(compose("framework.package=torch_that_is_missing", elsewhere))
+
+
+def test_another_packages_backend_is_a_choice_of_framework(
+    compose: Compose, thread_framework: Path
+) -> None:
+    assert importlib.metadata.version("distlab-threads") == "1.0"
+    config.register()
+    options = config.validate(compose("framework=threads"))
+    assert (options.framework.name, options.framework.package) == ("threads", "thread_backend")
+
+
+@pytest.mark.parametrize(
+    ("scaling", "workers", "global_batch", "local_batch"),
+    [("weak", 1, 60, 60), ("weak", 3, 180, 60), ("strong", 1, 60, 60), ("strong", 3, 60, 20)],
+)
+def test_batch_is_per_worker_when_weak_and_global_when_strong(
+    experiment: Callable[..., Experiment],
+    scaling: str,
+    workers: int,
+    global_batch: int,
+    local_batch: int,
+) -> None:
+    one = experiment(f"scaling={scaling}", f"gpus={workers}", "batch_size=60")
+    assert (one.global_batch, one.program.local_batch) == (global_batch, local_batch)
+
+
+@pytest.mark.parametrize(("batch", "workers"), [(64, 3), (2, 3), (65, 2)])
+def test_a_batch_that_workers_cannot_share_equally_is_refused(
+    experiment: Callable[..., Experiment], batch: int, workers: int
+) -> None:
+    with pytest.raises(DistlabError) as caught:
+        experiment("scaling=strong", f"gpus={workers}", f"batch_size={batch}")
+    assert str(batch) in caught.value.asked and str(workers) in caught.value.asked
+
+
+@pytest.mark.parametrize("present", [0, 1, 2, 3])
+@pytest.mark.parametrize("device", ["auto", "gpu"])
+def test_too_few_gpus_is_an_error_and_never_a_fallback(
+    compose: Compose, present: int, device: str
+) -> None:
+    options = config.validate(compose("framework=torch", "gpus=4", f"device={device}"))
+    with pytest.raises(DistlabError) as caught:
+        config.resolve(options, present)
+    error = caught.value
+    assert "4" in error.asked and "gpus=4" in error.asked
+    assert error.found == f"Ray has {present} GPU{'' if present == 1 else 's'}"
+    assert "gpus=4 device=cpu" in error.fix
+
+
+def test_device_gpu_without_any_is_an_error(compose: Compose) -> None:
+    options = config.validate(compose("framework=torch", "device=gpu"))
+    with pytest.raises(DistlabError, match="Ray has 0 GPUs"):
+        config.resolve(options, 0)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "present", "device", "workers"),
+    [
+        ([], 0, "cpu", 1),
+        ([], 1, "gpu", 1),
+        ([], 8, "gpu", 8),
+        (["gpus=2"], 8, "gpu", 2),
+        (["device=gpu"], 8, "gpu", 8),
+        (["device=cpu"], 8, "cpu", 1),
+        (["device=cpu", "gpus=4"], 0, "cpu", 4),
+        (["device=cpu", "gpus=4"], 8, "cpu", 4),
+    ],
+)
+def test_device_and_workers_follow_what_is_asked_and_what_is_there(
+    compose: Compose, overrides: list[str], present: int, device: str, workers: int
+) -> None:
+    found = config.resolve(config.validate(compose("framework=torch", *overrides)), present)
+    assert (found.device, found.world_size) == (device, workers)
+
+
+def test_execution_is_the_frameworks_default_unless_given(compose: Compose) -> None:
+    def execution(*overrides: str) -> str:
+        return config.resolve(config.validate(compose("framework=torch", *overrides)), 0).execution
+
+    default = compose("framework=torch").framework.execution
+    assert execution() == default
+    assert execution("execution=eager") == "eager"
+    assert execution("execution=graph") == "graph"
+
+
+def key(one: Experiment, checksum: str = "c" * 64, device_name: str = "abacus") -> str:
+    return one.comparison_key(checksum, device_name)
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["gpus=4"],
+        ["execution=graph"],
+        ["framework.name=tf", "framework.package=sys"],
+        ["tracking.experiment=other"],
+        ["cluster=existing"],
+        ["target_accuracy=0.1"],
+    ],
+)
+def test_comparison_key_is_equal_across_what_a_comparison_varies(
+    experiment: Callable[..., Experiment], overrides: list[str]
+) -> None:
+    if "framework.name=tf" in overrides and "tf" not in config.registry.available():
+        options = experiment().options
+        other = replace(options, framework=replace(options.framework, name="tf"))
+        assert key(replace(experiment(), options=other)) == key(experiment())
+        return
+    assert key(experiment(*overrides)) == key(experiment())
+
+
+def test_comparison_key_differs_on_all_that_must_be_equal(
+    experiment: Callable[..., Experiment],
+) -> None:
+    base = experiment()
+    keys = {
+        "base": key(base),
+        "data": key(base, checksum="d" * 64),
+        "device name": key(base, device_name="loom"),
+        "device": key(replace(base, device="gpu")),
+    }
+    for override in (
+        "model=lenet5",
+        "epochs=11",
+        "batch_size=65",
+        "scaling=strong",
+        "learning_rate=0.002",
+        "optimizer.variant=stock",
+        "seed=1",
+        "threads_per_worker=2",
+    ):
+        keys[override] = key(experiment(override))
+    for one, other in combinations(keys, 2):
+        assert keys[one] != keys[other], f"{one} and {other}"
+    assert all(len(found) == 16 and int(found, 16) >= 0 for found in keys.values())
+
+
+def test_comparison_key_stays_the_same_across_processes_and_versions(
+    experiment: Callable[..., Experiment],
+) -> None:
+    """A stored key is compared with those of later runs: a change here breaks all records."""
+    assert key(experiment()) == key(experiment())
+    assert key(experiment("epochs=10")) == key(experiment("batch_size=64"))
+
+
+def test_flat_names_every_option_once_with_plain_values(compose: Compose) -> None:
+    options = config.validate(compose("framework=torch", "device=cpu"))
+    found: dict[str, Any] = config.flat(options)
+    assert found["device"] == "cpu" and type(found["device"]) is str
+    assert found["optimizer.variant"] == "reference"
+    assert found["model.name"] == "lenet5"
+    assert found["gpus"] is None
+    assert not any(isinstance(value, dict) and value for value in found.values())
+    leaves = {name.split(".")[0] for name in found}
+    assert leaves == set(config.Options.__dataclass_fields__)
+
+
+def test_enums_are_what_users_write() -> None:
+    assert [str(value) for value in Device] == ["auto", "cpu", "gpu"]
+    assert [str(value) for value in Scaling] == ["weak", "strong"]

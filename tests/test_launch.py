@@ -1,0 +1,354 @@
+import json
+import re
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import command
+import mlflow.pyfunc
+import numpy as np
+import pytest
+from command import Ended, Running, alive
+from mlflow import MlflowClient
+
+from distlab.data.order import digest, epoch_order
+from distlab.data.sources import load
+from distlab.models.spec import MODELS
+from distlab.models.weights import draw, fingerprint
+
+JOB = ("framework=torch", "model=mlp", "data=mnist5k", "device=cpu", "seed=1")
+STRONG = ("scaling=strong", "batch_size=48", "epochs=2", "execution=eager")
+STEPS = 4000 // 48
+FRAMEWORKS = ("torch", "tensorflow", "keras", "paddle", "jax")
+
+Run = tuple[Ended, dict[str, Any]]
+
+
+@pytest.fixture(scope="module")
+def strong(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Run]:
+    """The same experiment on 1, 2 or 3 CPU workers; each is run once."""
+    runs: dict[int, Run] = {}
+
+    def run(workers: int) -> Run:
+        if workers not in runs:
+            folder = tmp_path_factory.mktemp(f"workers{workers}")
+            ended = command.run(folder, *JOB, *STRONG, f"gpus={workers}")
+            assert ended.code == 0, ended.out + ended.err
+            runs[workers] = ended, json.loads((ended.run_dir / "summary.json").read_text())
+        return runs[workers]
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def ended(strong: Callable[[int], Run]) -> Ended:
+    return strong(2)[0]
+
+
+@pytest.fixture(scope="module")
+def summary(strong: Callable[[int], Run]) -> dict[str, Any]:
+    return strong(2)[1]
+
+
+def refused(ended: Ended) -> list[str]:
+    """The lines of a refusal, which is short and has three parts."""
+    assert ended.code == 1
+    assert "Traceback" not in ended.out + ended.err
+    lines = ended.err.splitlines()
+    assert len(lines) <= 12, ended.err
+    assert lines[0] == "distlab: error"
+    assert [line[:6] for line in lines if re.match(r"asked:|found:|fix:", line)] == [
+        "asked:",
+        "found:",
+        "fix:  ",
+    ]
+    return lines
+
+
+@pytest.mark.slow
+def test_summary_has_every_figure_with_its_type(summary: dict[str, Any]) -> None:
+    kinds: dict[str, type | tuple[type, ...]] = {
+        "framework": str,
+        "framework_version": str,
+        "execution": str,
+        "model": str,
+        "data": str,
+        "device": str,
+        "world_size": int,
+        "scaling": str,
+        "batch_size": int,
+        "global_batch_size": int,
+        "epochs": int,
+        "seed": int,
+        "threads_per_worker": int,
+        "parameters": int,
+        "steps_per_epoch": int,
+        "epoch_time_s": list,
+        "throughput_samples_per_s": float,
+        "step_time_ms": dict,
+        "train_loss": list,
+        "test_loss": list,
+        "test_accuracy": list,
+        "time_to_accuracy_s": (float, type(None)),
+        "first_losses": list,
+        "weights_sha256": str,
+        "final_weights_sha256": str,
+        "samples_sha256": str,
+        "evaluated_samples": int,
+        "startup_s": float,
+        "wall_s": float,
+        "verified": bool,
+        "checks": dict,
+        "mlflow": dict,
+    }
+    for name, kind in kinds.items():
+        assert isinstance(summary[name], kind), f"{name}: {summary.get(name)!r}"
+    assert set(summary["step_time_ms"]) == {"p50", "p95", "p99"}
+    assert set(summary["mlflow"]) >= {"tracking_uri", "experiment", "run_id"}
+    for name in ("epoch_time_s", "train_loss", "test_loss", "test_accuracy"):
+        assert len(summary[name]) == 2, name
+    assert len(summary["first_losses"]) == 10
+
+
+@pytest.mark.slow
+def test_summary_says_what_was_asked(summary: dict[str, Any]) -> None:
+    expected = {
+        "framework": "torch",
+        "execution": "eager",
+        "model": "mlp",
+        "data": "mnist5k",
+        "device": "cpu",
+        "world_size": 2,
+        "scaling": "strong",
+        "batch_size": 48,
+        "global_batch_size": 48,
+        "epochs": 2,
+        "seed": 1,
+        "threads_per_worker": 1,
+        "parameters": 89_610,
+        "steps_per_epoch": STEPS,
+        "evaluated_samples": 1000,
+    }
+    assert {name: summary[name] for name in expected} == expected
+
+
+@pytest.mark.slow
+def test_figures_are_what_the_seed_and_the_clock_give(summary: dict[str, Any]) -> None:
+    orders = [epoch_order(1, epoch, 4000, 48) for epoch in range(2)]
+    assert summary["samples_sha256"] == digest(orders)
+    assert summary["weights_sha256"] == fingerprint(draw(MODELS["mlp"], 1))
+    assert summary["final_weights_sha256"] != summary["weights_sha256"]
+    rate = 2 * STEPS * 48 / sum(summary["epoch_time_s"])
+    assert summary["throughput_samples_per_s"] == pytest.approx(rate)
+    percentiles = summary["step_time_ms"]
+    assert 0 < percentiles["p50"] <= percentiles["p95"] <= percentiles["p99"]
+    assert summary["startup_s"] < summary["wall_s"]
+    assert sum(summary["epoch_time_s"]) < summary["wall_s"]
+
+
+@pytest.mark.slow
+def test_it_learns_and_is_verified(summary: dict[str, Any]) -> None:
+    assert summary["verified"], summary["checks"]
+    assert all(check["passed"] for check in summary["checks"].values())
+    assert summary["train_loss"][1] < summary["train_loss"][0] < summary["first_losses"][0]
+    assert summary["test_accuracy"][1] > 0.85
+
+
+@pytest.mark.slow
+def test_mlflow_has_the_run(ended: Ended, summary: dict[str, Any]) -> None:
+    run = ended.mlflow_run()
+    assert run.info.status == "FINISHED"
+    assert summary["mlflow"]["run_id"] == run.info.run_id
+    uri = f"sqlite:///{ended.folder}/mlruns/mlflow.db"
+    assert summary["mlflow"]["tracking_uri"] == uri
+    assert run.data.params["batch_size"] == "48" and run.data.params["gpus"] == "2"
+    assert run.data.tags["verified"].lower() == "true"
+    client = MlflowClient(uri)
+    for name in ("train_loss", "test_loss", "test_accuracy", "epoch_time_s"):
+        history = client.get_metric_history(run.info.run_id, name)
+        assert [metric.value for metric in history] == summary[name], name
+    artifacts = {item.path for item in client.list_artifacts(run.info.run_id)}
+    assert {"config.yaml", "environment.json", "summary.json", "logs"} <= artifacts
+
+
+@pytest.mark.slow
+def test_the_logged_model_is_the_trained_one(ended: Ended, summary: dict[str, Any]) -> None:
+    mlflow.set_tracking_uri(summary["mlflow"]["tracking_uri"])
+    model = mlflow.pyfunc.load_model(f"runs:/{summary['mlflow']['run_id']}/model")
+    _, (images, labels) = load("mnist5k").normalized()
+    right = (np.asarray(model.predict(images)).argmax(axis=1) == labels).mean()
+    assert right == pytest.approx(summary["test_accuracy"][-1], abs=1e-3)
+
+
+@pytest.mark.slow
+def test_the_run_folder_has_the_record_and_a_log_of_each_rank(ended: Ended) -> None:
+    names = {path.name for path in ended.run_dir.iterdir()}
+    assert {"summary.json", "config.yaml", "environment.json", "logs"} <= names
+    assert {path.name for path in (ended.run_dir / "logs").glob("rank-*")} == {
+        "rank-0.log",
+        "rank-1.log",
+    }
+    assert not (ended.run_dir / "ray").exists()
+
+
+@pytest.mark.slow
+def test_nothing_is_written_but_the_run_and_the_store(ended: Ended) -> None:
+    assert {path.name for path in ended.folder.iterdir()} == {"outputs", "mlruns"}
+
+
+@pytest.mark.slow
+def test_output_is_the_announcement_the_epochs_and_the_table(ended: Ended) -> None:
+    assert ended.err == ""
+    assert "\x1b" not in ended.out
+    lines = ended.out.splitlines()
+    kinds = {
+        "announcement": r"torch \(eager\) trains mlp on mnist5k, 2 epochs, on 2 CPU workers.*",
+        "logs": r"logs: .*",
+        "epoch": r"epoch [12]/2 +[\d.]+ s +[\d,]+ samples/s  loss [\d.]+  accuracy [\d.]+%",
+        "table": r"[┏┃┡│└].*",
+        "record": r"(record|summary): .*",
+        "mlflow": r"MLflow:  mlflow ui --backend-store-uri sqlite:.*",
+    }
+    found = []
+    for line in lines:
+        matching = [kind for kind, pattern in kinds.items() if re.fullmatch(pattern, line)]
+        assert len(matching) == 1, f"a line of no known kind: {line!r}"
+        if not found or found[-1] != matching[0]:
+            found += matching
+    assert found == list(kinds)
+    assert sum(line.startswith("epoch") for line in lines) == 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [1, 3])
+def test_any_number_of_workers_does_the_same_mathematics(
+    strong: Callable[[int], Run], workers: int
+) -> None:
+    one, other = strong(2)[1], strong(workers)[1]
+    assert other["world_size"] == workers
+    assert other["samples_sha256"] == one["samples_sha256"]
+    assert other["weights_sha256"] == one["weights_sha256"]
+    losses, expected = np.array(other["first_losses"]), np.array(one["first_losses"])
+    error = np.abs(losses - expected) / expected
+    assert error[0] <= 2e-6 and error.max() <= 1e-4, error
+    assert other["evaluated_samples"] == 1000
+    assert other["verified"], other["checks"]
+
+
+@pytest.mark.slow
+def test_more_gpus_than_there_are_is_refused_and_nothing_is_run_on_cpu_instead(
+    tmp_path: Path,
+) -> None:
+    ended = command.run(tmp_path, "framework=torch", "gpus=4", "data=mnist5k", "epochs=3")
+    text = "\n".join(refused(ended))
+    assert "gpus=4" in text and "Ray has 0 GPUs" in text
+    fix = next(line for line in ended.err.splitlines() if line.startswith("fix:"))
+    assert "python -m distlab.launch" in fix or "distlab " in fix, "the whole command is shown"
+    for word in ("framework=torch", "data=mnist5k", "epochs=3", "gpus=4", "device=cpu"):
+        assert word in fix, f"the same command with device=cpu: {fix}"
+    assert "epoch 1" not in ended.out
+    assert not list(tmp_path.glob("outputs/*/*/summary.json"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("epoch=3",), ["epoch", "Could not override"]),
+        (("epochs=three",), ["epochs", "three", "Integer"]),
+        (("device=cuda",), ["device", "cuda", "auto", "cpu", "gpu"]),
+        (("model=resnet",), ["model", "resnet", "lenet5", "mlp"]),
+        (("epochs=0",), ["epochs=0", "1 or more"]),
+        (("data=mnist", "data.dir=/nowhere/mnist"), ["/nowhere/mnist", "data=mnist5k"]),
+    ],
+)
+def test_a_mistake_on_the_command_line_is_told_in_few_lines(
+    tmp_path: Path, arguments: tuple[str, ...], told: list[str]
+) -> None:
+    ended = command.run(tmp_path, "framework=torch", *arguments)
+    text = "\n".join(refused(ended))
+    for word in told:
+        assert word in text, f"{word!r} in {text}"
+    assert ended.out == ""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("gpus=3", "batch_size=64", "scaling=strong"), ["64", "3 workers", "63 or 66"]),
+        (("batch_size=5000",), ["5,000", "4,000", "batch"]),
+    ],
+)
+def test_a_batch_that_cannot_be_is_refused_before_anything_is_run(
+    tmp_path: Path, arguments: tuple[str, ...], told: list[str]
+) -> None:
+    ended = command.run(tmp_path, *JOB, *arguments)
+    text = "\n".join(refused(ended))
+    for word in told:
+        assert word in text, f"{word!r} in {text}"
+
+
+@pytest.mark.slow
+def test_a_worker_that_dies_fails_the_run_with_a_short_word_and_its_log(tmp_path: Path) -> None:
+    running = Running(tmp_path, *JOB, "gpus=2", "epochs=100000", "batch_size=8")
+    running.wait_for(r"^epoch +1/")
+    processes = running.processes()
+    running.worker(1).send_signal(signal.SIGKILL)
+    ended = running.end()
+    assert ended.code not in (0, 130, -signal.SIGKILL)
+    assert "Traceback" not in ended.err + ended.out
+    assert len(ended.err.splitlines()) <= 8, ended.err
+    assert "FAILED" in ended.err
+    log = re.search(r"^log: +(\S+)", ended.err, re.MULTILINE)
+    assert log is not None and Path(log[1]).exists()
+    run = ended.mlflow_run()
+    assert run.info.status == "FAILED" and run.info.end_time
+    assert "time of an epoch" not in ended.out and "verified" not in ended.out
+    assert alive(processes) == []
+
+
+@pytest.mark.slow
+def test_ctrl_c_ends_the_run_at_once_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    running = Running(tmp_path, *JOB, "gpus=2", "epochs=100000", "batch_size=8")
+    running.wait_for(r"^epoch +1/")
+    processes = running.processes()
+    names = [process.name() for process in processes]
+    assert any("raylet" in name for name in names), names
+    running.interrupt()
+    ended = running.end()
+    assert ended.code == 130
+    assert ended.err.splitlines() == ["interrupted: the run is recorded as KILLED"]
+    run = ended.mlflow_run()
+    assert run.info.status == "KILLED" and run.info.end_time
+    assert alive(processes) == []
+    assert not (ended.run_dir / "summary.json").exists()
+
+
+@pytest.mark.slow
+def test_help_shows_groups_and_examples_in_two_screens(tmp_path: Path) -> None:
+    ended = command.run(tmp_path, "--help")
+    assert (ended.code, ended.err) == (0, "")
+    assert len(ended.out.splitlines()) <= 100
+    for word in ("framework: ", "torch", "lenet5", "mnist5k", "existing", "gpus=4", "epochs: 10"):
+        assert word in ended.out, word
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+def test_the_driver_imports_no_framework(tmp_path: Path) -> None:
+    script = tmp_path / "driver.py"
+    script.write_text(
+        "import json, sys\n"
+        "from distlab import launch\n"
+        "if __name__ == '__main__':\n"
+        "    launch.main()\n"
+        f"    found = [name for name in {FRAMEWORKS!r} if name in sys.modules]\n"
+        "    open('frameworks.json', 'w').write(json.dumps(found))\n"
+    )
+    ended = command.run(tmp_path, *JOB, "epochs=1", command=[sys.executable, str(script)])
+    assert ended.code == 0, ended.err
+    assert json.loads((tmp_path / "frameworks.json").read_text()) == []
+    assert ended.mlflow_run().info.status == "FINISHED"

@@ -1,0 +1,146 @@
+import json
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from distlab.backends.base import Evaluation
+from distlab.config import Experiment
+from distlab.data.order import digest, epoch_order, shard
+from distlab.data.sources import Dataset
+from distlab.events import EpochDone, Finished, Progress, Ready, Started
+from distlab.measure.clock import Window
+from distlab.record import Record
+
+STEPS = 31
+SPANS = (10, 10, 10, 1)
+
+
+@pytest.fixture
+def record(experiment: Callable[..., Experiment], dataset: Dataset) -> Record:
+    one = experiment("scaling=strong", "batch_size=4", "gpus=2", "epochs=2", "target_accuracy=0.5")
+    return Record(one, dataset, 0.0)
+
+
+def window(seconds: float) -> Window:
+    return Window(seconds, tuple((n, seconds * n / 40) for n in SPANS))
+
+
+def part(rank: int, epoch: int, seconds: float, loss: float, correct: int) -> EpochDone:
+    order = epoch_order(0, epoch, 124, 4)
+    evaluation = Evaluation(11 + rank, correct, 2.0 * (11 + rank))
+    losses = np.full(STEPS, loss, np.float32)
+    mine = shard(order, rank, 2)
+    return EpochDone(rank, epoch, window(seconds), losses, mine, evaluation)
+
+
+def ready(rank: int, **seconds: float) -> Ready:
+    resources = {"framework_version": "1.2", "device_name": "abacus", "threads": 1, "tf32": False}
+    causes = dict.fromkeys(
+        ("framework_import", "process_group", "build", "warm_up", "compile"), 0.0
+    )
+    return Ready(rank, "a" * 64, 0.0, resources, {**causes, **seconds})
+
+
+def test_an_epoch_is_complete_with_its_last_rank(record: Record) -> None:
+    assert record.add(part(1, 0, 2.0, 1.0, 3)) is None
+    epoch = record.add(part(0, 0, 4.0, 2.0, 5))
+    assert epoch is not None and epoch.index == 0
+    assert epoch.seconds == 4.0
+    assert epoch.throughput == 124 / 4.0
+    np.testing.assert_array_equal(epoch.losses, np.full(STEPS, 1.5))
+    assert epoch.train_loss == 1.5
+    assert epoch.evaluated == 23
+    assert epoch.test_accuracy == 8 / 23
+    assert epoch.test_loss == 2.0
+    # 4 s over 40 parts of which a full span has 10 for its 10 steps: 100 ms a step.
+    assert epoch.step_time_ms["p50"] == pytest.approx(100.0)
+
+
+def test_ranks_may_run_ahead_of_each_other(record: Record) -> None:
+    assert record.add(part(0, 0, 1.0, 1.0, 1)) is None
+    assert record.add(part(0, 1, 1.0, 1.0, 1)) is None
+    first = record.add(part(1, 0, 1.0, 1.0, 1))
+    second = record.add(part(1, 1, 1.0, 1.0, 1))
+    assert first is not None and second is not None
+    assert [first.index, second.index] == [0, 1] == [epoch.index for epoch in record.epochs]
+    assert record.samples_sha256 == digest([epoch_order(0, e, 124, 4) for e in (0, 1)])
+
+
+def test_the_order_in_which_ranks_report_does_not_matter(record: Record) -> None:
+    for rank in (1, 0):
+        record.add(part(rank, 0, 1.0, 1.0, 1))
+    assert record.samples_sha256 == digest([epoch_order(0, 0, 124, 4)])
+
+
+def fill(record: Record) -> dict[str, Any]:
+    for rank in (0, 1):
+        record.add(Started(rank, "here", 100 + rank))
+    record.add(ready(0, build=1.0, warm_up=2.0, compile=1.5))
+    record.add(ready(1, build=3.0, warm_up=4.0, compile=2.5))
+    for epoch, correct in ((0, 4), (1, 7)):
+        record.add(part(0, epoch, 1.0 + epoch, 2.0 - epoch, correct))
+        record.add(Progress(0, epoch, 10, 0.1, 1.0))
+        record.add(part(1, epoch, 2.0 + 2 * epoch, 1.0 - epoch, correct))
+    record.add(Finished(0, "b" * 64, 10_000, {"w": np.zeros(1, np.float32)}))
+    record.add(Finished(1, "b" * 64, 30_000))
+    return record.summary()
+
+
+def test_summary_holds_the_runs_figures(record: Record) -> None:
+    summary = fill(record)
+    assert summary["epoch_time_s"] == [2.0, 4.0]
+    # 2 epochs of 124 samples in 2 s and 4 s: over the sum, not a mean of 62 and 31.
+    assert summary["throughput_samples_per_s"] == pytest.approx(248 / 6)
+    assert summary["train_loss"] == [1.5, 0.5]
+    assert summary["test_loss"] == [2.0, 2.0]
+    assert summary["test_accuracy"] == [8 / 23, 14 / 23]
+    assert summary["time_to_accuracy_s"] == 6.0
+    assert summary["first_losses"] == [1.5] * 10
+    assert summary["steps_per_epoch"] == STEPS
+    assert summary["global_batch_size"] == 4
+    assert summary["evaluated_samples"] == 23
+    assert summary["weights_sha256"] == "a" * 64
+    assert summary["final_weights_sha256"] == "b" * 64
+    assert summary["peak_memory_bytes"] == 30_000
+    assert summary["compile_s"] == 2.5
+    assert summary["parameters"] == 89_610
+    assert summary["framework_version"] == "1.2"
+    assert summary["world_size"] == 2
+    # Spans of rank 1, the slower one: 50 ms a step in epoch 0, 100 ms in epoch 1.
+    assert summary["step_time_ms"]["p50"] == pytest.approx(75.0)
+
+
+def test_start_up_is_split_by_the_slowest_rank_without_counting_compilation_twice(
+    record: Record,
+) -> None:
+    summary = fill(record)
+    split = summary["startup_split_s"]
+    assert (split["worker_build"], split["worker_warm_up"]) == (3.0, 4.0)
+    assert "worker_compile" not in split
+    assert summary["startup_s"] > 0
+
+
+def test_summary_is_json(record: Record) -> None:
+    assert json.loads(json.dumps(fill(record)))["framework"] == "torch"
+
+
+def test_summary_of_a_run_that_never_got_ready(record: Record) -> None:
+    summary = record.summary()
+    assert json.loads(json.dumps(summary)) == summary
+    assert summary["throughput_samples_per_s"] is None
+    assert summary["epoch_time_s"] == []
+    assert summary["first_losses"] == []
+    assert record.final_weights is None
+
+
+def test_first_losses_cross_epochs(experiment: Callable[..., Experiment], dataset: Dataset) -> None:
+    one = experiment("batch_size=31", "epochs=3")
+    record = Record(one, dataset, 0.0)
+    for epoch in range(3):
+        losses = np.arange(4 * epoch, 4 * epoch + 4, dtype=np.float32)
+        order = epoch_order(0, epoch, 124, 31)
+        one_span = Window(1.0, ((4, 1.0),))
+        record.add(EpochDone(0, epoch, one_span, losses, order, Evaluation(23, 1, 1.0)))
+    assert record.first_losses == [float(n) for n in range(10)]

@@ -1,0 +1,284 @@
+import multiprocessing
+import os
+import sqlite3
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import mlflow.pyfunc
+import numpy as np
+import pytest
+from mlflow import MlflowClient
+from thread_backend import train
+
+from distlab import checks, config
+from distlab.config import Experiment, TrackingOptions
+from distlab.data.sources import Dataset
+from distlab.errors import DistlabError
+from distlab.models import reference
+from distlab.models.predictor import Predictor
+from distlab.record import Record
+from distlab.tracking import Tracker, default_uri
+
+Track = Callable[..., Tracker]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("tracked")
+
+
+@pytest.fixture(scope="module")
+def client(folder: Path) -> MlflowClient:
+    """Reads the store behind the tracker's back."""
+    Tracker(TrackingOptions(system_metrics=False), "first", folder).__exit__(None, None, None)
+    return MlflowClient(default_uri(folder))
+
+
+@pytest.fixture
+def tracker(folder: Path, client: MlflowClient) -> Track:
+    def started(**options: Any) -> Tracker:
+        return Tracker(TrackingOptions(**{"system_metrics": False, **options}), "a run", folder)
+
+    return started
+
+
+@pytest.fixture(scope="module")
+def record(
+    experiment: Callable[..., Experiment], dataset: Dataset, thread_framework: Any
+) -> Record:
+    one = experiment("batch_size=31", "epochs=3", "target_accuracy=1")
+    record = Record(one, dataset, 0.0)
+    for event in train(one, dataset):
+        record.add(event)
+    return record
+
+
+def test_the_store_is_sqlite_below_the_folder_of_the_command(folder: Path, tracker: Track) -> None:
+    with tracker() as one:
+        pass
+    assert one.uri == f"sqlite:///{folder}/mlruns/mlflow.db"
+    assert (folder / "mlruns" / "mlflow.db").is_file()
+
+
+def test_a_run_that_ends_in_order_is_finished(tracker: Track, client: MlflowClient) -> None:
+    with tracker() as one:
+        assert client.get_run(one.run_id).info.status == "RUNNING"
+    run = client.get_run(one.run_id)
+    assert run.info.status == "FINISHED"
+    assert run.info.end_time >= run.info.start_time
+    assert run.info.run_name == "a run"
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (KeyboardInterrupt(), "KILLED"),
+        (SystemExit(1), "KILLED"),
+        (RuntimeError("a worker died"), "FAILED"),
+        (DistlabError("a", "b", "c"), "FAILED"),
+    ],
+)
+def test_a_run_that_is_broken_off_says_so(
+    tracker: Track, client: MlflowClient, error: BaseException, status: str
+) -> None:
+    with pytest.raises(type(error)), tracker() as one:
+        raise error
+    run = client.get_run(one.run_id)
+    assert run.info.status == status
+    assert run.info.end_time
+    if status == "FAILED":
+        assert run.data.tags["error"] == str(error)
+
+
+def test_parameters_tags_and_data(tracker: Track, client: MlflowClient, record: Record) -> None:
+    values = config.flat(record.experiment.options)
+    with tracker() as one:
+        one.begin(record, values, "python -m distlab.launch epochs=3")
+    run = client.get_run(one.run_id)
+    assert run.data.params == {name: str(value) for name, value in values.items()}
+    assert run.data.params["epochs"] == "3" and run.data.params["model.name"] == "mlp"
+    assert run.data.tags["framework"] == "torch"
+    assert run.data.tags["distlab_version"]
+    assert run.data.tags["mlflow.source.name"] == "python -m distlab.launch epochs=3"
+    (data,) = run.inputs.dataset_inputs
+    assert (data.dataset.name, data.dataset.digest) == ("noise", "0" * 36)
+
+
+def summarized(record: Record, **failed: str) -> dict[str, Any]:
+    results = {name: asdict(check) for name, check in checks.run_all(record).items()}
+    results |= {name: {"passed": False, "detail": detail} for name, detail in failed.items()}
+    verified = all(check["passed"] for check in results.values())
+    return {**record.summary(), "verified": verified, "checks": results}
+
+
+def tracked(one: Tracker, record: Record, folder: Path) -> dict[str, Any]:
+    summary = summarized(record)
+    for epoch in record.epochs:
+        one.epoch(epoch)
+    one.finish(summary)
+    one.model(record, folder)
+    return summary
+
+
+def test_metrics_have_a_history_by_epoch_and_figures_by_run(
+    tracker: Track, client: MlflowClient, record: Record, tmp_path: Path
+) -> None:
+    with tracker(log_model=False) as one:
+        summary = tracked(one, record, tmp_path)
+    for name, values in (
+        ("train_loss", summary["train_loss"]),
+        ("test_loss", summary["test_loss"]),
+        ("test_accuracy", summary["test_accuracy"]),
+        ("epoch_time_s", summary["epoch_time_s"]),
+    ):
+        history = client.get_metric_history(one.run_id, name)
+        assert [metric.step for metric in history] == [1, 2, 3], name
+        assert [metric.value for metric in history] == values, name
+    losses = client.get_metric_history(one.run_id, "first_losses")
+    assert [metric.value for metric in losses] == summary["first_losses"]
+    found = client.get_run(one.run_id).data
+    assert {"step_time_p50_ms", "step_time_p95_ms", "step_time_p99_ms"} <= set(found.metrics)
+    assert found.metrics["throughput"] == pytest.approx(summary["throughput_samples_per_s"])
+    assert found.metrics["final_test_accuracy"] == summary["test_accuracy"][-1]
+    for name in ("startup_s", "wall_s"):
+        assert found.metrics[name] == pytest.approx(summary[name])
+    assert "time_to_accuracy_s" not in found.metrics, "the target was not reached"
+    assert found.tags["verified"] == "true" and "failed_checks" not in found.tags
+    assert found.tags["weights_sha256"] == summary["weights_sha256"]
+    assert found.tags["world_size"] == "1"
+
+
+def test_failed_checks_are_tags(tracker: Track, client: MlflowClient, record: Record) -> None:
+    with tracker() as one:
+        one.finish(summarized(record, clock="it stood still"))
+    tags = client.get_run(one.run_id).data.tags
+    assert (tags["verified"], tags["failed_checks"]) == ("false", "clock")
+    assert "Not verified" in tags["mlflow.note.content"]
+
+
+def test_the_model_loads_with_mlflow_and_predicts_as_the_trained_one(
+    tracker: Track, client: MlflowClient, record: Record, dataset: Dataset, tmp_path: Path
+) -> None:
+    with tracker() as one:
+        tracked(one, record, tmp_path)
+    assert not (tmp_path / "model").exists(), "the copy in the run's folder is removed"
+    model = mlflow.pyfunc.load_model(f"runs:/{one.run_id}/model")
+    _, (images, labels) = dataset.normalized()
+    probabilities = np.asarray(model.predict(images))
+    assert record.final_weights is not None
+    expected = Predictor(record.experiment.spec, record.final_weights).predict(images)
+    np.testing.assert_array_equal(probabilities, expected)
+    correct, _ = reference.evaluate(record.experiment.spec, record.final_weights, images, labels)
+    assert (probabilities.argmax(axis=1) == labels).sum() == correct
+
+
+def test_no_model_is_logged_where_none_is_wanted(
+    tracker: Track, client: MlflowClient, record: Record, tmp_path: Path
+) -> None:
+    with tracker(log_model=False) as one:
+        one.model(record, tmp_path)
+    assert client.get_run(one.run_id).outputs.model_outputs == []
+
+
+def test_artifacts_are_files_and_folders_and_missing_ones_are_left_out(
+    tracker: Track, client: MlflowClient, tmp_path: Path
+) -> None:
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "logs" / "rank-0.log").write_text("a word\n")
+    file = tmp_path / "environment.json"
+    file.write_text("{}")
+    with tracker() as one:
+        one.artifacts(file, tmp_path / "logs", tmp_path / "summary.json")
+    assert {item.path for item in client.list_artifacts(one.run_id)} == {
+        "environment.json",
+        "logs",
+    }
+    fetched = client.download_artifacts(one.run_id, "logs/rank-0.log", str(tmp_path))
+    assert Path(fetched).read_text() == "a word\n"
+
+
+def test_system_metrics_are_recorded_when_wanted(
+    tracker: Track, client: MlflowClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with tracker(system_metrics=True) as one:
+        pass
+    assert client.get_run(one.run_id).info.status == "FINISHED"
+
+
+def _open(folder: Path, results: Any) -> None:
+    try:
+        one = Tracker(TrackingOptions(experiment="raced", system_metrics=False), "r", folder)
+        with one:
+            client = MlflowClient(one.uri)
+            results.put(client.get_run(one.run_id).info.experiment_id)
+    except BaseException as error:
+        results.put(repr(error))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fresh", [True, False], ids=["new store", "old store"])
+def test_two_processes_may_begin_the_same_experiment_at_once(
+    folder: Path, client: MlflowClient, tmp_path: Path, fresh: bool
+) -> None:
+    """The first two runs in a folder both find neither tables nor experiment, and make them."""
+    spawn = multiprocessing.get_context("spawn")
+    results = spawn.Queue()
+    where = tmp_path if fresh else folder
+    racers = [spawn.Process(target=_open, args=(where, results)) for _ in range(2)]
+    for racer in racers:
+        racer.start()
+    found = [results.get(timeout=100) for _ in racers]
+    for racer in racers:
+        racer.join()
+    assert found[0] == found[1] and found[0].isdigit(), found
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_that_may_not_be_written(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    with pytest.raises(DistlabError, match=r"tracking\.uri"):
+        Tracker(TrackingOptions(), "r", tmp_path)
+
+
+@pytest.mark.parametrize(
+    "uri",
+    ["sqlite:////proc/none/mlflow.db", "abacus://nowhere", "file:///tmp/plain-files"],
+)
+def test_a_store_that_cannot_be_is_a_users_mistake(tmp_path: Path, uri: str) -> None:
+    with pytest.raises(DistlabError) as caught:
+        Tracker(TrackingOptions(uri=uri), "r", tmp_path)
+    error = caught.value
+    assert uri in error.asked
+    assert "tracking.uri=sqlite" in error.fix
+    assert "\n" not in error.found
+
+
+def test_a_folder_below_a_file_is_a_users_mistake(tmp_path: Path) -> None:
+    (tmp_path / "mlruns").write_text("in the way")
+    with pytest.raises(DistlabError) as caught:
+        Tracker(TrackingOptions(), "r", tmp_path)
+    assert str(tmp_path) in caught.value.asked
+
+
+def test_a_database_of_something_else_is_a_users_mistake_and_stays_as_it_is(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "other.db"
+    with sqlite3.connect(path) as database:
+        database.execute("create table experiments (name text)")
+        database.execute("insert into experiments values ('mine')")
+    with pytest.raises(DistlabError) as caught:
+        Tracker(TrackingOptions(uri=f"sqlite:///{path}"), "r", tmp_path)
+    assert str(path) in caught.value.asked
+    with sqlite3.connect(path) as database:
+        assert database.execute("select name from experiments").fetchall() == [("mine",)]
+
+
+def test_a_file_that_is_no_database_is_a_users_mistake(tmp_path: Path) -> None:
+    path = tmp_path / "letter.db"
+    path.write_text("Dear sir or madam\n" * 100)
+    with pytest.raises(DistlabError) as caught:
+        Tracker(TrackingOptions(uri=f"sqlite:///{path}"), "r", tmp_path)
+    assert "not a database" in caught.value.found

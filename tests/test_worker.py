@@ -1,0 +1,232 @@
+from collections.abc import Callable
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pytest
+from thread_backend import World, train
+
+from distlab import worker
+from distlab.config import Experiment
+from distlab.data.order import epoch_order
+from distlab.data.sources import Dataset
+from distlab.errors import DistlabError
+from distlab.events import EpochDone, Event, Finished, Progress, Ready
+from distlab.measure.clock import span_lengths
+from distlab.models import reference
+from distlab.models.weights import draw, fingerprint
+
+STRONG = ("scaling=strong", "batch_size=4", "seed=3")
+STEPS = 31
+
+
+@pytest.fixture
+def run(
+    experiment: Callable[..., Experiment], dataset: Dataset, world: Callable[[int], World]
+) -> Callable[..., tuple[Experiment, list[Event]]]:
+    def trained(*overrides: str, live: bool = False) -> tuple[Experiment, list[Event]]:
+        one = experiment(*STRONG, *overrides)
+        return one, train(one, dataset, live)
+
+    return trained
+
+
+def of_rank(events: list[Event], rank: int) -> list[Event]:
+    return [event for event in events if event.rank == rank]
+
+
+def epochs(events: list[Event], rank: int = 0) -> list[EpochDone]:
+    return [event for event in of_rank(events, rank) if isinstance(event, EpochDone)]
+
+
+@pytest.mark.parametrize("size", [1, 2])
+def test_life_cycle_is_what_the_contract_promises(run: Any, size: int) -> None:
+    run("epochs=2", f"gpus={size}")
+    spans = ["train"] * len(span_lengths(STEPS))
+    lengths = len(set(span_lengths(STEPS)))
+    state = ["set_weights", "set_optimizer_state"]
+    one_epoch = ["barrier", *spans, "barrier", "evaluate", "weights"]
+    for calls in World.current.calls:
+        names = [name for name, _ in calls]
+        warm_up = names.index("barrier")
+        probe = [*state, "train", "weights", "optimizer_state"]
+        assert names[:warm_up] == ["init", "build", "load_data", *probe, *["train"] * lengths]
+        assert names[warm_up : warm_up + 2] == ["barrier", "train"]
+        assert names[warm_up + 2 : warm_up + 6] == [*state, "describe", "weights"]
+        # ThreadBackend.evaluate reads the weights itself, hence "weights" after each "evaluate".
+        assert names[warm_up + 6 :] == [*one_epoch, *one_epoch, "weights", "close"]
+
+
+def test_warm_up_shows_a_span_of_every_length(run: Any) -> None:
+    run("epochs=1")
+    calls = World.current.calls[0]
+    warm = next(i for i, (name, _) in enumerate(calls) if name == "barrier")
+    shown = {len(detail) for name, detail in calls[:warm] if name == "train"}
+    assert [len(detail) for name, detail in calls[:warm] if name == "train"][1:] == [1, 10]
+    used = {len(detail) for name, detail in calls[warm + 2 :] if name == "train"}
+    assert shown == used == {10, 1}
+
+
+def test_warm_up_leaves_no_trace(run: Any, dataset: Dataset) -> None:
+    experiment, events = run("epochs=1")
+    states = [d for name, d in World.current.calls[0] if name == "set_optimizer_state"]
+    assert [state.step for state in states] == [0, 0]
+    assert not any(array.any() for array in states[-1].first_moment.values())
+    expected = draw(experiment.spec, 3)
+    ready = next(event for event in events if isinstance(event, Ready))
+    assert ready.weights_sha256 == fingerprint(expected)
+    (images, labels), _ = dataset.normalized()
+    order = epoch_order(3, 0, len(labels), 4)
+    losses = reference.losses(experiment.spec, expected, images, labels, order)
+    np.testing.assert_allclose(epochs(events)[0].losses, losses, rtol=2e-7)
+
+
+def test_weights_and_seed_go_together(run: Any) -> None:
+    _, events = run("epochs=1")
+    _, others = run("epochs=1", "seed=4")
+    assert epochs(events)[0].losses[0] != epochs(others)[0].losses[0]
+    assert not np.array_equal(epochs(events)[0].consumed, epochs(others)[0].consumed)
+
+
+def test_events_come_in_order(run: Any) -> None:
+    _, events = run("epochs=3", "gpus=2")
+    for rank in range(2):
+        kinds = [type(event) for event in of_rank(events, rank)]
+        assert kinds == [Ready, EpochDone, EpochDone, EpochDone, Finished]
+        assert [event.epoch for event in epochs(events, rank)] == [0, 1, 2]
+
+
+def test_shapes_types_and_windows_of_an_epoch(run: Any) -> None:
+    _, events = run("epochs=1", "gpus=2")
+    for rank in range(2):
+        done = epochs(events, rank)[0]
+        assert (done.losses.shape, done.losses.dtype) == ((STEPS,), np.float32)
+        assert (done.consumed.shape, done.consumed.dtype) == ((STEPS, 2), np.int32)
+        assert [steps for steps, _ in done.window.spans] == span_lengths(STEPS)
+        assert all(seconds > 0 for _, seconds in done.window.spans)
+        assert done.window.seconds >= sum(seconds for _, seconds in done.window.spans)
+
+
+def test_the_backend_trains_exactly_what_is_reported_as_consumed(run: Any) -> None:
+    _, events = run("epochs=2", "gpus=2")
+    for rank in range(2):
+        calls = World.current.calls[rank]
+        begin = next(i for i, (name, _) in enumerate(calls) if name == "describe")
+        trained = np.concatenate([d for name, d in calls[begin:] if name == "train"])
+        consumed = np.concatenate([done.consumed for done in epochs(events, rank)])
+        np.testing.assert_array_equal(trained, consumed)
+
+
+def test_epochs_have_different_orders_without_repeats(run: Any) -> None:
+    _, events = run("epochs=2")
+    first, second = (done.consumed for done in epochs(events))
+    assert np.unique(first).size == first.size == STEPS * 4
+    assert not np.array_equal(first, second)
+
+
+@pytest.mark.parametrize("size", [2, 4])
+def test_any_number_of_workers_does_the_same_mathematics(run: Any, size: int) -> None:
+    alone, together = run("epochs=1")[1], run("epochs=1", f"gpus={size}")[1]
+    one = epochs(alone)[0]
+    parts = [epochs(together, rank)[0] for rank in range(size)]
+    side_by_side = np.concatenate([part.consumed for part in parts], axis=1)
+    np.testing.assert_array_equal(side_by_side, one.consumed)
+    mean = np.mean([part.losses for part in parts], axis=0, dtype=np.float64)
+    np.testing.assert_allclose(mean, one.losses, rtol=1e-6)
+    finals = {e.weights_sha256 for e in together if isinstance(e, Finished)}
+    assert len(finals) == 1
+
+
+def test_evaluation_is_outside_the_window_and_covers_the_test_set_once(
+    run: Any, dataset: Dataset
+) -> None:
+    _, events = run("epochs=1", "gpus=4")
+    ranges = []
+    for calls in World.current.calls:
+        names = [name for name, _ in calls]
+        barriers = [i for i, name in enumerate(names) if name == "barrier"]
+        assert "evaluate" not in names[barriers[1] : barriers[2]]
+        assert set(names[barriers[1] + 1 : barriers[2]]) == {"train"}
+        ranges += [detail for name, detail in calls if name == "evaluate"]
+    assert [i for part in sorted(ranges) for i in range(*part)] == list(range(23))
+    assert sum(epochs(events, rank)[0].evaluation.samples for rank in range(4)) == 23
+
+
+def test_only_rank_0_hands_the_weights_over(run: Any) -> None:
+    _, events = run("epochs=1", "gpus=2")
+    first, second = sorted((e for e in events if isinstance(e, Finished)), key=lambda e: e.rank)
+    assert first.weights is not None and second.weights is None
+    assert fingerprint(first.weights) == first.weights_sha256
+    assert first.peak_memory_bytes > 10 * 2**20
+
+
+@pytest.mark.parametrize(("live", "expected"), [(False, 0), (True, 4)])
+def test_progress_only_when_live_and_from_rank_0(
+    run: Any, monkeypatch: pytest.MonkeyPatch, live: bool, expected: int
+) -> None:
+    monkeypatch.setattr(worker, "PROGRESS_INTERVAL_S", 0.0)
+    _, events = run("epochs=1", "gpus=2", live=live)
+    told = [event for event in events if isinstance(event, Progress)]
+    assert len(told) == expected
+    assert [(p.rank, p.epoch, p.step) for p in told] == [(0, 0, n) for n in (10, 20, 30, 31)][
+        :expected
+    ]
+    assert all(a.seconds < b.seconds for a, b in pairwise(told))
+    losses = epochs(events)[0].losses
+    assert [p.loss for p in told] == [float(losses[p.step - 1]) for p in told]
+
+
+def test_progress_is_told_at_most_once_a_second(run: Any) -> None:
+    assert worker.PROGRESS_INTERVAL_S >= 1
+    _, events = run("epochs=1", live=True)
+    done = epochs(events)[0]
+    told = [event for event in events if isinstance(event, Progress)]
+    assert len(told) <= done.window.seconds / worker.PROGRESS_INTERVAL_S
+
+
+def test_resources_and_start_up_are_reported(run: Any) -> None:
+    _, events = run("epochs=1", "threads_per_worker=2")
+    ready = next(event for event in events if isinstance(event, Ready))
+    assert ready.resources["threads"] == 2
+    assert ready.resources["cpu_affinity"]
+    causes = {"data", "framework_import", "process_group", "build", "optimizer_probe", "warm_up"}
+    assert set(ready.seconds) == causes | {"compile"}
+    assert all(seconds >= 0 for seconds in ready.seconds.values())
+    assert ready.seconds["compile"] <= ready.seconds["warm_up"]
+
+
+@pytest.mark.parametrize("size", [1, 2])
+def test_the_optimizer_is_seen_in_its_first_update(run: Any, size: int) -> None:
+    _, events = run("epochs=1", f"gpus={size}")
+    errors = [event.optimizer_error for event in events if isinstance(event, Ready)]
+    # float32 weights below 1 hold an update of 1e-3 to 6e-8 / 1e-3.
+    assert len(errors) == size and max(errors) < 1e-3
+
+
+def test_an_optimizer_with_epsilon_elsewhere_is_seen(
+    run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Keras's Adam adds epsilon to the root before its bias correction."""
+
+    class Elsewhere(reference.Adam):
+        def step(self, weights: Any, gradients: Any) -> Any:
+            correction = np.sqrt(1 - self.beta2 ** (self.t + 1))
+            self.epsilon = 1e-8 / correction
+            return super().step(weights, gradients)
+
+    monkeypatch.setattr(reference, "Adam", Elsewhere)
+    _, events = run("epochs=1")
+    assert next(event for event in events if isinstance(event, Ready)).optimizer_error > 1e-2
+
+
+def test_an_execution_that_the_backend_lacks_is_refused(run: Any) -> None:
+    with pytest.raises(DistlabError) as caught:
+        run("epochs=1", "execution=graph")
+    assert "execution=graph" in caught.value.asked and caught.value.fix == "execution=eager"
+
+
+def test_the_program_reaches_the_backend(run: Any) -> None:
+    run("epochs=1", "gpus=2", "learning_rate=0.25", "optimizer.variant=stock")
+    program = dict(World.current.calls[1])["build"]
+    assert (program.local_batch, program.learning_rate) == (2, 0.25)
+    assert (program.optimizer, program.execution) == ("stock", "eager")
