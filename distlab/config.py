@@ -14,6 +14,7 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 
 from distlab.backends import registry
 from distlab.backends.base import Program
+from distlab.data import sources
 from distlab.data.order import check_divisible
 from distlab.errors import DistlabError
 from distlab.models.spec import MODELS, ModelSpec
@@ -224,37 +225,73 @@ def validate(config: DictConfig) -> Options:
     """
     options = OmegaConf.to_object(config)
     assert isinstance(options, Options)
-    positive = {
-        "epochs": options.epochs,
-        "batch_size": options.batch_size,
-        "threads_per_worker": options.threads_per_worker,
-        "gpus": 1 if options.gpus is None else options.gpus,
-    }
-    for name, value in positive.items():
-        if value < 1:
-            raise DistlabError(f"{name}={value}", f"{name} counts from 1", f"{name}=1 or more")
-    if not (math.isfinite(options.learning_rate) and options.learning_rate > 0):
-        raise DistlabError(
-            f"learning_rate={options.learning_rate}",
+    gpus = 1 if options.gpus is None else options.gpus
+    rate, timeout = options.learning_rate, options.cluster.start_timeout_s
+    experiment, data, model = options.tracking.experiment, options.data.name, options.model.name
+    rules: list[tuple[str, Any, bool, str, str]] = [
+        ("epochs", options.epochs, options.epochs >= 1, "epochs count from 1", "10"),
+        ("batch_size", options.batch_size, options.batch_size >= 1, "samples count from 1", "64"),
+        ("gpus", gpus, gpus >= 1, "workers count from 1", "1"),
+        (
+            "threads_per_worker",
+            options.threads_per_worker,
+            options.threads_per_worker >= 1,
+            "threads count from 1",
+            "1",
+        ),
+        (
+            "learning_rate",
+            rate,
+            math.isfinite(rate) and rate > 0,
             "a learning rate is a positive number",
-            "learning_rate=0.001",
-        )
-    if not 0 <= options.target_accuracy <= 1:
-        raise DistlabError(
-            f"target_accuracy={options.target_accuracy}",
+            "0.001",
+        ),
+        (
+            "target_accuracy",
+            options.target_accuracy,
+            0 <= options.target_accuracy <= 1,
             "an accuracy lies between 0 and 1",
-            "target_accuracy=0.985",
-        )
-    if not 0 <= options.seed < 2**63:
-        raise DistlabError(
-            f"seed={options.seed}", "a seed is an integer from 0 to 2**63 - 1", "seed=0"
-        )
-    if options.model.name not in MODELS:
-        raise DistlabError(
-            f"model.name={options.model.name}",
+            "0.985",
+        ),
+        (
+            "seed",
+            options.seed,
+            0 <= options.seed < 2**63,
+            "a seed is an integer from 0 to 2**63 - 1",
+            "0",
+        ),
+        (
+            "cluster.start_timeout_s",
+            timeout,
+            timeout > 0,
+            "a time-out is a positive number of seconds",
+            "180",
+        ),
+        (
+            "tracking.experiment",
+            experiment,
+            bool(experiment.strip()),
+            "an experiment has a name",
+            "distlab",
+        ),
+        (
+            "data.name",
+            data,
+            data in sources.NAMES,
+            f"the data sets are {', '.join(sources.NAMES)}",
+            sources.NAMES[0],
+        ),
+        (
+            "model.name",
+            model,
+            model in MODELS,
             f"the models are {', '.join(MODELS)}",
-            f"model={next(iter(MODELS))}",
-        )
+            next(iter(MODELS)),
+        ),
+    ]
+    for name, value, holds, rule, example in rules:
+        if not holds:
+            raise DistlabError(f"{name}={value}", rule, f"for example {name}={example}")
     _check_installed(options.framework)
     execution = options.execution or options.framework.execution
     if execution not in options.framework.executions:
@@ -288,6 +325,13 @@ def resolve(options: Options, gpus_present: int) -> Experiment:
     experiment = Experiment(options, "gpu" if on_gpu else "cpu", world_size)
     check_divisible(experiment.global_batch, world_size)
     return experiment
+
+
+def names() -> list[str]:
+    """All that a user may name: options (``data.dir``) and choices (``framework/torch``)."""
+    choices = [f"{file.parent.name}/{file.stem}" for file in CONF.glob("*/*.yaml")]
+    frameworks = [f"framework/{name}" for name in registry.available()]
+    return sorted({*flat(Options()), *choices, *frameworks})
 
 
 def flat(options: Options) -> dict[str, Any]:

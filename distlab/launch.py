@@ -1,7 +1,9 @@
 """The entry: ``python -m distlab.launch framework=torch gpus=4``. Driver only, no framework."""
 
+import difflib
 import logging
 import os
+import re
 import shlex
 import signal
 import sys
@@ -82,8 +84,14 @@ def _refused(error: Exception) -> DistlabError:
     """Hydra's complaint about the command line as an error that can be mended."""
     reason = f"{error}\n{error.__cause__ or ''}".split("Config search path:")[0]
     told = [line.strip() for line in reason.splitlines() if "object_type=" not in line]
-    words = " ".join(sys.argv[1:])
-    return DistlabError(words, " ".join(filter(None, told)), "python -m distlab.launch --help")
+    found = re.sub(r" ?To append to your config use \S+", "", " ".join(filter(None, told)))
+    fix = "python -m distlab.launch --help"
+    unknown = re.search(r"Could not (?:override|find) '([\w./]+)'", found)
+    near = difflib.get_close_matches(unknown[1], config.names(), 1) if unknown else []
+    if near:
+        option = near[0].replace("/", "=") if "/" in near[0] else f"{near[0]}=..."
+        fix = f"did you mean {option} ?\n{fix}"
+    return DistlabError(" ".join(sys.argv[1:]), found, fix)
 
 
 def _command(overrides: Sequence[str]) -> str:

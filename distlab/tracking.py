@@ -90,7 +90,11 @@ def prepare(options: TrackingOptions, folder: Path) -> tuple[MlflowClient, str]:
         If the store cannot be opened.
     """
     for noisy in ("mlflow", "alembic"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
+        logger = logging.getLogger(noisy)
+        logger.setLevel(logging.WARNING)
+        # To the run's driver.log with everything else, not to the terminal.
+        logger.handlers.clear()
+        logger.propagate = True
     uri = options.uri or default_uri(folder)
     artifacts = None
     try:

@@ -19,7 +19,6 @@ COMMAND = [sys.executable, "-m", "distlab.launch"]
 ENVIRONMENT = {
     **{name: value for name, value in os.environ.items() if not name.startswith("RAY_")},
     "CUDA_VISIBLE_DEVICES": "",
-    "PYTHONWARNINGS": "ignore",
 }
 
 

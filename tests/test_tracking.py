@@ -101,7 +101,8 @@ def test_parameters_tags_and_data(tracker: Track, client: MlflowClient, record: 
     assert run.data.params["epochs"] == "3" and run.data.params["model.name"] == "mlp"
     assert run.data.tags["framework"] == "torch"
     assert run.data.tags["distlab_version"]
-    assert run.data.tags["mlflow.source.name"] == "python -m distlab.launch epochs=3"
+    assert run.data.tags["mlflow.source.name"] == "distlab.launch"
+    assert run.data.tags["command"] == "python -m distlab.launch epochs=3"
     (data,) = run.inputs.dataset_inputs
     assert (data.dataset.name, data.dataset.digest) == ("noise", "0" * 36)
 

@@ -1,6 +1,6 @@
-"""Break the shipped backends on purpose; the conformance suite and a run's own checks must see it.
+"""Break the shipped backends on purpose: the conformance suite and a run's checks must see it.
 
-    PYTHONPATH=tests python tests/backends/break_backends.py [--framework torch] [--fault EpsilonHat]
+    PYTHONPATH=tests python tests/backends/break_backends.py [--framework torch] [--fault Sound]
 
 Each fault of each framework (``broken_torch.py``, ``broken_tensorflow.py``, ``broken_paddle.py``,
 in the framework's default execution) goes through the conformance suite on the mlp and through a
@@ -113,7 +113,10 @@ def judge(framework: str, fault: str) -> Verdict:
 
 def report(verdicts: Sequence[Verdict]) -> Table:
     """One row for each fault of each framework."""
-    table = Table("framework", "fault", "suite: failing checks", "run: failing checks", "caught")
+    table = Table("framework")
+    table.add_column("fault", no_wrap=True)
+    for heading in ("suite: failing checks", "run: failing checks", "caught"):
+        table.add_column(heading)
     for verdict in verdicts:
         word = "-" if verdict.fault == SOUND else "yes"
         mark = Text(word, "green") if verdict.right else Text("NO", "bold red")

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from faulty_backends import transposed
 from numpy.typing import NDArray
 
 from distlab.backends.base import Backend, Evaluation, OptimizerState
@@ -23,14 +24,6 @@ CAUGHT_BY = {
     "EpsilonHat": ("adam", "optimizer"),
 }
 """The check of the conformance suite and the check of a run that name each fault."""
-
-
-def transposed(weights: Weights) -> Weights:
-    """Square dense weights transposed: no shape gives that away."""
-    return {
-        name: array.T.copy() if array.ndim == 2 and len(set(array.shape)) == 1 else array
-        for name, array in weights.items()
-    }
 
 
 class Transposed(Backend):
