@@ -7,8 +7,9 @@ import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from distlab.config import ClusterMode, Experiment, Options, resolve
+from distlab.config import Experiment, resolve
 from distlab.errors import DistlabError
+from distlab.options import ClusterMode, Options
 
 # Ray Train polls its workers every 2 s by default and starts watchers and loggers that a short
 # job pays for and does not need. Values that the user has set stand.

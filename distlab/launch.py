@@ -24,13 +24,14 @@ from omegaconf.errors import OmegaConfBaseException
 from distlab import config, run
 from distlab.cluster import disconnected_at_end
 from distlab.errors import DistlabError, WorkerError
+from distlab.options import CONF, names, register
 from distlab.progress import Display, complain, print_to_stderr
 
 _log = logging.getLogger(__name__)
 FAILED, INTERRUPTED = 1, 130
 
 
-@hydra.main(version_base="1.3", config_path=str(config.CONF), config_name="config")
+@hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
 def _compose_and_run(options: DictConfig) -> dict[str, Any] | None:
     """What Hydra calls with each composed config.
 
@@ -63,7 +64,7 @@ def main() -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _interrupt)
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")
-    config.register()
+    register()
     try:
         with disconnected_at_end():
             _compose_and_run()
@@ -87,7 +88,7 @@ def _refused(error: Exception) -> DistlabError:
     found = re.sub(r" ?To append to your config use \S+", "", " ".join(filter(None, told)))
     fix = "python -m distlab.launch --help"
     unknown = re.search(r"Could not (?:override|find) '([\w./]+)'", found)
-    near = difflib.get_close_matches(unknown[1], config.names(), 1) if unknown else []
+    near = difflib.get_close_matches(unknown[1], names(), 1) if unknown else []
     if near:
         option = near[0].replace("/", "=") if "/" in near[0] else f"{near[0]}=..."
         fix = f"did you mean {option} ?\n{fix}"

@@ -163,6 +163,9 @@ class Record:
             "model": options.model.name,
             "data": options.data.name,
             "data_sha256": self.dataset.checksum,
+            "comparison_key": experiment.comparison_key(
+                self.dataset.checksum, str(resources.get("device_name"))
+            ),
             "device": experiment.device,
             "device_name": resources.get("device_name"),
             "resources": resources,

@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING, Any
 import psutil
 from omegaconf import OmegaConf
 
-from distlab import cluster, config, environment
-from distlab.config import Experiment, Options
+from distlab import cluster, environment
+from distlab.config import Experiment
 from distlab.data import sources
 from distlab.data.order import epoch_order
 from distlab.events import Progress, Started
+from distlab.options import ClusterMode, Device, Options, flat
 from distlab.progress import Display
 from distlab.record import Record
 
@@ -107,7 +108,7 @@ def _tracked(
     options, dataset = experiment.options, record.dataset
     run_dir.mkdir(parents=True, exist_ok=True)
     resolved = {
-        **config.flat(options),
+        **flat(options),
         "device": experiment.device,
         "gpus": experiment.world_size,
         "execution": experiment.execution,
@@ -187,11 +188,11 @@ def _announcement(experiment: Experiment, dataset: sources.Dataset) -> str:
         f"{options.data.name}, {options.epochs} epochs, on {experiment.world_size} {where} "
         f"worker{plural}, global batch {experiment.global_batch}"
     )
-    asked = options.device is config.Device.auto and options.gpus is None
+    asked = options.device is Device.auto and options.gpus is None
     cores = os.cpu_count() or 1
     if asked:
         line += f" (gpus not given: {'all GPUs' if where == 'GPU' else 'no GPU found'})"
-    local = options.cluster.mode is config.ClusterMode.local
+    local = options.cluster.mode is ClusterMode.local
     if local and experiment.world_size * options.threads_per_worker > cores:
         line += f"; more threads than this machine's {cores} cores: not a fair timing"
     return line

@@ -26,9 +26,9 @@ from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 from sqlalchemy.exc import SQLAlchemyError
 
 from distlab import __version__, environment
-from distlab.config import TrackingOptions
 from distlab.errors import DistlabError
 from distlab.models import predictor
+from distlab.options import TrackingOptions
 from distlab.record import Epoch, Record
 
 STORE = "mlruns"
@@ -55,6 +55,7 @@ TAGS = (
     "model",
     "data",
     "data_sha256",
+    "comparison_key",
     "device",
     "device_name",
     "world_size",

@@ -10,14 +10,15 @@ from omegaconf import DictConfig
 from thread_backend import World
 
 from distlab import config
-from distlab.config import CONF, Experiment
+from distlab.config import Experiment
 from distlab.data.sources import Dataset
+from distlab.options import CONF, register
 
 
 @pytest.fixture(scope="session")
 def compose() -> Callable[..., DictConfig]:
     """Compose the real config tree as the command line does."""
-    config.register()
+    register()
 
     def composed(*overrides: str) -> DictConfig:
         GlobalHydra.instance().clear()

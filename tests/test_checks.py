@@ -8,10 +8,11 @@ from thread_backend import train
 
 from distlab import checks
 from distlab.backends.base import Evaluation
-from distlab.config import Experiment, OptimizerOptions, OptimizerVariant
+from distlab.config import Experiment
 from distlab.data.sources import Dataset
 from distlab.events import EpochDone, Event, Finished, Ready
 from distlab.measure.clock import Window
+from distlab.options import OptimizerOptions, OptimizerVariant
 from distlab.record import Record
 
 CHECKS = {

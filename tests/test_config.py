@@ -11,8 +11,9 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from distlab import config
-from distlab.config import CONF, Device, Experiment, Scaling
+from distlab.config import Experiment
 from distlab.errors import DistlabError
+from distlab.options import CONF, Device, Options, Scaling, flat, register
 
 Compose = Callable[..., DictConfig]
 
@@ -61,7 +62,7 @@ def test_target_accuracy_follows_the_model_unless_given(compose: Compose) -> Non
 def test_every_option_of_the_schema_stands_explained_in_the_config_tree() -> None:
     """A user finds each option in a file of conf/, below a comment."""
     text = "\n".join(path.read_text() for path in CONF.rglob("*.yaml"))
-    for name in config.Options.__dataclass_fields__:
+    for name in Options.__dataclass_fields__:
         assert f"\n{name}:" in text or f"- {name}:" in text, name
 
 
@@ -191,7 +192,7 @@ def test_another_packages_backend_is_a_choice_of_framework(
     compose: Compose, thread_framework: Path
 ) -> None:
     assert importlib.metadata.version("distlab-threads") == "1.0"
-    config.register()
+    register()
     options = config.validate(compose("framework=threads"))
     assert (options.framework.name, options.framework.package) == ("threads", "thread_backend")
 
@@ -332,14 +333,14 @@ def test_comparison_key_stays_the_same_across_processes_and_versions(
 
 def test_flat_names_every_option_once_with_plain_values(compose: Compose) -> None:
     options = config.validate(compose("framework=torch", "device=cpu"))
-    found: dict[str, Any] = config.flat(options)
+    found: dict[str, Any] = flat(options)
     assert found["device"] == "cpu" and type(found["device"]) is str
     assert found["optimizer.variant"] == "reference"
     assert found["model.name"] == "lenet5"
     assert found["gpus"] is None
     assert not any(isinstance(value, dict) and value for value in found.values())
     leaves = {name.split(".")[0] for name in found}
-    assert leaves == set(config.Options.__dataclass_fields__)
+    assert leaves == set(Options.__dataclass_fields__)
 
 
 def test_enums_are_what_users_write() -> None:

@@ -12,12 +12,13 @@ import pytest
 from mlflow import MlflowClient
 from thread_backend import train
 
-from distlab import checks, config
-from distlab.config import Experiment, TrackingOptions
+from distlab import checks
+from distlab.config import Experiment
 from distlab.data.sources import Dataset
 from distlab.errors import DistlabError
 from distlab.models import reference
 from distlab.models.predictor import Predictor
+from distlab.options import TrackingOptions, flat
 from distlab.record import Record
 from distlab.tracking import Tracker, default_uri
 
@@ -93,7 +94,7 @@ def test_a_run_that_is_broken_off_says_so(
 
 
 def test_parameters_tags_and_data(tracker: Track, client: MlflowClient, record: Record) -> None:
-    values = config.flat(record.experiment.options)
+    values = flat(record.experiment.options)
     with tracker() as one:
         one.begin(record, values, "python -m distlab.launch epochs=3")
     run = client.get_run(one.run_id)

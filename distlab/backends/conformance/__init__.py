@@ -29,7 +29,7 @@ from distlab.backends.conformance.checks import CHECKS
 from distlab.backends.conformance.compare import ConformanceError
 from distlab.backends.conformance.evidence import Evidence
 from distlab.backends.conformance.problem import PROGRAMS, pose
-from distlab.config import CONF
+from distlab.options import CONF
 
 MODELS = tuple(PROGRAMS)
 TIMEOUT_S = 180.0

@@ -1,0 +1,160 @@
+"""All options of a command as typed dataclasses: the schema of the config tree (for Hydra)."""
+
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import MISSING
+
+from distlab.backends import registry
+
+_PACKAGED = Path(__file__).parent / "conf"
+CONF = _PACKAGED if _PACKAGED.is_dir() else Path(__file__).parent.parent / "conf"
+"""The config tree: inside the installed package, or at the top of the repository."""
+
+
+class Device(StrEnum):
+    """Where workers compute; ``auto`` is resolved once Ray's resources are known."""
+
+    auto = "auto"
+    cpu = "cpu"
+    gpu = "gpu"
+
+
+class Execution(StrEnum):
+    """How a framework dispatches a step."""
+
+    eager = "eager"
+    graph = "graph"
+
+
+class Scaling(StrEnum):
+    """Whether ``batch_size`` counts each worker's samples or those of all workers."""
+
+    weak = "weak"
+    strong = "strong"
+
+
+class OptimizerVariant(StrEnum):
+    """Adam as the fairness contract defines it, or the framework's own."""
+
+    reference = "reference"
+    stock = "stock"
+
+
+class ClusterMode(StrEnum):
+    """Start Ray for the command or join a running one."""
+
+    local = "local"
+    existing = "existing"
+
+
+@dataclass
+class FrameworkOptions:
+    """One file of ``conf/framework/``."""
+
+    name: str = MISSING
+    package: str = MISSING
+    extra: str = MISSING
+    execution: Execution = Execution.eager
+    executions: list[Execution] = field(default_factory=lambda: list(Execution))
+    env: dict[str, str] = field(default_factory=dict)
+    runtime_env: Any = None
+
+
+@dataclass
+class ModelOptions:
+    """One file of ``conf/model/``."""
+
+    name: str = MISSING
+    target_accuracy: float = MISSING
+
+
+@dataclass
+class DataOptions:
+    """One file of ``conf/data/``."""
+
+    name: str = MISSING
+    dir: str | None = None
+
+
+@dataclass
+class OptimizerOptions:
+    """The section ``optimizer``."""
+
+    variant: OptimizerVariant = OptimizerVariant.reference
+
+
+@dataclass
+class TrackingOptions:
+    """The section ``tracking``."""
+
+    uri: str | None = None
+    experiment: str = "distlab"
+    log_model: bool = True
+    system_metrics: bool = True
+
+
+@dataclass
+class ClusterOptions:
+    """One file of ``conf/cluster/``."""
+
+    mode: ClusterMode = ClusterMode.local
+    address: str | None = None
+    start_timeout_s: float = 180.0
+
+
+@dataclass
+class Options:
+    """All options of a command, as ``conf/config.yaml`` documents them."""
+
+    framework: FrameworkOptions = field(default_factory=FrameworkOptions)
+    model: ModelOptions = field(default_factory=ModelOptions)
+    data: DataOptions = field(default_factory=DataOptions)
+    cluster: ClusterOptions = field(default_factory=ClusterOptions)
+    optimizer: OptimizerOptions = field(default_factory=OptimizerOptions)
+    tracking: TrackingOptions = field(default_factory=TrackingOptions)
+    gpus: int | None = None
+    device: Device = Device.auto
+    execution: Execution | None = None
+    epochs: int = 10
+    batch_size: int = 64
+    scaling: Scaling = Scaling.weak
+    learning_rate: float = 1e-3
+    seed: int = 0
+    threads_per_worker: int = 1
+    target_accuracy: float = MISSING
+
+
+def register() -> None:
+    """Give Hydra the schema, and a ``framework`` choice for each backend of another package."""
+    store = ConfigStore.instance()
+    store.store(name="schema", node=Options)
+    for name, entry in registry.available().items():
+        if entry.dist is not None and entry.dist.name != "distlab":
+            node = {"name": name, "package": entry.module.split(".")[0], "extra": name}
+            store.store(group="framework", name=name, node=node)
+
+
+def names() -> list[str]:
+    """All that a user may name: options (``data.dir``) and choices (``framework/torch``)."""
+    choices = [f"{file.parent.name}/{file.stem}" for file in CONF.glob("*/*.yaml")]
+    frameworks = [f"framework/{name}" for name in registry.available()]
+    return sorted({*flat(Options()), *choices, *frameworks})
+
+
+def flat(options: Options) -> dict[str, Any]:
+    """The options as one level of ``section.name`` keys, for a tracker's parameters."""
+
+    def walk(prefix: str, value: Any) -> dict[str, Any]:
+        if isinstance(value, dict) and value:
+            return {
+                k: v
+                for name, inner in value.items()
+                for k, v in walk(f"{prefix}.{name}" if prefix else name, inner).items()
+            }
+        return {prefix: str(value) if isinstance(value, StrEnum) else value}
+
+    return walk("", asdict(options))
