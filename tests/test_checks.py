@@ -138,6 +138,7 @@ FAULTS: dict[str, tuple[Change, str]] = {
         "evaluation",
     ),
     "one right answer too many": (on(EpochDone, evaluated(correct=1), rank=0), "recount"),
+    "a wrong answer counted twice": (on(EpochDone, evaluated(loss_sum=0.02), rank=0), "recount"),
     "other weights handed over": (on(Finished, zero_weights, rank=0), "recount"),
     "another update than Adam's on one rank": (
         on(Ready, lambda ready: replace(ready, optimizer_error=0.01), rank=1),
