@@ -97,10 +97,10 @@ def window(change: Callable[[Window], Window]) -> Change:
     return lambda done: replace(done, window=change(done.window))
 
 
-def evaluated(samples: int = 0, correct: int = 0) -> Change:
+def evaluated(samples: int = 0, correct: int = 0, loss: float = 0.0) -> Change:
     def change(done: EpochDone) -> EpochDone:
         old = done.evaluation
-        new = Evaluation(old.samples + samples, old.correct + correct, old.loss_sum)
+        new = Evaluation(old.samples + samples, old.correct + correct, old.loss_sum + loss)
         return replace(done, evaluation=new)
 
     return change
@@ -138,7 +138,7 @@ FAULTS: dict[str, tuple[Change, str]] = {
         "evaluation",
     ),
     "one right answer too many": (on(EpochDone, evaluated(correct=1), rank=0), "recount"),
-    "a wrong answer counted twice": (on(EpochDone, evaluated(loss_sum=0.02), rank=0), "recount"),
+    "a wrong answer counted twice": (on(EpochDone, evaluated(loss=0.02), rank=0), "recount"),
     "other weights handed over": (on(Finished, zero_weights, rank=0), "recount"),
     "another update than Adam's on one rank": (
         on(Ready, lambda ready: replace(ready, optimizer_error=0.01), rank=1),
