@@ -28,6 +28,7 @@ class Display:
         self.console = console or Console(highlight=False)
         self.live = self.console.is_terminal
         self._bar: Progress | None = None
+        self._accuracy = ""
         self._status: Any = None
 
     def say(self, line: str) -> None:
@@ -69,15 +70,13 @@ class Display:
                 self._task,
                 completed=position.epoch * self._steps + position.step,
                 epoch=position.epoch + 1,
-                figures=f"{rate:,.0f} samples/s  loss {position.loss:.4f}",
+                figures=f"{rate:,.0f} samples/s  loss {position.loss:.4f}{self._accuracy}",
             )
 
     def epoch(self, epoch: Epoch) -> None:
         """Show a completed epoch."""
-        figures = (
-            f"{epoch.throughput:,.0f} samples/s  loss {epoch.train_loss:.4f}  "
-            f"accuracy {epoch.test_accuracy:.2%}"
-        )
+        self._accuracy = f"  accuracy {epoch.test_accuracy:.2%}"
+        figures = f"{epoch.throughput:,.0f} samples/s  loss {epoch.train_loss:.4f}{self._accuracy}"
         if self._bar is None:
             number = f"{epoch.index + 1:{len(str(self._epochs))}}/{self._epochs}"
             self.say(f"epoch {number}  {epoch.seconds:6.2f} s  {figures}")
