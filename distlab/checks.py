@@ -115,9 +115,9 @@ def recount(record: Record) -> Check:
     last = record.epochs[-1]
     reported = round(last.test_accuracy * last.evaluated)
     reported_loss = last.test_loss * last.evaluated
+    same_loss = bool(abs(loss - reported_loss) <= LOSS_TOLERANCE_PER_SAMPLE * len(labels))
     return Check(
-        abs(correct - reported) <= undecided
-        and abs(loss - reported_loss) <= LOSS_TOLERANCE_PER_SAMPLE * len(labels),
+        abs(correct - reported) <= undecided and same_loss,
         f"{reported} correct and a loss of {reported_loss:.4f} by the framework, "
         f"{correct} and {loss:.4f} by NumPy ({undecided} undecided)",
     )

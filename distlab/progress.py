@@ -1,7 +1,6 @@
 """The terminal: what will run, how far it is, and the final table. Nothing else is printed."""
 
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -14,11 +13,11 @@ from rich.progress import (
     TextColumn,
     TimeRemainingColumn,
 )
-from rich.table import Table
 
 from distlab.errors import DistlabError, WorkerError
 from distlab.events import Progress as Position
 from distlab.record import Epoch
+from distlab.report.compare import results
 
 
 class Display:
@@ -119,27 +118,6 @@ class Display:
             self._status = None
 
 
-def results(summaries: list[dict[str, Any]]) -> Table:
-    """The final table: one column for each run, one row for each figure.
-
-    Of several runs, the conditions that all share stand in the title instead.
-    """
-    several = len(summaries) > 1
-    shared = [
-        f"{name} {show(summaries[0])}"
-        for name, show in _CONDITIONS
-        if several and len({show(summary) for summary in summaries}) == 1
-    ]
-    table = Table(header_style="bold", title=", ".join(shared) or None, title_justify="left")
-    table.add_column("", no_wrap=True)
-    for summary in summaries:
-        table.add_column(f"{summary['framework']} {summary['framework_version']}", justify="right")
-    for name, show in _CONDITIONS + _FIGURES:
-        if f"{name} {show(summaries[0])}" not in shared:
-            table.add_row(name, *(show(summary) for summary in summaries))
-    return table
-
-
 def ui_command(uri: str) -> str:
     """How to see a store in a browser: the server's address, or the command that serves a file."""
     return uri if uri.startswith("http") else f"mlflow ui --backend-store-uri {uri}"
@@ -159,45 +137,3 @@ def complain(error: DistlabError | WorkerError) -> None:
 def print_to_stderr(text: str) -> None:
     """Print a plain line on stderr."""
     print(text, file=sys.stderr)  # noqa: T201
-
-
-def _time_to_accuracy(summary: dict[str, Any]) -> str:
-    seconds = summary["time_to_accuracy_s"]
-    reached = "not reached" if seconds is None else f"{seconds:.2f} s"
-    return f"{reached} ({summary['target_accuracy']:.1%})"
-
-
-def _verified(summary: dict[str, Any]) -> str:
-    if summary["verified"]:
-        return f"yes ({len(summary['checks'])} checks)"
-    failed = [name for name, check in summary["checks"].items() if not check["passed"]]
-    return f"NO: {', '.join(failed)}"
-
-
-def _workers(summary: dict[str, Any]) -> str:
-    threads = summary["threads_per_worker"]
-    each = f"{threads} thread{'s' * (threads > 1)} each"
-    return f"{summary['world_size']} x {summary['device']} ({each})"
-
-
-_CONDITIONS: list[tuple[str, Callable[[dict[str, Any]], str]]] = [
-    ("model", lambda s: f"{s['model']} ({s['parameters']:,} parameters)"),
-    ("data", lambda s: s["data"]),
-    ("workers", _workers),
-    ("batch", lambda s: f"{s['global_batch_size']} global ({s['scaling']} scaling)"),
-    ("epochs", lambda s: str(s["epochs"])),
-]
-
-_FIGURES: list[tuple[str, Callable[[dict[str, Any]], str]]] = [
-    ("execution", lambda s: s["execution"]),
-    ("throughput", lambda s: f"{s['throughput_samples_per_s']:,.0f} samples/s"),
-    ("step time p50", lambda s: f"{s['step_time_ms']['p50']:.2f} ms"),
-    ("step time p95, p99", lambda s: "{p95:.2f}, {p99:.2f} ms".format(**s["step_time_ms"])),
-    ("epoch, mean", lambda s: f"{sum(s['epoch_time_s']) / len(s['epoch_time_s']):.2f} s"),
-    ("test accuracy", lambda s: f"{s['test_accuracy'][-1]:.2%}"),
-    ("time to accuracy", _time_to_accuracy),
-    ("compilation", lambda s: f"{s['compile_s']:.1f} s"),
-    ("start-up", lambda s: f"{s['startup_s']:.1f} s"),
-    ("whole run", lambda s: f"{s['wall_s']:.1f} s"),
-    ("verified", _verified),
-]

@@ -3,6 +3,7 @@
 Hydra calls :class:`Study` around its jobs (``hydra.callbacks`` in ``conf/config.yaml``).
 """
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +11,16 @@ from hydra.core.utils import JobReturn
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
+from distlab.measure.efficiency import scaling
 from distlab.progress import Display
 
 
 class Study(Callback):
     """Collects the runs of a multirun and shows them side by side.
 
-    A failed run is no figure and doesn't stop the others; the command then exits with 1.
+    Where the study holds a run with one worker that differs in nothing else, a run also gets its
+    speed-up and scaling efficiency, in the table, in ``study.json`` and in MLflow. A failed run is
+    no figure and doesn't stop the others; the command then exits with 1.
     """
 
     def __init__(self) -> None:
@@ -38,9 +42,25 @@ class Study(Callback):
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Show the runs side by side."""
+        folder = Path(config.hydra.sweep.dir).resolve()
         with Display() as display:
             if self._summaries:
-                display.report(self._summaries, Path(config.hydra.sweep.dir).resolve())
+                relate(self._summaries)
+                (folder / "study.json").write_text(json.dumps(self._summaries, indent=2) + "\n")
+                display.report(self._summaries, folder)
             if self._failed:
                 display.say(f"{self._failed} run(s) failed; see above")
                 raise SystemExit(1)
+
+
+def relate(summaries: list[dict[str, Any]]) -> None:
+    """Add speed-up and scaling efficiency to the summaries and their MLflow runs."""
+    from distlab import tracking
+
+    for summary in summaries:
+        found = scaling(summary, summaries)
+        if found is None:
+            continue
+        figures = {"speedup": found.speedup, "scaling_efficiency": found.efficiency}
+        summary.update(figures, baseline_run_id=found.baseline_run_id)
+        tracking.add_scaling(summary["mlflow"], figures, found.baseline_run_id)

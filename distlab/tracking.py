@@ -264,6 +264,28 @@ class Tracker:
         )
 
 
+def add_scaling(
+    where: Mapping[str, str], figures: Mapping[str, float], baseline_run_id: str
+) -> None:
+    """Add figures that are known only once the baseline has run to a run that has ended.
+
+    Parameters
+    ----------
+    where:
+        The section ``mlflow`` of the run's summary.
+    figures:
+        Metrics of the whole run by name.
+    baseline_run_id:
+        The run that they are measured against, for the tag of that name.
+    """
+    now = _now_ms()
+    MlflowClient(where["tracking_uri"]).log_batch(
+        where["run_id"],
+        metrics=[Metric(name, value, now, 0) for name, value in figures.items()],
+        tags=[RunTag("baseline_run_id", baseline_run_id)],
+    )
+
+
 @contextlib.contextmanager
 def _alone(store: Path | None) -> Iterator[None]:
     """Keep other processes from creating MLflow's tables in ``store`` during the block."""

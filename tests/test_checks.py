@@ -51,6 +51,7 @@ def failed(trained: tuple[Experiment, Events], dataset: Dataset) -> Callable[...
         results = checks.run_all(record)
         assert set(results) == CHECKS
         assert all(check.detail and "\n" not in check.detail for check in results.values())
+        assert all(type(check.passed) is bool for check in results.values())
         return {name for name, check in results.items() if not check.passed}
 
     return run

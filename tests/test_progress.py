@@ -9,8 +9,9 @@ from rich.console import Console
 
 from distlab.errors import DistlabError, WorkerError
 from distlab.events import Progress
-from distlab.progress import Display, complain, results, ui_command
+from distlab.progress import Display, complain, ui_command
 from distlab.record import Epoch
+from distlab.report.compare import results
 
 
 def display(terminal: bool = False) -> tuple[Display, StringIO]:
@@ -179,6 +180,24 @@ def test_the_table_of_three_runs_has_a_column_for_each() -> None:
     assert re.search(r"111 samples/s.*222 samples/s.*333 samples/s", throughput)
     header = next(line for line in text.splitlines() if "torch 2.13.0" in line)
     assert re.search(r"torch 2\.13\.0.*tf 2\.21\.0.*paddle 3\.3\.1", header)
+
+
+def test_more_than_three_runs_have_a_row_each() -> None:
+    text = shown(
+        *(
+            summary(
+                world_size=n,
+                throughput_samples_per_s=n * 900.0,
+                speedup=0.9 * n,
+                scaling_efficiency=0.9,
+            )
+            for n in (1, 2, 4, 8)
+        ),
+        width=140,
+    )
+    (line,) = (line for line in text.splitlines() if "8 x cpu" in line)
+    assert "7,200 samples/s" in line
+    assert "7.20 (90%)" in line
 
 
 def test_conditions_that_runs_do_not_share_are_shown_for_each() -> None:

@@ -1,0 +1,1 @@
+"""What a person reads after runs have ended. Knows nothing of Ray."""

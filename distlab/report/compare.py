@@ -1,0 +1,98 @@
+"""The table that compares runs, for the terminal."""
+
+from collections.abc import Callable
+from typing import Any
+
+from rich.table import Table
+
+Summary = dict[str, Any]
+Row = tuple[str, Callable[[Summary], str]]
+
+COLUMNS_AT_MOST = 3
+LESSER = ("step time p95, p99", "epoch, mean", "compilation", "start-up", "whole run")
+
+
+def results(summaries: list[Summary]) -> Table:
+    """The runs side by side; conditions that several runs share stand in the title.
+
+    Up to three runs are columns, with all figures; more are rows, with the main ones.
+    """
+    rows = _CONDITIONS + _FIGURES + [_SCALING] * any("speedup" in one for one in summaries)
+    shared = [
+        (name, show)
+        for name, show in _CONDITIONS
+        if len(summaries) > 1 and len({show(summary) for summary in summaries}) == 1
+    ]
+    own = [row for row in rows if row not in shared]
+    title = ", ".join(f"{name} {show(summaries[0])}" for name, show in shared) or None
+    table = Table(header_style="bold", title=title, title_justify="left")
+    if len(summaries) <= COLUMNS_AT_MOST:
+        table.add_column("", no_wrap=True)
+        for summary in summaries:
+            table.add_column(_framework(summary), justify="right")
+        for name, show in own:
+            table.add_row(name, *(show(summary) for summary in summaries))
+    else:
+        main = [row for row in own if row not in _LESSER]
+        table.add_column("framework")
+        for name, _ in main:
+            table.add_column(name, justify="right")
+        for summary in summaries:
+            table.add_row(_framework(summary), *(show(summary) for _, show in main))
+    return table
+
+
+def _framework(summary: Summary) -> str:
+    return f"{summary['framework']} {summary['framework_version']}"
+
+
+def _time_to_accuracy(summary: Summary) -> str:
+    seconds = summary["time_to_accuracy_s"]
+    reached = "not reached" if seconds is None else f"{seconds:.2f} s"
+    return f"{reached} ({summary['target_accuracy']:.1%})"
+
+
+def _verified(summary: Summary) -> str:
+    if summary["verified"]:
+        return f"yes ({len(summary['checks'])} checks)"
+    failed = [name for name, check in summary["checks"].items() if not check["passed"]]
+    return f"NO: {', '.join(failed)}"
+
+
+def _workers(summary: Summary) -> str:
+    threads = summary["threads_per_worker"]
+    each = f"{threads} thread{'s' * (threads > 1)} each"
+    return f"{summary['world_size']} x {summary['device']} ({each})"
+
+
+def _scaling(summary: Summary) -> str:
+    if "speedup" not in summary:
+        return "no baseline"
+    return f"{summary['speedup']:.2f} ({summary['scaling_efficiency']:.0%})"
+
+
+_SCALING: Row = ("speed-up (efficiency)", _scaling)
+
+_CONDITIONS: list[Row] = [
+    ("model", lambda s: f"{s['model']} ({s['parameters']:,} parameters)"),
+    ("data", lambda s: s["data"]),
+    ("workers", _workers),
+    ("batch", lambda s: f"{s['global_batch_size']} global ({s['scaling']} scaling)"),
+    ("epochs", lambda s: str(s["epochs"])),
+]
+
+_FIGURES: list[Row] = [
+    ("execution", lambda s: s["execution"]),
+    ("throughput", lambda s: f"{s['throughput_samples_per_s']:,.0f} samples/s"),
+    ("step time p50", lambda s: f"{s['step_time_ms']['p50']:.2f} ms"),
+    ("step time p95, p99", lambda s: "{p95:.2f}, {p99:.2f} ms".format(**s["step_time_ms"])),
+    ("epoch, mean", lambda s: f"{sum(s['epoch_time_s']) / len(s['epoch_time_s']):.2f} s"),
+    ("test accuracy", lambda s: f"{s['test_accuracy'][-1]:.2%}"),
+    ("time to accuracy", _time_to_accuracy),
+    ("compilation", lambda s: f"{s['compile_s']:.1f} s"),
+    ("start-up", lambda s: f"{s['startup_s']:.1f} s"),
+    ("whole run", lambda s: f"{s['wall_s']:.1f} s"),
+    ("verified", _verified),
+]
+
+_LESSER = [row for row in _FIGURES if row[0] in LESSER]
