@@ -162,7 +162,7 @@ def test_the_table_of_one_run_has_its_conditions_and_figures() -> None:
         "12.5 s",
     ):
         assert expected in text, expected
-    assert "yes (2 checks)" in row(text, "verified")
+    assert "yes" in row(text, "verified")
 
 
 def test_time_to_accuracy_is_shown_once_reached() -> None:
@@ -193,10 +193,10 @@ def test_more_than_three_runs_have_a_row_each() -> None:
             )
             for n in (1, 2, 4, 8)
         ),
-        width=140,
+        width=100,
     )
-    (line,) = (line for line in text.splitlines() if "8 x cpu" in line)
-    assert "7,200 samples/s" in line
+    (line,) = (line for line in text.splitlines() if "8 cpu" in line)
+    assert "7,200" in line
     assert "7.20 (90%)" in line
 
 
@@ -217,7 +217,7 @@ def test_an_unverified_run_is_shown_as_no_with_its_failed_checks() -> None:
     }
     text = shown(summary(verified=False, checks=checks), summary())
     line = row(text, "verified")
-    assert re.search(r"NO: clock, samples.*yes \(2 checks\)", line)
+    assert re.search(r"NO: clock, samples.*yes", line)
 
 
 def test_the_report_says_where_everything_is(tmp_path: Path) -> None:

@@ -3,13 +3,13 @@
 from collections.abc import Callable
 from typing import Any
 
+from rich.box import HEAVY_HEAD, SIMPLE_HEAD
 from rich.table import Table
 
 Summary = dict[str, Any]
 Row = tuple[str, Callable[[Summary], str]]
 
 COLUMNS_AT_MOST = 3
-LESSER = ("step time p95, p99", "epoch, mean", "compilation", "start-up", "whole run")
 
 
 def results(summaries: list[Summary]) -> Table:
@@ -17,28 +17,35 @@ def results(summaries: list[Summary]) -> Table:
 
     Up to three runs are columns, with all figures; more are rows, with the main ones.
     """
-    rows = _CONDITIONS + _FIGURES + [_SCALING] * any("speedup" in one for one in summaries)
+    many = len(summaries) > COLUMNS_AT_MOST
+    conditions = [row for row in _CONDITIONS if not (many and row[0] == "workers")]
     shared = [
         (name, show)
-        for name, show in _CONDITIONS
+        for name, show in conditions
         if len(summaries) > 1 and len({show(summary) for summary in summaries}) == 1
     ]
-    own = [row for row in rows if row not in shared]
     title = ", ".join(f"{name} {show(summaries[0])}" for name, show in shared) or None
-    table = Table(header_style="bold", title=title, title_justify="left")
-    if len(summaries) <= COLUMNS_AT_MOST:
+    scaled = any("speedup" in summary for summary in summaries)
+    own = [row for row in conditions if row not in shared]
+    own += _COMPACT if many else _FIGURES
+    own += [_SCALING] * scaled
+    style = SIMPLE_HEAD if many else HEAVY_HEAD
+    table = Table(
+        header_style="bold", title=title, title_justify="left", box=style, pad_edge=not many
+    )
+    if many:
+        table.add_column("framework", no_wrap=True)
+        for name, _ in own:
+            table.add_column(name, justify="right", no_wrap=True)
+        for summary in summaries:
+            name = f"{summary['framework']} {summary['execution']}"
+            table.add_row(name, *(show(summary) for _, show in own))
+    else:
         table.add_column("", no_wrap=True)
         for summary in summaries:
             table.add_column(_framework(summary), justify="right")
         for name, show in own:
             table.add_row(name, *(show(summary) for summary in summaries))
-    else:
-        main = [row for row in own if row not in _LESSER]
-        table.add_column("framework")
-        for name, _ in main:
-            table.add_column(name, justify="right")
-        for summary in summaries:
-            table.add_row(_framework(summary), *(show(summary) for _, show in main))
     return table
 
 
@@ -54,7 +61,7 @@ def _time_to_accuracy(summary: Summary) -> str:
 
 def _verified(summary: Summary) -> str:
     if summary["verified"]:
-        return f"yes ({len(summary['checks'])} checks)"
+        return "yes"
     failed = [name for name, check in summary["checks"].items() if not check["passed"]]
     return f"NO: {', '.join(failed)}"
 
@@ -71,7 +78,7 @@ def _scaling(summary: Summary) -> str:
     return f"{summary['speedup']:.2f} ({summary['scaling_efficiency']:.0%})"
 
 
-_SCALING: Row = ("speed-up (efficiency)", _scaling)
+_SCALING: Row = ("speed-up", _scaling)
 
 _CONDITIONS: list[Row] = [
     ("model", lambda s: f"{s['model']} ({s['parameters']:,} parameters)"),
@@ -95,4 +102,10 @@ _FIGURES: list[Row] = [
     ("verified", _verified),
 ]
 
-_LESSER = [row for row in _FIGURES if row[0] in LESSER]
+_COMPACT: list[Row] = [
+    ("workers", lambda s: f"{s['world_size']} {s['device']}"),
+    ("samples/s", lambda s: f"{s['throughput_samples_per_s']:,.0f}"),
+    ("step ms", lambda s: f"{s['step_time_ms']['p50']:.2f}"),
+    ("accuracy", lambda s: f"{s['test_accuracy'][-1]:.2%}"),
+    ("verified", _verified),
+]
