@@ -72,7 +72,7 @@ def main() -> None:
         complain(_refused(error))
         sys.exit(FAILED)
     except KeyboardInterrupt:
-        print_to_stderr("interrupted: the run is recorded as KILLED")
+        print_to_stderr("interrupted: a run that had begun is recorded as KILLED")
         sys.exit(INTERRUPTED)
 
 

@@ -149,8 +149,9 @@ def _tracked(
         tracker.finish(summary)
         tracker.model(record, run_dir)
         _write_json(run_dir / "summary.json", summary)
-    except KeyboardInterrupt:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
+    except BaseException as error:
+        if isinstance(error, KeyboardInterrupt):
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
         stop_workers(record.started.values())
         raise
     finally:

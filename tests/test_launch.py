@@ -320,7 +320,7 @@ def test_ctrl_c_ends_the_run_at_once_and_leaves_nothing_behind(tmp_path: Path) -
     running.interrupt()
     ended = running.end()
     assert ended.code == 130
-    assert ended.err.splitlines() == ["interrupted: the run is recorded as KILLED"]
+    assert ended.err.splitlines() == ["interrupted: a run that had begun is recorded as KILLED"]
     run = ended.mlflow_run()
     assert run.info.status == "KILLED" and run.info.end_time
     assert alive(processes) == []
