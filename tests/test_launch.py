@@ -260,7 +260,7 @@ def test_more_gpus_than_there_are_is_refused_and_nothing_is_run_on_cpu_instead(
         (("epochs=three",), ["epochs", "three", "Integer"]),
         (("device=cuda",), ["device", "cuda", "auto", "cpu", "gpu"]),
         (("model=resnet",), ["model", "resnet", "lenet5", "mlp"]),
-        (("epochs=0",), ["epochs=0", "1 or more"]),
+        (("epochs=0",), ["epochs=0", "count from 1"]),
         (("data=mnist", "data.dir=/nowhere/mnist"), ["/nowhere/mnist", "data=mnist5k"]),
     ],
 )
