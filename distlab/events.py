@@ -33,7 +33,7 @@ class Ready:
         What :meth:`distlab.backends.base.Backend.describe` said, and the process's CPU affinity.
     seconds:
         Durations of the start by cause: ``data``, ``framework_import``, ``process_group``,
-        ``build``, ``optimizer_probe``, ``warm_up`` and, contained in the last, ``compile``.
+        ``build``, ``warm_up`` and, contained in the last, ``compile``.
     """
 
     rank: int

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
+from numpy.typing import NDArray
 
 from distlab.backends.base import Backend, LabelledImages, OptimizerState, Placement, Program
 from distlab.backends.registry import load
@@ -21,9 +22,9 @@ from distlab.data.order import epoch_order, evaluation_range, shard
 from distlab.environment import processor
 from distlab.errors import DistlabError
 from distlab.events import EpochDone, Event, Finished, Progress, Ready
-from distlab.measure.clock import Window, span_lengths
+from distlab.measure.clock import Window, compile_seconds, span_lengths
 from distlab.models.spec import ModelSpec
-from distlab.models.weights import draw, fingerprint
+from distlab.models.weights import Weights, draw, fingerprint
 
 PROGRESS_INTERVAL_S = 1.0
 
@@ -89,10 +90,8 @@ def run(
         backend.build(task.spec, task.program)
         backend.load_data(train_set, test_set)
     steps = len(train_set[1]) // task.global_batch
-    with _Stopwatch(seconds, "optimizer_probe"):
-        optimizer_error = _probe_optimizer(backend, task, placement)
     with _Stopwatch(seconds, "warm_up"):
-        seconds["compile"] = _warm_up(backend, task, placement, steps)
+        optimizer_error, seconds["compile"] = _warm_up(backend, task, placement, steps)
     backend.set_weights(draw(task.spec, task.seed))
     backend.set_optimizer_state(OptimizerState.zero(task.spec))
     resources = {
@@ -121,47 +120,53 @@ def run(
     )
 
 
-def _probe_optimizer(backend: Backend, task: Task, placement: Placement) -> float:
-    """Take one step and return how far its update is from Adam's, relative to the learning rate.
+def _warm_up(backend: Backend, task: Task, placement: Placement, steps: int) -> tuple[float, float]:
+    """Take a first step and then a span of every length that the run uses.
 
-    From a zero state the first moment is (1 - beta1) g, so that the framework's own gradient g is
-    known, and the update of Kingma & Ba (2015), Algorithm 1, is -lr g / (|g| + epsilon). Among
-    many parameters some have gradients as small as epsilon, which shows where epsilon is added.
     The caller sets weights and optimizer state again afterwards.
+
+    Returns
+    -------
+    tuple
+        The first step's deviation from Adam (:func:`_optimizer_error`), and the seconds that
+        compilation took.
     """
     before = draw(task.spec, task.seed)
     backend.set_weights(before)
     backend.set_optimizer_state(OptimizerState.zero(task.spec))
-    order = epoch_order(task.seed, 0, task.global_batch, task.global_batch)
-    backend.train(shard(order, placement.rank, placement.world_size))
-    after, state = backend.weights(), backend.optimizer_state()
-    errors = []
-    for name, start in before.items():
-        slope = state.first_moment[name].astype(np.float64) / (1 - task.program.beta1)
-        update = -slope / (np.abs(slope) + task.program.epsilon)
-        found = (after[name].astype(np.float64) - start) / task.program.learning_rate
-        errors.append(np.abs(found - update).max())
-    return float(max(errors))
-
-
-def _warm_up(backend: Backend, task: Task, placement: Placement, steps: int) -> float:
-    """Train a span of every length that the run uses; return the seconds that compilation took.
-
-    The seconds are those of the first calls less the time that as many steps took in a second
-    call. The caller sets weights and optimizer state again afterwards.
-    """
-    lengths = sorted(set(span_lengths(steps)))
     order = np.arange(steps * task.global_batch, dtype=np.int32).reshape(steps, task.global_batch)
     mine = shard(order, placement.rank, placement.world_size)
-    start = time.perf_counter()
-    for length in lengths:
-        backend.train(mine[:length])
-    first = time.perf_counter() - start
+    first = [_timed(backend, mine[:1])]
+    error = _optimizer_error(task.program, before, backend.weights(), backend.optimizer_state())
+    lengths = sorted(set(span_lengths(steps)))
+    first += [_timed(backend, mine[:length]) for length in lengths]
     backend.barrier()
+    return error, compile_seconds(first, _timed(backend, mine[: lengths[-1]]))
+
+
+def _timed(backend: Backend, indices: NDArray[np.int32]) -> tuple[int, float]:
+    """Train a span; return its steps and seconds."""
     start = time.perf_counter()
-    backend.train(mine[: lengths[0]])
-    again = time.perf_counter() - start
-    return max(0.0, first - again * sum(lengths) / lengths[0])
+    backend.train(indices)
+    return len(indices), time.perf_counter() - start
+
+
+def _optimizer_error(
+    program: Program, before: Weights, after: Weights, state: OptimizerState
+) -> float:
+    """How far the first update is from Adam's, over all parameters, in learning rates.
+
+    From a zero state the first moment is (1 - beta1) g, so that the framework's own gradient g is
+    known, and the update of Kingma & Ba (2015), Algorithm 1, is -lr g / (|g| + epsilon). Among
+    many parameters some have gradients as small as epsilon, which shows where epsilon is added.
+    """
+    errors = []
+    for name, start in before.items():
+        slope = state.first_moment[name].astype(np.float64) / (1 - program.beta1)
+        update = -slope / (np.abs(slope) + program.epsilon)
+        found = (after[name].astype(np.float64) - start) / program.learning_rate
+        errors.append(np.abs(found - update).max())
+    return float(max(errors))
 
 
 def _epoch(

@@ -189,7 +189,7 @@ def test_resources_and_start_up_are_reported(run: Any) -> None:
     ready = next(event for event in events if isinstance(event, Ready))
     assert ready.resources["threads"] == 2
     assert ready.resources["cpu_affinity"]
-    causes = {"data", "framework_import", "process_group", "build", "optimizer_probe", "warm_up"}
+    causes = {"data", "framework_import", "process_group", "build", "warm_up"}
     assert set(ready.seconds) == causes | {"compile"}
     assert all(seconds >= 0 for seconds in ready.seconds.values())
     assert ready.seconds["compile"] <= ready.seconds["warm_up"]

@@ -73,6 +73,21 @@ def step_time_percentiles(windows: Sequence[Window]) -> dict[str, float]:
     return {"p50": float(p50), "p95": float(p95), "p99": float(p99)}
 
 
+def compile_seconds(first: Sequence[tuple[int, float]], again: tuple[int, float]) -> float:
+    """Seconds that compilation and other first-time work took, never below 0.
+
+    Parameters
+    ----------
+    first:
+        ``(steps, seconds)`` of the first calls, the very first one and one of each span length.
+    again:
+        ``(steps, seconds)`` of a later call, in which nothing is compiled.
+    """
+    steps, seconds = again
+    expected = seconds / steps * sum(steps for steps, _ in first)
+    return max(0.0, sum(seconds for _, seconds in first) - expected)
+
+
 def time_to_accuracy(
     accuracies: Sequence[float], epoch_seconds: Sequence[float], target: float
 ) -> float | None:

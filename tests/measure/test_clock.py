@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 
 from distlab.measure.clock import (
     Window,
+    compile_seconds,
     span_lengths,
     step_time_percentiles,
     throughput,
@@ -112,3 +113,13 @@ def test_time_to_accuracy_is_the_first_time_and_not_the_last() -> None:
 
 def test_time_to_accuracy_without_epochs() -> None:
     assert time_to_accuracy([], [], 0.5) is None
+
+
+def test_compilation_is_what_first_calls_took_beyond_later_ones() -> None:
+    # 1 + 8 + 10 steps, of which each takes 0.1 s, and 3 s of compilation in the first two calls.
+    first = [(1, 2.1), (8, 1.8), (10, 1.0)]
+    assert compile_seconds(first, (10, 1.0)) == pytest.approx(3.0)
+
+
+def test_compilation_is_never_negative() -> None:
+    assert compile_seconds([(1, 0.01), (10, 0.5)], (10, 1.0)) == 0.0
