@@ -197,7 +197,7 @@ def test_more_than_three_runs_have_a_row_each() -> None:
     )
     (line,) = (line for line in text.splitlines() if "8 cpu" in line)
     assert "7,200" in line
-    assert "7.20x 90%" in line
+    assert "7.20 90%" in line
 
 
 def test_conditions_that_runs_do_not_share_are_shown_for_each() -> None:

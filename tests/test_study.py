@@ -54,7 +54,7 @@ def test_a_study_ends_in_one_table_and_one_file(
         study.on_job_end(sweep(tmp_path), ended(recorded(tmp_path, world_size, throughput)))
     study.on_multirun_end(sweep(tmp_path))
     out = capsys.readouterr().out
-    assert "1.50x 75%" in out
+    assert "1.50 75%" in out
     assert [one["speedup"] for one in json.loads((tmp_path / "study.json").read_text())] == [1, 1.5]
 
 

@@ -75,7 +75,7 @@ def _workers(summary: Summary) -> str:
 def _scaling(summary: Summary) -> str:
     if "speedup" not in summary:
         return "no baseline"
-    return f"{summary['speedup']:.2f}x {summary['scaling_efficiency']:.0%}"
+    return f"{summary['speedup']:.2f} {summary['scaling_efficiency']:.0%}"
 
 
 _SCALING: Row = ("speed-up", _scaling)
