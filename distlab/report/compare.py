@@ -25,7 +25,7 @@ def results(summaries: list[Summary]) -> Table:
         if len(summaries) > 1 and len({show(summary) for summary in summaries}) == 1
     ]
     title = ", ".join(f"{name} {show(summaries[0])}" for name, show in shared) or None
-    scaled = any("speedup" in summary for summary in summaries)
+    scaled = any("speedup" in summary and summary["world_size"] > 1 for summary in summaries)
     own = [row for row in conditions if row not in shared]
     own += _COMPACT if many else _FIGURES
     own += [_SCALING] * scaled
