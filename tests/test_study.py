@@ -6,7 +6,7 @@ import pytest
 from hydra.core.utils import JobReturn, JobStatus
 from mlflow import MlflowClient
 from omegaconf import DictConfig, OmegaConf
-from test_progress import summary
+from summaries import summary
 
 from distlab.study import Study, relate
 

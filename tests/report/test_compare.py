@@ -1,0 +1,94 @@
+import re
+from io import StringIO
+from typing import Any
+
+from rich.console import Console
+from summaries import summary
+
+from distlab.report.compare import results
+
+
+def shown(*summaries: dict[str, Any], width: int = 100) -> str:
+    console = Console(file=StringIO(), width=width)
+    console.print(results(list(summaries)))
+    assert isinstance(console.file, StringIO)
+    return console.file.getvalue()
+
+
+def row(text: str, name: str) -> str:
+    return next(line for line in text.splitlines() if re.search(rf"[│|] *{re.escape(name)}", line))
+
+
+def test_the_table_of_one_run_has_its_conditions_and_figures() -> None:
+    text = shown(summary())
+    assert "torch 2.13.0" in text
+    for expected in (
+        "mlp (89,610 parameters)",
+        "mnist5k",
+        "2 x cpu",
+        "128 global (weak scaling)",
+        "23,457 samples/s",
+        "1.23 ms",
+        "1.50 s",
+        "91.25%",
+        "not reached (97.0%)",
+        "7.2 s",
+        "12.5 s",
+    ):
+        assert expected in text, expected
+    assert "yes" in row(text, "verified")
+
+
+def test_time_to_accuracy_is_shown_once_reached() -> None:
+    assert "3.00 s (97.0%)" in shown(summary(time_to_accuracy_s=3.0))
+
+
+def test_the_table_of_three_runs_has_a_column_for_each() -> None:
+    text = shown(
+        summary(throughput_samples_per_s=111.0),
+        summary(framework="tf", framework_version="2.21.0", throughput_samples_per_s=222.0),
+        summary(framework="paddle", framework_version="3.3.1", throughput_samples_per_s=333.0),
+    )
+    assert max(len(line) for line in text.splitlines()) <= 100
+    throughput = row(text, "throughput")
+    assert re.search(r"111 samples/s.*222 samples/s.*333 samples/s", throughput)
+    header = next(line for line in text.splitlines() if "torch 2.13.0" in line)
+    assert re.search(r"torch 2\.13\.0.*tf 2\.21\.0.*paddle 3\.3\.1", header)
+
+
+def test_more_than_three_runs_have_a_row_each() -> None:
+    text = shown(
+        *(
+            summary(
+                world_size=n,
+                throughput_samples_per_s=n * 900.0,
+                speedup=0.9 * n,
+                scaling_efficiency=0.9,
+            )
+            for n in (1, 2, 4, 8)
+        ),
+        width=100,
+    )
+    (line,) = (line for line in text.splitlines() if "8 cpu" in line)
+    assert "7,200" in line
+    assert "7.20 90%" in line
+
+
+def test_conditions_that_runs_do_not_share_are_shown_for_each() -> None:
+    text = shown(summary(world_size=1), summary(world_size=4))
+    assert re.search(r"1 x cpu.*4 x cpu", row(text, "workers"))
+
+
+def test_shared_conditions_are_shown_once() -> None:
+    assert shown(summary(), summary()).count("mnist5k") == 1
+
+
+def test_an_unverified_run_is_shown_as_no_with_its_failed_checks() -> None:
+    checks = {
+        "weights": {"passed": True, "detail": "fine"},
+        "clock": {"passed": False, "detail": "stood still"},
+        "samples": {"passed": False, "detail": "shuffled"},
+    }
+    text = shown(summary(verified=False, checks=checks), summary())
+    line = row(text, "verified")
+    assert re.search(r"NO: clock, samples.*yes", line)
