@@ -164,7 +164,9 @@ def clock(record: Record) -> Check:
     """6: every rank timed every step of every epoch, in windows that hold their spans."""
     steps = len(record.dataset.train_labels) // record.experiment.global_batch
     parts = [part for by_rank in record.windows for part in by_rank.values()]
-    whole = all([n for n, _ in part.window.spans] == span_lengths(steps) for part in parts)
+    flops_per_step = record.experiment.spec.training_flops * record.experiment.program.local_batch
+    spans = span_lengths(steps, flops_per_step)
+    whole = all([n for n, _ in part.window.spans] == spans for part in parts)
     held = all(
         0 < sum(seconds for _, seconds in part.window.spans) <= part.window.seconds
         for part in parts

@@ -22,7 +22,7 @@ from distlab import worker
 from distlab.backends.base import LabelledImages, Placement
 from distlab.config import Experiment
 from distlab.errors import DistlabError, WorkerError
-from distlab.events import Event, Failed, Ready, Started
+from distlab.events import Event, Failed, Finished, Ready, Started
 
 ENDPOINTS = "DISTLAB_ENDPOINTS"
 POLL_S = 0.5
@@ -130,6 +130,7 @@ def _events(
     deadline = time.monotonic() + experiment.options.cluster.start_timeout_s
     started: set[int] = set()
     ready: set[int] = set()
+    finished: set[int] = set()
     failure: Failed | None = None
     while True:
         ended = not thread.is_alive()
@@ -146,10 +147,15 @@ def _events(
                 started.add(rank)
             case Ready(rank=rank):
                 ready.add(rank)
+            case Finished(rank=rank):
+                finished.add(rank)
             case Failed():
                 failure = failure or event
                 continue
         yield event
+        if len(finished) == experiment.world_size:
+            # Ray Train notices by itself, at its next poll.
+            return
     if failure is not None and failure.user_error is not None:
         raise DistlabError(*failure.user_error)
     if failure is not None:

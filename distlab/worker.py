@@ -27,6 +27,7 @@ from distlab.models.spec import ModelSpec
 from distlab.models.weights import Weights, draw, fingerprint
 
 PROGRESS_INTERVAL_S = 1.0
+WARM_UP_STEPS = 50
 
 
 @dataclass(frozen=True)
@@ -121,7 +122,7 @@ def run(
 
 
 def _warm_up(backend: Backend, task: Task, placement: Placement, steps: int) -> tuple[float, float]:
-    """Take a first step and then a span of every length that the run uses.
+    """Take a first step and then a span of several, so that all is compiled.
 
     The caller sets weights and optimizer state again afterwards.
 
@@ -134,14 +135,14 @@ def _warm_up(backend: Backend, task: Task, placement: Placement, steps: int) -> 
     before = draw(task.spec, task.seed)
     backend.set_weights(before)
     backend.set_optimizer_state(OptimizerState.zero(task.spec))
+    steps = min(steps, WARM_UP_STEPS)
     order = np.arange(steps * task.global_batch, dtype=np.int32).reshape(steps, task.global_batch)
     mine = shard(order, placement.rank, placement.world_size)
     first = [_timed(backend, mine[:1])]
     error = _optimizer_error(task.program, before, backend.weights(), backend.optimizer_state())
-    lengths = sorted(set(span_lengths(steps)))
-    first += [_timed(backend, mine[:length]) for length in lengths]
+    first.append(_timed(backend, mine[:WARM_UP_STEPS]))
     backend.barrier()
-    return error, compile_seconds(first, _timed(backend, mine[: lengths[-1]]))
+    return error, compile_seconds(first, _timed(backend, mine[:WARM_UP_STEPS]))
 
 
 def _timed(backend: Backend, indices: NDArray[np.int32]) -> tuple[int, float]:
@@ -181,7 +182,8 @@ def _epoch(
     """Train one epoch inside the clock's window, then evaluate outside it."""
     order = epoch_order(task.seed, epoch, train_samples, task.global_batch)
     mine = shard(order, placement.rank, placement.world_size)
-    bounds = np.cumsum([0, *span_lengths(len(mine))])
+    flops_per_step = task.spec.training_flops * task.program.local_batch
+    bounds = np.cumsum([0, *span_lengths(len(mine), flops_per_step)])
     losses: list[np.ndarray] = []
     spans: list[tuple[int, float]] = []
     live = task.live and placement.rank == 0

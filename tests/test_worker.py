@@ -12,7 +12,7 @@ from distlab.data.order import epoch_order
 from distlab.data.sources import Dataset
 from distlab.errors import DistlabError
 from distlab.events import EpochDone, Event, Finished, Progress, Ready
-from distlab.measure.clock import span_lengths
+from distlab.measure import clock
 from distlab.models import reference
 from distlab.models.weights import draw, fingerprint
 
@@ -42,29 +42,37 @@ def epochs(events: list[Event], rank: int = 0) -> list[EpochDone]:
 @pytest.mark.parametrize("size", [1, 2])
 def test_life_cycle_is_what_the_contract_promises(run: Any, size: int) -> None:
     run("epochs=2", f"gpus={size}")
-    spans = ["train"] * len(span_lengths(STEPS))
-    lengths = len(set(span_lengths(STEPS)))
+    spans = ["train"]
     state = ["set_weights", "set_optimizer_state"]
     one_epoch = ["barrier", *spans, "barrier", "evaluate", "weights"]
     for calls in World.current.calls:
         names = [name for name, _ in calls]
         warm_up = names.index("barrier")
         probe = [*state, "train", "weights", "optimizer_state"]
-        assert names[:warm_up] == ["init", "build", "load_data", *probe, *["train"] * lengths]
+        assert names[:warm_up] == ["init", "build", "load_data", *probe, "train"]
         assert names[warm_up : warm_up + 2] == ["barrier", "train"]
         assert names[warm_up + 2 : warm_up + 6] == [*state, "describe", "weights"]
         # ThreadBackend.evaluate reads the weights itself, hence "weights" after each "evaluate".
         assert names[warm_up + 6 :] == [*one_epoch, *one_epoch, "weights", "close"]
 
 
-def test_warm_up_shows_a_span_of_every_length(run: Any) -> None:
+def test_warm_up_shows_one_step_and_then_several(run: Any) -> None:
     run("epochs=1")
-    calls = World.current.calls[0]
-    warm = next(i for i, (name, _) in enumerate(calls) if name == "barrier")
-    shown = {len(detail) for name, detail in calls[:warm] if name == "train"}
-    assert [len(detail) for name, detail in calls[:warm] if name == "train"][1:] == [1, 10]
-    used = {len(detail) for name, detail in calls[warm + 2 :] if name == "train"}
-    assert shown == used == {10, 1}
+    trained = [len(detail) for name, detail in World.current.calls[0] if name == "train"]
+    assert trained == [1, STEPS, STEPS, STEPS]
+
+
+def test_warm_up_is_short_however_long_the_epoch(run: Any, monkeypatch: Any) -> None:
+    monkeypatch.setattr(worker, "WARM_UP_STEPS", 5)
+    run("epochs=1")
+    trained = [len(detail) for name, detail in World.current.calls[0] if name == "train"]
+    assert trained == [1, 5, 5, STEPS]
+
+
+def test_an_epoch_is_cut_into_spans(run: Any, monkeypatch: Any) -> None:
+    monkeypatch.setattr(clock, "SPAN_FLOPS", 1.0)
+    _, events = run("epochs=1")
+    assert [steps for steps, _ in epochs(events)[0].window.spans] == [10, 10, 10, 1]
 
 
 def test_warm_up_leaves_no_trace(run: Any, dataset: Dataset) -> None:
@@ -102,7 +110,7 @@ def test_shapes_types_and_windows_of_an_epoch(run: Any) -> None:
         done = epochs(events, rank)[0]
         assert (done.losses.shape, done.losses.dtype) == ((STEPS,), np.float32)
         assert (done.consumed.shape, done.consumed.dtype) == ((STEPS, 2), np.int32)
-        assert [steps for steps, _ in done.window.spans] == span_lengths(STEPS)
+        assert [steps for steps, _ in done.window.spans] == [STEPS]
         assert all(seconds > 0 for _, seconds in done.window.spans)
         assert done.window.seconds >= sum(seconds for _, seconds in done.window.spans)
 
@@ -165,6 +173,7 @@ def test_progress_only_when_live_and_from_rank_0(
     run: Any, monkeypatch: pytest.MonkeyPatch, live: bool, expected: int
 ) -> None:
     monkeypatch.setattr(worker, "PROGRESS_INTERVAL_S", 0.0)
+    monkeypatch.setattr(clock, "SPAN_FLOPS", 1.0)
     _, events = run("epochs=1", "gpus=2", live=live)
     told = [event for event in events if isinstance(event, Progress)]
     assert len(told) == expected

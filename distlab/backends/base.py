@@ -230,8 +230,8 @@ class Backend(ABC):
         indices:
             ``[steps, local_batch]``: the training samples that this rank takes in each step. All
             ranks call with the same shape. ``steps`` may differ from call to call, and ``train``
-            must not compile again for it after the warm-up (which shows it a span of every
-            length that the run uses).
+            must not compile again for it after the warm-up (a span of one step and two of up
+            to 50).
 
         Returns
         -------

@@ -14,29 +14,27 @@ from distlab.measure.clock import (
 
 
 @pytest.mark.parametrize(
-    ("steps", "expected"),
+    ("steps", "gflop", "expected"),
     [
-        (1, [1]),
-        (10, [10]),
-        (11, [10, 1]),
-        (31, [10, 10, 10, 1]),
-        (100, [10] * 10),
-        (101, [20, 20, 20, 20, 20, 1]),
-        (938, [100] * 9 + [38]),
-        (937, [100] * 9 + [37]),
+        (1, 1, [1]),
+        (31, 0.024, [31]),
+        (938, 0.0243, [938]),  # the MLP at batch 64: 23 GFLOP
+        (938, 0.1449, [190, 190, 190, 190, 178]),  # LeNet-5 at batch 64: 136 GFLOP
+        (100, 25, [10] * 10),  # a step is a span's worth, but a span has ten steps or more
+        (25, 1000, [10, 10, 5]),
+        (100, 0.5, [50, 50]),
     ],
 )
-def test_span_lengths_known(steps: int, expected: list[int]) -> None:
-    assert span_lengths(steps) == expected
+def test_span_lengths_known(steps: int, gflop: float, expected: list[int]) -> None:
+    assert span_lengths(steps, int(gflop * 1e9)) == expected
 
 
-@given(st.integers(1, 200_000))
-def test_spans_cover_an_epoch_in_at_most_ten_equal_parts(steps: int) -> None:
-    lengths = span_lengths(steps)
+@given(st.integers(1, 200_000), st.integers(1, 10**13))
+def test_spans_cover_an_epoch_in_nearly_equal_parts(steps: int, flops: int) -> None:
+    lengths = span_lengths(steps, flops)
     assert sum(lengths) == steps
-    assert len(lengths) <= 10
     assert len(set(lengths[:-1])) <= 1
-    assert all(length % 10 == 0 for length in lengths[:-1])
+    assert all(length >= 10 and length % 10 == 0 for length in lengths[:-1])
     assert 0 < lengths[-1] <= lengths[0]
 
 
