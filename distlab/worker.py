@@ -4,6 +4,7 @@ It drives a :class:`distlab.backends.base.Backend` through its life, keeps the c
 what happens through ``emit``.
 """
 
+import gc
 import json
 import os
 import resource
@@ -106,6 +107,9 @@ def run(
     resources = json.loads(json.dumps(resources))
     found = fingerprint(backend.weights())
     emit(Ready(placement.rank, found, optimizer_error, resources, seconds))
+    # What was imported until here need not be searched for garbage inside timed windows.
+    gc.collect()
+    gc.freeze()
     for epoch in range(task.epochs):
         emit(_epoch(backend, task, placement, epoch, len(train_set[1]), len(test_set[1]), emit))
     weights = backend.weights()
