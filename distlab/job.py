@@ -93,6 +93,8 @@ def run(experiment: Experiment, data: Any, run_dir: Path, live: bool) -> Iterato
             {
                 **{name: str(value) for name, value in options.framework.env.items()},
                 "OMP_NUM_THREADS": str(options.threads_per_worker),
+                # On a machine with GPUs a CPU worker must not see, let alone occupy, one of them.
+                **({} if on_gpu else {"CUDA_VISIBLE_DEVICES": ""}),
             }
         ),
         scaling_config=ScalingConfig(

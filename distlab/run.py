@@ -1,7 +1,6 @@
 """One run, from options to a record: Ray, the data, the tracker, the workers, the checks."""
 
 import json
-import logging
 import os
 import shlex
 import shutil
@@ -28,8 +27,6 @@ from distlab.record import Record
 
 if TYPE_CHECKING:
     from distlab.tracking import Tracker
-
-_log = logging.getLogger(__name__)
 
 
 def execute(

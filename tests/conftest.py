@@ -1,4 +1,7 @@
+import os
+import shutil
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -73,3 +76,20 @@ def thread_framework(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]
 def world(thread_framework: Path) -> Callable[[int], World]:
     """Make the group in which backends of threads exchange gradients."""
     return World.create
+
+
+@pytest.fixture
+def read_only_folder() -> Iterator[Path]:
+    """A folder that this process may read and not write; root gives up its rights meanwhile."""
+    folder = Path(tempfile.mkdtemp())
+    folder.chmod(0o555)
+    user, nobody = os.geteuid(), 65534
+    if user == 0:
+        os.seteuid(nobody)
+    try:
+        assert not os.access(folder, os.W_OK, effective_ids=True)
+        yield folder
+    finally:
+        os.seteuid(user)
+        folder.chmod(0o700)
+        shutil.rmtree(folder)

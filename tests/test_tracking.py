@@ -1,5 +1,4 @@
 import multiprocessing
-import os
 import sqlite3
 from collections.abc import Callable
 from dataclasses import asdict
@@ -237,11 +236,10 @@ def test_two_processes_may_begin_the_same_experiment_at_once(
     assert found[0] == found[1] and found[0].isdigit(), found
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_a_folder_that_may_not_be_written(tmp_path: Path) -> None:
-    tmp_path.chmod(0o500)
-    with pytest.raises(DistlabError, match=r"tracking\.uri"):
-        Tracker(TrackingOptions(), "r", tmp_path)
+def test_a_folder_that_may_not_be_written(read_only_folder: Path) -> None:
+    with pytest.raises(DistlabError, match=r"tracking\.uri") as caught:
+        Tracker(TrackingOptions(), "r", read_only_folder)
+    assert "ermission denied" in caught.value.found
 
 
 @pytest.mark.parametrize(

@@ -158,13 +158,10 @@ def test_a_cache_that_cannot_be_made_or_written(tmp_path: Path, make_mirror) -> 
     assert occupied.read_bytes() == b"a file where the folder should be"
 
 
-def test_a_read_only_cache(tmp_path: Path, make_mirror) -> None:
+def test_a_read_only_cache(make_mirror, read_only_folder: Path) -> None:
     mirror = make_mirror()
     mirror.answers = dict(CONTENT)
-    tmp_path.chmod(0o500)
-    if os.access(tmp_path, os.W_OK):
-        pytest.skip("READ-ONLY FOLDER NOT TESTED: this user may write everywhere (root)")
-    assert "ermission denied" in failure(tmp_path, mirror.url).found
+    assert "ermission denied" in failure(read_only_folder, mirror.url).found
 
 
 def test_a_full_disk(tmp_path: Path, make_mirror, monkeypatch: pytest.MonkeyPatch) -> None:
