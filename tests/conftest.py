@@ -1,3 +1,5 @@
+import codecs
+import importlib
 import os
 import shutil
 import sys
@@ -84,6 +86,9 @@ def read_only_folder() -> Iterator[Path]:
     folder = Path(tempfile.mkdtemp())
     folder.chmod(0o555)
     user, nobody = os.geteuid(), 65534
+    # Python may be installed where only root may read; what a connection loads late, load now.
+    importlib.import_module("requests")
+    codecs.lookup("idna")
     if user == 0:
         os.seteuid(nobody)
     try:
