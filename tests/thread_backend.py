@@ -79,7 +79,7 @@ class ThreadBackend(Backend):
 
     def build(self, spec: ModelSpec, program: Program) -> None:
         self._log("build", program)
-        self._spec = spec
+        self._spec, self._exchange = spec, program.exchange
         self._adam = reference.Adam(program.learning_rate)
 
     def load_data(self, train: LabelledImages, test: LabelledImages) -> None:
@@ -116,7 +116,9 @@ class ThreadBackend(Backend):
             loss, gradients = reference.loss_and_gradients(
                 self._spec, self._weights, images[batch], labels[batch]
             )
-            self._weights = self._adam.step(self._weights, self._world.mean(self._rank, gradients))
+            if self._exchange:
+                gradients = self._world.mean(self._rank, gradients)
+            self._weights = self._adam.step(self._weights, gradients)
             losses.append(loss)
         return np.array(losses, np.float32)
 
@@ -136,8 +138,13 @@ class ThreadBackend(Backend):
         self._log("close")
 
 
-def train(experiment: Experiment, dataset: Dataset, live: bool = False) -> list[Event]:
-    """Run distlab's worker loop on one thread per rank; give the events as they came."""
+def train(
+    experiment: Experiment, dataset: Dataset, live: bool = False, runs: int = 1
+) -> list[Event]:
+    """Run distlab's worker loop on one thread per rank; give the events as they came.
+
+    Several runs are made in the same ranks, one after the other.
+    """
     size = experiment.world_size
     World.create(size)
     task = worker.Task(
@@ -146,8 +153,9 @@ def train(experiment: Experiment, dataset: Dataset, live: bool = False) -> list[
         experiment.program,
         experiment.options.epochs,
         experiment.global_batch,
-        experiment.options.seed,
+        experiment.run_seed,
         live,
+        experiment.options.measure_exchange,
     )
     events: list[Event] = []
     errors: list[BaseException] = []
@@ -157,7 +165,10 @@ def train(experiment: Experiment, dataset: Dataset, live: bool = False) -> list[
             rank, size, rank, "cpu", ("nowhere:0",) * size, experiment.options.threads_per_worker
         )
         try:
-            worker.run(task, placement, dataset.normalized, events.append)
+            one = worker.Rank("threads", placement, dataset.normalized)
+            for _ in range(runs):
+                one.run(task, events.append)
+            one.close()
         except BaseException as error:
             errors.append(error)
             World.current.barrier.abort()

@@ -23,7 +23,18 @@ it is imported in worker processes alone.
    exactly the state it was given;
 6. for each epoch calls :meth:`Backend.barrier`, :meth:`Backend.train` for one span of steps
    after the other, :meth:`Backend.barrier`, and then, outside the clock, :meth:`Backend.evaluate`;
-7. reads :meth:`Backend.weights` and calls :meth:`Backend.close`.
+7. reads :meth:`Backend.weights`; a further run in the same process goes on at step 3, without
+   step 4;
+8. calls :meth:`Backend.close`.
+
+**Rebuilding.** Processes are kept over several runs, so that :meth:`Backend.build` is called again
+on one object after runs have been trained, any number of times, with the same or another model and
+program (batch, execution, exchange ...), on all ranks alike. After a rebuild, once weights and
+optimizer state are set, everything is as in a fresh process: losses, weights and evaluation are bit
+for bit the same. The data that :meth:`Backend.load_data` was given stays, so its layout on the
+device must not depend on model or program (or ``build`` must redo it). A rebuild drops whatever
+belonged to the old model: memory must not grow with their number. Compiled programs may be kept for
+a model and program that come back, a few of them; then a rebuild is quick.
 
 **The mathematics is fixed** (see ``docs/fairness.md``): softmax cross-entropy averaged over the
 global batch; gradients averaged over the global batch (all ranks hold equal shards, so the mean
@@ -95,6 +106,10 @@ class Program:
         framework's own Adam with the same constants.
     execution:
         ``eager`` (imperative) or ``graph`` (compiled); one of :attr:`Backend.executions`.
+    exchange:
+        Whether gradients are averaged over the ranks. False only serves to measure what that costs:
+        each rank applies its own local gradient and :meth:`Backend.train` communicates nothing, so
+        that the ranks' weights part; all else is the same. It makes no difference to one rank.
     """
 
     local_batch: int
@@ -104,6 +119,7 @@ class Program:
     epsilon: float = 1e-8
     optimizer: Literal["reference", "stock"] = "reference"
     execution: Literal["eager", "graph"] = "eager"
+    exchange: bool = True
 
 
 @dataclass(frozen=True)
@@ -184,7 +200,10 @@ class Backend(ABC):
 
     @abstractmethod
     def build(self, spec: ModelSpec, program: Program) -> None:
-        """Make the model and the optimizer; weights are set afterwards.
+        """Make the model and the optimizer; weights and optimizer state are set afterwards.
+
+        It is called again for every further run of the process, with any spec and program, and
+        drops the model before; the data stays (see *Rebuilding* in the module's text).
 
         Raises
         ------
@@ -202,7 +221,8 @@ class Backend(ABC):
 
         Each is (images ``[n, channels, height, width]`` in [0, 1], labels ``[n]``). The arrays
         are read-only views of memory shared by the node's ranks: don't write to them, and don't
-        copy them without need.
+        copy them without need. It is called once, after the first :meth:`build`, and what it
+        keeps serves every later one; if it is called again, other data takes the place of these.
         """
 
     @abstractmethod
@@ -224,6 +244,9 @@ class Backend(ABC):
     @abstractmethod
     def train(self, indices: NDArray[np.int32]) -> NDArray[np.float32]:
         """Run one optimizer step for each row of ``indices`` and return the local losses.
+
+        Gradients are averaged over the ranks, unless :attr:`Program.exchange` is False: then
+        nothing is communicated.
 
         Parameters
         ----------
@@ -254,3 +277,19 @@ class Backend(ABC):
     @abstractmethod
     def close(self) -> None:
         """Leave the process group; the process can exit cleanly afterwards."""
+
+    def matrix_product_rate(self) -> float | None:
+        """How fast this rank's device multiplies float32 matrices, as this framework does it.
+
+        On a GPU: the best of several products of 4096 x 4096 matrices, timed with the device
+        synchronised, under the same settings as training (TF32 off). A product of n x n matrices
+        counts 2 n^3 operations, as in :func:`distlab.measure.limits.matrix_product_rate`.
+
+        Returns
+        -------
+        float or None
+            In floating-point operations per second; None (what this method returns unless it is
+            overridden) on a CPU, where distlab measures the rate itself, and wherever it is not
+            known.
+        """
+        return None

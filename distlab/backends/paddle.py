@@ -21,8 +21,6 @@ import io
 import os
 import socket
 import time
-import warnings
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -38,27 +36,10 @@ from distlab.backends.base import (
     Program,
     Weights,
 )
-from distlab.backends.paddle_mkl import resolve_mkl_cpu_type
+from distlab.backends.paddle_import import functional, paddle
+from distlab.backends.paddle_model import function
 from distlab.errors import DistlabError
-from distlab.models.spec import Conv2D, Dense, Flatten, MaxPool2D, ModelSpec, ReLU
-
-# Paddle reads these when it is imported. The config's `env:` comes first.
-os.environ.setdefault("GLOG_minloglevel", "2")  # errors only; init_parallel_env logs its sockets
-os.environ.setdefault("NVIDIA_TF32_OVERRIDE", "0")  # no TF32 in cuBLAS and cuDNN
-resolve_mkl_cpu_type()
-
-# At import Paddle warns that ccache is missing (it builds no extension here) and writes to stderr
-# that OMP_NUM_THREADS is not 1 (which here is asked for).
-with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
-    warnings.filterwarnings("ignore", message="No ccache found")
-    import paddle
-    import paddle.distributed
-    from paddle.nn import functional
-
-# Said while `graph` traces addmm; nothing here asks a traced tensor where it is.
-warnings.filterwarnings("ignore", message="Tensor do not have 'place' interface")
-
-Function = Callable[[Any], Any]
+from distlab.models.spec import ModelSpec
 
 EVALUATION_BATCH = 1000
 """Test samples of one forward pass: bounds the memory, and changes no sum but by rounding."""
@@ -133,6 +114,8 @@ class PaddleBackend(Backend):
 
     def build(self, spec: ModelSpec, program: Program) -> None:
         """Make parameters, loss and Adam."""
+        # Paddle keeps every program that it has run until it is told; there is no public name.
+        paddle.base.core.clear_executor_cache()
         self._parameters: dict[str, Any] = {
             name: paddle.create_parameter(
                 list(shape), "float32", default_initializer=paddle.nn.initializer.Constant(0.0)
@@ -140,7 +123,7 @@ class PaddleBackend(Backend):
             for name, shape in spec.parameters.items()
         }
         self._sizes = [parameter.size for parameter in self._parameters.values()]
-        self._layers = [self._function(layer) for layer in spec.layers]
+        self._layers = [function(layer, self._parameters) for layer in spec.layers]
         self._loss = self._mean_loss
         if program.execution == "graph":
             # Traced as it stands: Paddle's rewriting of the source is not needed.
@@ -150,6 +133,7 @@ class PaddleBackend(Backend):
                 return traced(images, labels)
 
             self._loss = paddle.jit.to_static(loss, full_graph=True, backend=None)
+        self._exchange = program.exchange and self._placement.world_size > 1
         self._betas = {"beta1_pow_acc": program.beta1, "beta2_pow_acc": program.beta2}
         self._adam = paddle.optimizer.Adam(
             learning_rate=program.learning_rate,
@@ -165,29 +149,6 @@ class PaddleBackend(Backend):
         self._adam.step()
         self._adam.clear_grad(set_to_zero=False)
         self.set_optimizer_state(OptimizerState.zero(spec))
-
-    def _function(self, layer: Any) -> Function:
-        """The function of one layer of the spec, over this rank's parameters."""
-        match layer:
-            case Dense(name=name):
-                weight, bias = self._parameters[f"{name}.weight"], self._parameters[f"{name}.bias"]
-                return lambda x: paddle.addmm(bias, x, weight)
-            case Conv2D(name=name, padding=padding):
-                weight, bias = self._parameters[f"{name}.weight"], self._parameters[f"{name}.bias"]
-                return lambda x: (
-                    functional.conv2d(x, weight, padding=padding) + bias.reshape([-1, 1, 1])
-                )
-            case ReLU():
-                return functional.relu
-            case MaxPool2D(size=size):
-                return lambda x: functional.max_pool2d(x, size)
-            case Flatten():
-                return lambda x: x.flatten(1)
-        raise DistlabError(
-            f"a model with a {type(layer).__name__} layer on framework=paddle",
-            "distlab's Paddle backend does not know this layer",
-            "add it to PaddleBackend._function in distlab/backends/paddle.py",
-        )
 
     def _logits(self, images: Any) -> Any:
         for layer in self._layers:
@@ -246,12 +207,12 @@ class PaddleBackend(Backend):
         if not len(indices):
             return np.empty(0, np.float32)
         images, labels, loss_of, adam = self._images, self._labels, self._loss, self._adam
-        grouped = self._placement.world_size > 1
+        exchange = self._exchange
         losses = []
         for batch in paddle.unbind(paddle.to_tensor(indices)):
             loss = loss_of(paddle.gather(images, batch), paddle.gather(labels, batch))
             loss.backward()
-            if grouped:
+            if exchange:
                 self._average_gradients()
             adam.step()
             adam.clear_grad(set_to_zero=False)

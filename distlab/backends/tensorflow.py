@@ -202,7 +202,7 @@ class TensorFlowBackend(Backend):
             _, losses = self._loss(tf.gather(images, batch), tf.gather(labels, batch))
             loss = tf.reduce_mean(losses)
         gradients = tape.gradient(loss, self._variables)
-        if self._strategy:
+        if self._strategy and self._program.exchange:
             # Compiled when eager too: op by op, TensorFlow would reduce each tensor by itself.
             gradients = self._compiled_average(gradients)
         self._optimizer.apply(gradients, self._variables, constants)

@@ -31,6 +31,9 @@ from distlab.backends.torch_execution import Eager, Execution, Graph, logits
 from distlab.models.spec import ModelSpec
 
 EVALUATION_BATCH = 1000
+PRODUCT_SIZE = 4096
+PRODUCTS = 20
+"""Of matrices of that size; the best of them tells the GPU's rate."""
 
 
 class TorchBackend(Backend):
@@ -76,6 +79,7 @@ class TorchBackend(Backend):
 
     def build(self, spec: ModelSpec, program: Program) -> None:
         """Make the model and Adam for the execution asked for."""
+        vars(self).pop("_execution", None)  # the old model goes before the new one comes
         self._spec = spec
         if program.execution == "eager":
             self._execution: Execution = Eager(spec, program, self._device, self._world_size)
@@ -140,6 +144,23 @@ class TorchBackend(Backend):
         if dist.is_initialized():
             dist.barrier()
             dist.destroy_process_group()
+
+    def matrix_product_rate(self) -> float | None:
+        """On a GPU; see :meth:`distlab.backends.base.Backend.matrix_product_rate`."""
+        if self._device.type != "cuda":
+            return None
+        matrix = torch.linspace(-1, 1, PRODUCT_SIZE**2, device=self._device)
+        matrix = matrix.view(PRODUCT_SIZE, PRODUCT_SIZE)
+        product = matrix @ matrix  # the first one loads cuBLAS
+        milliseconds = []
+        for _ in range(PRODUCTS):
+            start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+            start.record()
+            torch.mm(matrix, matrix, out=product)
+            end.record()
+            end.synchronize()
+            milliseconds.append(start.elapsed_time(end))
+        return 2 * PRODUCT_SIZE**3 / (min(milliseconds) / 1000)
 
     def _on_device(self, data: LabelledImages) -> tuple[Tensor, Tensor]:
         with warnings.catch_warnings():

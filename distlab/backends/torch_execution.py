@@ -9,7 +9,8 @@ Tensors here are in torch's layout (dense weights ``[outputs, inputs]``), named 
 import math
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
+from dataclasses import replace
 from typing import Protocol
 
 import numpy as np
@@ -22,6 +23,11 @@ from torch.nn.parallel import DistributedDataParallel
 from distlab.backends.base import Program
 from distlab.errors import DistlabError
 from distlab.models.spec import Conv2D, Dense, Flatten, MaxPool2D, ModelSpec, ReLU
+
+COMPILED_PROGRAMS = 4
+"""How many compiled programs a process keeps; each once more for data of another size."""
+
+_compiled: set[Hashable] = set()
 
 
 class Execution(Protocol):
@@ -50,7 +56,7 @@ class Eager:
         module = _module(spec).to(device)
         self.parameters = {name: module.get_parameter(name) for name in spec.parameters}
         self._model: nn.Module = module
-        if world_size > 1:
+        if world_size > 1 and program.exchange:
             self._model = DistributedDataParallel(
                 module,
                 device_ids=[0] if device.type == "cuda" else None,
@@ -115,7 +121,10 @@ class Graph:
                 "torch.compile needs a C++ compiler on CPU and there is no g++",
                 "install g++ (apt-get install g++)\nor execution=eager",
             )
+        _make_room_for((spec, replace(program, learning_rate=0.0, exchange=True), world_size))
         self._program, self._world_size = program, world_size
+        self._exchange = program.exchange and world_size > 1
+        self._share = torch.tensor(1 / world_size if self._exchange else 1.0, device=device)
         self.steps_taken = 0
         shapes = {
             name: shape[::-1] if len(shape) == 2 else shape
@@ -131,12 +140,18 @@ class Graph:
             outputs = logits(spec, _views(weights, shapes), images)
             return functional.cross_entropy(outputs, labels)
 
-        def gradient(
+        def local(
             weights: Tensor, images: Tensor, labels: Tensor, batch: Tensor
         ) -> tuple[Tensor, Tensor]:
             x, y = images.index_select(0, batch), labels.index_select(0, batch)
             slope, value = torch.func.grad_and_value(loss_of)(weights, x, y)
-            return value, slope / world_size
+            return value, slope
+
+        def gradient(
+            weights: Tensor, images: Tensor, labels: Tensor, batch: Tensor, share: Tensor
+        ) -> tuple[Tensor, Tensor]:
+            value, slope = local(weights, images, labels, batch)
+            return value, slope * share
 
         def adam(
             weights: Tensor, first: Tensor, second: Tensor, slope: Tensor, scales: Tensor
@@ -154,7 +169,7 @@ class Graph:
             batch: Tensor,
             scales: Tensor,
         ) -> Tensor:
-            value, slope = gradient(weights, images, labels, batch)
+            value, slope = local(weights, images, labels, batch)
             adam(weights, first, second, slope, scales)
             return value
 
@@ -181,13 +196,13 @@ class Graph:
         """Run a step for each row of ``batches``; return the local losses."""
         losses = torch.empty(len(batches), device=images.device)
         scales = self._scales(len(batches)).to(images.device)
-        state = (self._weights, self._first, self._second)
+        state, share = (self._weights, self._first, self._second), self._share
         for step, batch in enumerate(batches):
             if self._world_size == 1 and self._stock is None:
                 losses[step] = self._step(*state, images, labels, batch, scales[step])
                 continue
-            losses[step], slope = self._gradient(self._weights, images, labels, batch)
-            if self._world_size > 1:
+            losses[step], slope = self._gradient(self._weights, images, labels, batch, share)
+            if self._exchange:
                 dist.all_reduce(slope)
             if self._stock is None:
                 self._adam(*state, slope, scales[step])
@@ -209,6 +224,19 @@ class Graph:
         first = self._program.learning_rate / (1 - self._program.beta1**t)
         second = 1 / np.sqrt(1 - self._program.beta2**t)
         return torch.from_numpy(np.stack([first, second], axis=1).astype(np.float32))
+
+
+def _make_room_for(program: Hashable) -> None:
+    """Let torch compile this program, unless it has it already.
+
+    torch keeps compiled programs by the place of their source, which all instances of ``Graph``
+    share: one that comes back is found there. It refuses to compile more than 8 in one place; so
+    before that many are there, all are dropped.
+    """
+    if program not in _compiled and len(_compiled) >= COMPILED_PROGRAMS:
+        torch.compiler.reset()
+        _compiled.clear()
+    _compiled.add(program)
 
 
 def _views(flat: Tensor, shapes: dict[str, tuple[int, ...]]) -> dict[str, Tensor]:

@@ -39,6 +39,14 @@ class OrderShiftedByOne(faults.OrderShiftedByOne, PaddleBackend):
     pass
 
 
+class StepsCountedOn(faults.StepsCountedOn, PaddleBackend):
+    pass
+
+
+class ExchangedAlways(faults.ExchangedAlways, PaddleBackend):
+    pass
+
+
 class EpsilonHat(faults.EpsilonHat, PaddleBackend):
     def set_epsilon(self, epsilon: float) -> None:
         self._adam._epsilon = epsilon

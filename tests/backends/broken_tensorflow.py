@@ -42,6 +42,14 @@ class OrderShiftedByOne(faults.OrderShiftedByOne, TensorFlowBackend):
     pass
 
 
+class StepsCountedOn(faults.StepsCountedOn, TensorFlowBackend):
+    pass
+
+
+class ExchangedAlways(faults.ExchangedAlways, TensorFlowBackend):
+    pass
+
+
 class EpsilonHat(faults.EpsilonHat, TensorFlowBackend):
     def set_epsilon(self, epsilon: float) -> None:
         self._optimizer.program = replace(self._optimizer.program, epsilon=epsilon)

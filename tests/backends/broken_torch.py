@@ -30,7 +30,7 @@ class Hooked(TorchBackend):
 
     def build(self, spec: Any, program: Any) -> None:
         super().build(spec, program)
-        if self._world_size > 1:
+        if self._world_size > 1 and program.exchange:
             self._execution._model.register_comm_hook(None, self.hook)
 
     def hook(self, state: None, bucket: GradBucket) -> Future[Tensor]:
@@ -60,6 +60,14 @@ class PaddedSampleHidden(faults.PaddedSampleHidden, TorchBackend):
 
 
 class OrderShiftedByOne(faults.OrderShiftedByOne, TorchBackend):
+    pass
+
+
+class StepsCountedOn(faults.StepsCountedOn, TorchBackend):
+    pass
+
+
+class ExchangedAlways(faults.ExchangedAlways, TorchBackend):
     pass
 
 

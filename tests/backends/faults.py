@@ -22,8 +22,13 @@ CAUGHT_BY = {
     "PaddedSampleHidden": ("evaluation", "recount"),
     "OrderShiftedByOne": ("adam", "trajectory"),
     "EpsilonHat": ("adam", "optimizer"),
+    "StepsCountedOn": ("rebuild", None),
+    "ExchangedAlways": ("exchange_off", None),
 }
-"""The check of the conformance suite and the check of a run that name each fault."""
+"""The check of the conformance suite and the check of a run that name each fault.
+
+None where no run can see it: it shows in a rebuilt model, or in what the exchange seems to cost.
+"""
 
 
 class Transposed(Backend):
@@ -70,6 +75,27 @@ class OrderShiftedByOne(Backend):
 
     def train(self, indices: NDArray[np.int32]) -> NDArray[np.float32]:
         return super().train(np.roll(indices, -1))
+
+
+class StepsCountedOn(Backend):
+    """The optimizer of a model built again counts on from the last step of the one before."""
+
+    counted: int | None = None
+
+    def build(self, spec: Any, program: Any) -> None:
+        last = None if self.counted is None else self.optimizer_state().step
+        super().build(spec, program)
+        self.counted = last or 0
+
+    def set_optimizer_state(self, state: OptimizerState) -> None:
+        super().set_optimizer_state(replace(state, step=state.step + (self.counted or 0)))
+
+
+class ExchangedAlways(Backend):
+    """Gradients are averaged whatever the program says."""
+
+    def build(self, spec: Any, program: Any) -> None:
+        super().build(spec, replace(program, exchange=True))
 
 
 class EpsilonHat(Backend):

@@ -158,6 +158,78 @@ class PaddedSampleCounted(NumpyBackend):
         )
 
 
+class DataConvertedAgain(NumpyBackend):
+    """Each rebuild converts the layout of images that are converted already."""
+
+    def build(self, spec: Any, program: Any) -> None:
+        super().build(spec, program)
+        if hasattr(self, "train_set"):
+            images, labels = self.train_set
+            self.train_set = images.swapaxes(2, 3), labels
+
+
+class MomentsOfTheOldModel(NumpyBackend):
+    """Adam of a model built again goes on with the moments before, whatever it is given."""
+
+    left = None
+
+    def build(self, spec: Any, program: Any) -> None:
+        super().build(spec, program)
+        if hasattr(self, "v"):
+            self.left = self.v
+
+    def set_optimizer_state(self, state: OptimizerState) -> None:
+        super().set_optimizer_state(state)
+        if self.left is not None:
+            self.v = {name: array.copy() for name, array in self.left.items()}
+
+
+class EvaluatesTheOldModel(NumpyBackend):
+    """The compiled evaluation holds the variables of the model that it was compiled for."""
+
+    old: Weights | None = None
+
+    def build(self, spec: Any, program: Any) -> None:
+        super().build(spec, program)
+        if hasattr(self, "parameters"):
+            self.old = self.old or self.weights()
+
+    def evaluate(self, start: int, stop: int) -> Evaluation:
+        self.parameters, current = self.old or self.parameters, self.parameters
+        try:
+            return super().evaluate(start, stop)
+        finally:
+            self.parameters = current
+
+
+class BatchOfTheOldProgram(NumpyBackend):
+    """Gradients divided by the first program's batch, as if it were compiled into the step."""
+
+    first: int | None = None
+
+    def build(self, spec: Any, program: Any) -> None:
+        super().build(spec, program)
+        self.first = self.first or program.local_batch
+
+    def averaged(self, gradients: dict[str, NDArray[np.float64]]) -> Weights:
+        share = self.program.local_batch / self.first
+        return super().averaged({name: share * g for name, g in gradients.items()})
+
+
+class ExchangesAlways(NumpyBackend):
+    def build(self, spec: Any, program: Any) -> None:
+        super().build(spec, replace(program, exchange=True))
+
+
+class ExchangesAndThrowsAway(NumpyBackend):
+    """Right results, but what the exchange costs cannot be measured with it."""
+
+    def averaged(self, gradients: dict[str, NDArray[np.float64]]) -> Weights:
+        if not self.program.exchange:
+            self.mean(np.concatenate([g.ravel() for g in gradients.values()], dtype="f4"))
+        return super().averaged(gradients)
+
+
 class BarrierThatDoesNotWait(NumpyBackend):
     def barrier(self) -> None:
         pass

@@ -6,17 +6,13 @@ how far they moved: initial weights are a hundred times larger than ten updates,
 them.
 """
 
-from collections.abc import Callable, Mapping
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
+from collections.abc import Callable
 
 from distlab.backends.base import Evaluation, OptimizerState
 from distlab.backends.conformance.compare import (
-    Arrays,
+    MOVED,
     bits_equal,
-    moves,
+    follows,
     relative,
     require,
     require_equal,
@@ -25,16 +21,12 @@ from distlab.backends.conformance.compare import (
 )
 from distlab.backends.conformance.evidence import Evidence, last_line, mean_losses, seen
 from distlab.backends.conformance.problem import HALFWAY, MOMENTS, STEPS
+from distlab.backends.conformance.rebuilds import exchange_off, rebuild
 
 FIRST_LOSS = 2e-6
 """Relative; the fairness contract's bound for the first loss, some 15 float32 roundings."""
-LOSSES = 1e-4
-"""Relative; the fairness contract's bound for ten losses."""
 GRADIENT = 1e-5
 """Float32 sums of up to 30,000 terms; the frameworks come to within 2e-6."""
-MOVED = 1e-3
-"""Of weights in ten steps. Storing weights of 0.1 in float32 costs up to 1e-4 of an update of
-1e-3 in some elements, and Adam amplifies what rounding does to gradients near zero."""
 LOSS_SUM = 1e-5
 """Relative; float32 logits leave 1e-6, a sample too many or too few in 1,027 some 1e-3."""
 DESCRIPTION = {
@@ -87,7 +79,7 @@ def adam(evidence: Evidence) -> str:
         ("resumed", problem.resumed, problem.halfway),
         ("parts", problem.whole, problem.initial),
     ):
-        text = _follows(seen(witness, act), way.losses, way.weights, start, "the oracle's")
+        text = follows(seen(witness, act), way.losses, way.weights, start, "the oracle's")
     halfway, expected = seen(witness, "halfway")["state"], problem.halfway_state
     _require_step(halfway, HALFWAY)
     for moment in MOMENTS:
@@ -129,7 +121,7 @@ def spans(evidence: Evidence) -> str:
     for who, witness in evidence.ranks:
         parts, whole = seen(witness, "parts"), seen(witness, "one_call")
         whom = f"those of calls of 1, 4 and 5 steps ({who})"
-        text = _follows(whole, parts["losses"], parts["weights"], initial, whom)
+        text = follows(whole, parts["losses"], parts["weights"], initial, whom)
         if unequal(whole["weights"], parts["weights"]):
             texts.append(text)
     return texts[-1] if texts else "bit-equal in calls of 1, 4, 5 and of 10 steps"
@@ -143,7 +135,7 @@ def workers(evidence: Evidence) -> str:
     for act, start in (("resumed", problem.halfway), ("parts", problem.initial)):
         pair = {**seen(evidence.pair[0], act), "losses": mean_losses(evidence.pair, act)}
         solo = seen(evidence.solo[0], act)
-        text = _follows(pair, solo["losses"], solo["weights"], start, "one worker's")
+        text = follows(pair, solo["losses"], solo["weights"], start, "one worker's")
     return text
 
 
@@ -255,30 +247,13 @@ CHECKS: dict[str, Callable[[Evidence], str]] = {
         replicas,
         evaluation,
         barrier,
+        rebuild,
+        exchange_off,
         quiet,
         ending,
     )
 }
 """All checks by name, in the order in which to mend them: a fault shows in later ones too."""
-
-
-def _follows(
-    found: Mapping[str, Any],
-    losses: NDArray[Any],
-    weights: Arrays,
-    initial: Arrays,
-    whom: str,
-) -> str:
-    """Require losses and moves of weights to be those of ``whom``."""
-    error = np.abs(found["losses"] - losses) / np.abs(losses)
-    largest = float(np.nan_to_num(error, nan=np.inf).max())
-    name, moved = worst(moves(found["weights"], initial), moves(weights, initial))
-    require(
-        largest <= LOSSES and moved <= MOVED,
-        f"losses off {whom} by {largest:.1e} (bound {LOSSES:.0e}), moves of {name} by "
-        f"{moved:.1e} (bound {MOVED:.0e})",
-    )
-    return f"losses within {largest:.1e}, weights' moves within {moved:.1e} of {whom}"
 
 
 def _require_step(state: OptimizerState, step: int) -> None:

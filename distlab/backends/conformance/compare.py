@@ -8,6 +8,12 @@ from numpy.typing import NDArray
 
 Arrays = Mapping[str, NDArray[Any]]
 
+LOSSES = 1e-4
+"""Relative; the fairness contract's bound for ten losses."""
+MOVED = 1e-3
+"""Of weights in ten steps. Storing weights of 0.1 in float32 costs up to 1e-4 of an update of
+1e-3 in some elements, and Adam amplifies what rounding does to gradients near zero."""
+
 
 class ConformanceError(Exception):
     """What a backend does against the contract, in one line."""
@@ -76,3 +82,44 @@ def unequal(found: Arrays, expected: Arrays) -> list[str]:
         for name, array in expected.items()
         if name not in found or not bits_equal(found[name], array)
     ]
+
+
+def follows(
+    found: Mapping[str, Any],
+    losses: NDArray[Any],
+    weights: Arrays,
+    initial: Arrays,
+    whom: str,
+) -> str:
+    """Require losses and moves of weights to be those of ``whom``.
+
+    Parameters
+    ----------
+    found:
+        ``losses`` and ``weights`` that a rank noted.
+    losses, weights:
+        Those that it is held against.
+    initial:
+        The weights that both started from.
+    whom:
+        Whose they are, for the messages.
+
+    Returns
+    -------
+    str
+        How close they are.
+
+    Raises
+    ------
+    ConformanceError
+        If losses are off by more than :data:`LOSSES` or moves by more than :data:`MOVED`.
+    """
+    error = np.abs(found["losses"] - losses) / np.abs(losses)
+    largest = float(np.nan_to_num(error, nan=np.inf).max())
+    name, moved = worst(moves(found["weights"], initial), moves(weights, initial))
+    require(
+        largest <= LOSSES and moved <= MOVED,
+        f"losses off {whom} by {largest:.1e} (bound {LOSSES:.0e}), moves of {name} by "
+        f"{moved:.1e} (bound {MOVED:.0e})",
+    )
+    return f"losses within {largest:.1e}, weights' moves within {moved:.1e} of {whom}"

@@ -5,7 +5,6 @@ act, so that they survive if a later one kills the process. Run as
 ``python -m distlab.backends.conformance.rank JOB NOTES`` with stdout and stderr in one file.
 """
 
-import io
 import os
 import pickle
 import sys
@@ -19,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distlab.backends.base import Backend, OptimizerState
+from distlab.backends.conformance.notes import Notes
 from distlab.backends.conformance.problem import HALFWAY, MOMENTS, Job, Problem
 from distlab.backends.registry import load
 from distlab.data.order import shard
@@ -34,6 +34,10 @@ FRAMEWORKS = {
     "mindspore": "MindSpore",
 }
 """Which framework a top-level module is a part of."""
+PAIR = 2
+"""Ranks of the larger world."""
+PATIENCE_S = 10.0
+"""How long rank 1 waits for a step of rank 0, which must not need rank 1."""
 LATE_S = 0.3
 """How much later than the others rank 0 comes to the barrier."""
 
@@ -42,8 +46,9 @@ class Rank:
     """The acts of one rank, in order; ``notes`` holds what was seen."""
 
     def __init__(self, job: Job, path: Path) -> None:
-        self.job, self.problem, self.path = job, job.problem, path
-        self.notes: dict[str, Any] = {"foreign": {}}
+        self.job, self.problem = job, job.problem
+        self.notes = Notes(path)
+        self.rank_0_stepped = path.parent / "rank_0_stepped"
         placement = job.placement
         self.mine = shard(self.problem.order, placement.rank, placement.world_size)
 
@@ -52,7 +57,7 @@ class Rank:
         try:
             backend = self._start()
             printed = _printed()
-            self._note("printed_before", printed)
+            self.notes.note("printed_before", printed)
             for act in (
                 self._resume_first,
                 self._store_and_read_back,
@@ -62,60 +67,48 @@ class Rank:
                 self._resume_again,
                 self._evaluate,
                 self._meet,
+                self._rebuild,
+                self._train_apart,
+                self._rebuild_again,
             ):
                 act(backend)
-                self._save()
-            self._note("printed", _printed() - printed)
+                self.notes.save()
+            self.notes.note("printed", _printed() - printed)
             backend.close()
-            self._note("closed", True)
+            self.notes.note("closed", True)
         except BaseException as error:
-            self.notes["error"] = " ".join(f"{type(error).__name__}: {error}".split())
+            self.notes.values["error"] = " ".join(f"{type(error).__name__}: {error}".split())
             traceback.print_exc()
             raise
         finally:
-            self._save()
-
-    def _note(self, note: str, value: Any) -> None:
-        """Note a value, if the process that reads it can do so without the framework."""
-        try:
-            _Plain(io.BytesIO()).dump(value)
-            self.notes[note] = value
-        except TypeError as error:
-            self.notes["foreign"][note] = str(error)
-
-    def _save(self) -> None:
-        partial = self.path.with_suffix(".partial")
-        partial.write_bytes(pickle.dumps(self.notes))
-        partial.replace(self.path)
+            self.notes.save()
 
     def _start(self) -> Backend:
         """From the import to a backend with data, as the contract's life of a backend goes."""
         problem = self.problem
-        self._note("frameworks_before", _frameworks())
+        self.notes.note("frameworks_before", _frameworks())
         backend_class = load(self.job.framework)
-        self._note("framework", backend_class.framework)
-        self._note("executions", tuple(backend_class.executions))
-        self._save()
+        self.notes.note("framework", backend_class.framework)
+        self.notes.note("executions", tuple(backend_class.executions))
+        self.notes.save()
         execution = self.job.execution
         if isinstance(execution, int):
             execution = backend_class.executions[execution]
         elif execution not in backend_class.executions:
             raise ValueError(f"no execution {execution} among {backend_class.executions}")
-        backend = backend_class(self.job.placement)
-        backend.build(
-            problem.spec,
-            replace(
-                problem.program,
-                local_batch=self.mine.shape[1],
-                execution="graph" if execution == "graph" else "eager",
-            ),
+        self.program = replace(
+            problem.program,
+            local_batch=self.mine.shape[1],
+            execution="graph" if execution == "graph" else "eager",
         )
+        backend = backend_class(self.job.placement)
+        backend.build(problem.spec, self.program)
         for images, labels in (problem.train, problem.test):
             images.flags.writeable = labels.flags.writeable = False
         backend.load_data(problem.train, problem.test)
-        self._note("description", backend.describe())
-        self._note("frameworks", _frameworks())
-        self._save()
+        self.notes.note("description", backend.describe())
+        self.notes.note("frameworks", _frameworks())
+        self.notes.save()
         return backend
 
     def _set(self, backend: Backend, weights: Weights, state: OptimizerState) -> None:
@@ -132,11 +125,11 @@ class Rank:
 
     def _resume_first(self, backend: Backend) -> None:
         """Go on from the oracle's state in a process that has not trained yet."""
-        self._note("resumed", self._resumed(backend))
+        self.notes.note("resumed", self._resumed(backend))
 
     def _resume_again(self, backend: Backend) -> None:
         """The same in an object that has trained."""
-        self._note("resumed_again", self._resumed(backend))
+        self.notes.note("resumed_again", self._resumed(backend))
 
     def _resumed(self, backend: Backend) -> dict[str, Any]:
         self._set(backend, self.problem.halfway, self.problem.halfway_state)
@@ -147,8 +140,8 @@ class Rank:
         problem = self.problem
         self._set(backend, problem.special, problem.special_state)
         weights, state = backend.weights(), backend.optimizer_state()
-        self._note("stored", {"weights": weights, "state": state})
-        self._note(
+        self.notes.note("stored", {"weights": weights, "state": state})
+        self.notes.note(
             "unsound",
             [
                 f"{what} {name} is {array.dtype} {array.flags.c_contiguous=}"
@@ -167,12 +160,12 @@ class Rank:
         problem = self.problem
         self._set(backend, problem.initial, OptimizerState.zero(problem.spec))
         parts = [backend.train(self.mine[:1])]
-        self._note("first_moment", _copies(backend.optimizer_state().first_moment))
+        self.notes.note("first_moment", _copies(backend.optimizer_state().first_moment))
         parts.append(backend.train(self.mine[1:HALFWAY]))
         self.halfway = weights, state = backend.weights(), backend.optimizer_state()
         kept = _copies(weights), _copies(state.first_moment)
         parts.append(backend.train(self.mine[HALFWAY:]))
-        self._note(
+        self.notes.note(
             "not_copies",
             [
                 name
@@ -181,11 +174,11 @@ class Rank:
                 or not np.array_equal(state.first_moment[name], kept[1][name])
             ],
         )
-        self._note("halfway", {"weights": weights, "state": state})
-        self._note(
+        self.notes.note("halfway", {"weights": weights, "state": state})
+        self.notes.note(
             "losses", [(type(p).__name__, str(np.asarray(p).dtype), np.shape(p)) for p in parts]
         )
-        self._note(
+        self.notes.note(
             "parts",
             {
                 "losses": np.concatenate(parts),
@@ -197,24 +190,72 @@ class Rank:
     def _continue_from_own_state(self, backend: Backend) -> None:
         self._set(backend, *self.halfway)
         losses = backend.train(self.mine[HALFWAY:])
-        self._note("continued", {"losses": losses, "weights": backend.weights()})
+        self.notes.note("continued", {"losses": losses, "weights": backend.weights()})
 
     def _train_in_one_call(self, backend: Backend) -> None:
+        self.notes.note("one_call", self._trained(backend, self.mine))
+
+    def _trained(self, backend: Backend, *spans: NDArray[np.int32]) -> dict[str, Any]:
+        """Losses and weights of steps from the start, in one call of ``train`` for each span."""
         self._set(backend, self.problem.initial, OptimizerState.zero(self.problem.spec))
-        losses = backend.train(self.mine)
-        self._note("one_call", {"losses": losses, "weights": backend.weights()})
+        losses = np.concatenate([backend.train(span) for span in spans])
+        return {"losses": losses, "weights": backend.weights()}
 
     def _evaluate(self, backend: Backend) -> None:
         """Every range on every rank, but different ones at a time."""
         self._set(backend, self.problem.halfway, self.problem.halfway_state)
-        self._note("before_evaluation", self._held(backend))
+        self.notes.note("before_evaluation", self._held(backend))
         ranges = self.problem.ranges
         first = self.job.placement.rank
-        self._note(
+        self.notes.note(
             "evaluations",
             {part: backend.evaluate(*part) for part in ranges[first:] + ranges[:first]},
         )
-        self._note("after_evaluation", self._held(backend))
+        self.notes.note("after_evaluation", self._held(backend))
+
+    def _rebuild(self, backend: Backend) -> None:
+        """The same program once more, with the data that are there."""
+        self.notes.note("rebuilt", self._rebuilt(backend))
+
+    def _rebuild_again(self, backend: Backend) -> None:
+        """The same program after others."""
+        self.notes.note("rebuilt_again", self._rebuilt(backend))
+
+    def _rebuilt(self, backend: Backend) -> dict[str, Any]:
+        mine, everything = self.mine, self.problem.ranges[-1]
+        # Nobody who looks at the old model's weights must find those that are evaluated below.
+        backend.set_weights(self.problem.initial)
+        backend.build(self.problem.spec, self.program)
+        found = self._trained(backend, mine[:1], mine[1:HALFWAY], mine[HALFWAY:])
+        self._set(backend, self.problem.halfway, self.problem.halfway_state)
+        return {**found, "evaluations": {everything: backend.evaluate(*everything)}}
+
+    def _train_apart(self, backend: Backend) -> None:
+        """Half shards of a pair: one worker takes both in turn, two take theirs unexchanged.
+
+        Then rank 1 takes a step only after rank 0 has taken one, or couldn't.
+        """
+        spec, rank = self.problem.spec, self.job.placement.rank
+        shards = [shard(self.problem.order, of, PAIR) for of in range(PAIR)]
+        halves = [part[:, : part.shape[1] // 2] for part in shards]
+        program = replace(self.program, local_batch=halves[0].shape[1])
+        if self.job.placement.world_size == 1:
+            backend.build(spec, program)
+            self.notes.note("halves", [self._trained(backend, half) for half in halves])
+            backend.build(spec, replace(self.program, exchange=False))
+            self.notes.note("unexchanged", self._trained(backend, self.mine))
+            return
+        backend.build(spec, replace(program, exchange=False))
+        self.notes.note("unexchanged", self._trained(backend, halves[rank]))
+        if rank > 0:
+            given_up = time.monotonic() + PATIENCE_S
+            while not self.rank_0_stepped.exists() and time.monotonic() < given_up:
+                time.sleep(0.01)
+        begun = time.monotonic()
+        backend.train(halves[rank][:1])
+        self.notes.note("stepping", (begun, time.monotonic()))
+        if rank == 0:
+            self.rank_0_stepped.touch()
 
     def _held(self, backend: Backend) -> dict[str, Any]:
         state = backend.optimizer_state()
@@ -226,18 +267,7 @@ class Rank:
             time.sleep(LATE_S)
         came = time.monotonic()
         backend.barrier()
-        self._note("barrier", (came, time.monotonic()))
-
-
-class _Plain(pickle.Pickler):
-    """Refuses values of a framework's types: the driver, which reads them, doesn't import it."""
-
-    def reducer_override(self, obj: Any) -> Any:
-        """Called for all that is not exactly of a built-in type."""
-        if type(obj).__module__.split(".")[0] not in ("builtins", "numpy", "distlab"):
-            kind = f"{type(obj).__module__}.{type(obj).__qualname__}"
-            raise TypeError(f"{obj!r:.60} is a {kind}, no plain Python or NumPy value")
-        return NotImplemented
+        self.notes.note("barrier", (came, time.monotonic()))
 
 
 def _copies(arrays: Weights) -> dict[str, NDArray[np.float32]]:

@@ -1,0 +1,38 @@
+"""The spec's layers as Paddle functions."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from distlab.backends.paddle_import import functional, paddle
+from distlab.errors import DistlabError
+from distlab.models.spec import Conv2D, Dense, Flatten, MaxPool2D, ReLU
+
+
+def function(layer: Any, parameters: Mapping[str, Any]) -> Callable[[Any], Any]:
+    """The function of one layer of the spec, over a model's parameters by name.
+
+    Raises
+    ------
+    distlab.errors.DistlabError
+        If the layer is of a kind that is not known here.
+    """
+    match layer:
+        case Dense(name=name):
+            weight, bias = parameters[f"{name}.weight"], parameters[f"{name}.bias"]
+            return lambda x: paddle.addmm(bias, x, weight)
+        case Conv2D(name=name, padding=padding):
+            weight, bias = parameters[f"{name}.weight"], parameters[f"{name}.bias"]
+            return lambda x: (
+                functional.conv2d(x, weight, padding=padding) + bias.reshape([-1, 1, 1])
+            )
+        case ReLU():
+            return functional.relu
+        case MaxPool2D(size=size):
+            return lambda x: functional.max_pool2d(x, size)
+        case Flatten():
+            return lambda x: x.flatten(1)
+    raise DistlabError(
+        f"a model with a {type(layer).__name__} layer on framework=paddle",
+        "distlab's Paddle backend does not know this layer",
+        "add it to distlab/backends/paddle_model.py",
+    )
