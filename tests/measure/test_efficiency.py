@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from distlab.measure.efficiency import scaling
+from distlab.measure.efficiency import communication_share, model_flop_utilisation, scaling
 
 
 def summary(world_size: int, throughput: float, **changes: Any) -> dict[str, Any]:
@@ -59,3 +59,66 @@ def test_nothing_is_measured_against_another_experiment(change: dict[str, Any]) 
 
 def test_an_unverified_run_has_no_efficiency() -> None:
     assert scaling(summary(4, 3000.0, verified=False), [ONE]) is None
+
+
+def of_repeats(world_size: int, throughputs: list[float], **changes: Any) -> list[dict[str, Any]]:
+    return [
+        summary(
+            world_size,
+            throughput,
+            repeat=k,
+            mlflow={"run_id": f"{world_size} workers, repeat {k}"},
+            **changes,
+        )
+        for k, throughput in enumerate(throughputs)
+    ]
+
+
+def test_the_baseline_is_of_the_same_repeat() -> None:
+    ones = of_repeats(1, [1000.0, 800.0, 500.0])
+    twos = of_repeats(2, [1800.0, 1440.0, 900.0])
+    for order in (ones, ones[::-1]):
+        for k, run in enumerate(twos):
+            found = scaling(run, order)
+            assert found is not None
+            assert found.baseline_run_id == f"1 workers, repeat {k}"
+            assert found.speedup == pytest.approx(1.8)
+            assert found.efficiency == pytest.approx(0.9)
+
+
+def test_the_first_baseline_stands_in_for_a_missing_repeat() -> None:
+    found = scaling(of_repeats(2, [1.0, 1.0, 1200.0])[2], of_repeats(1, [1000.0, 800.0]))
+    assert found is not None
+    assert (found.speedup, found.baseline_run_id) == (1.2, "1 workers, repeat 0")
+
+
+def test_an_unverified_baseline_is_passed_over() -> None:
+    ones = of_repeats(1, [1000.0, 800.0])
+    ones[1]["verified"] = False
+    found = scaling(of_repeats(2, [1.0, 1500.0])[1], ones)
+    assert found is not None
+    assert found.baseline_run_id == "1 workers, repeat 0"
+
+
+def test_runs_without_a_repeat_are_repeat_0() -> None:
+    found = scaling(summary(2, 900.0), of_repeats(1, [100.0, 200.0])[::-1])
+    assert found is not None
+    assert found.speedup == 9.0
+    found = scaling(summary(2, 900.0, repeat=0), [*of_repeats(1, [1.0, 2.0])[1:], ONE])
+    assert found is not None
+    assert found.speedup == 0.9
+
+
+def test_model_flop_utilisation_by_hand() -> None:
+    # 0.5 MFLOP a sample at 100,000 samples/s is 50 GFLOP/s, of 200 measured.
+    assert model_flop_utilisation(500_000, 100_000.0, 200e9) == 0.25
+    with pytest.raises(ValueError, match="flops_per_second is 0"):
+        model_flop_utilisation(500_000, 100_000.0, 0.0)
+
+
+def test_communication_share_by_hand() -> None:
+    assert communication_share(4.0, 3.0) == 0.25
+    assert communication_share(4.0, 4.0) == 0.0
+    assert communication_share(4.0, 5.0) == -0.25  # noise, as it is
+    with pytest.raises(ValueError, match="seconds_with is 0"):
+        communication_share(0.0, 1.0)
