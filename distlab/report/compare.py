@@ -61,7 +61,8 @@ def _time_to_accuracy(summary: Summary) -> str:
 
 def _verified(summary: Summary) -> str:
     if summary["verified"]:
-        return "yes"
+        noisy = (summary.get("load") or {}).get("too_noisy")
+        return "yes, but the machine was too noisy" if noisy else "yes"
     failed = [name for name, check in summary["checks"].items() if not check["passed"]]
     return f"NO: {', '.join(failed)}"
 

@@ -1,0 +1,167 @@
+"""``python -m distlab.report [study=ID] [file=study.json] [output=FOLDER] [tracking.uri=...]``."""
+
+import difflib
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from rich.console import Console
+
+from distlab.errors import DistlabError
+from distlab.options import TrackingOptions
+from distlab.progress import complain
+from distlab.report import terminal, writer
+
+FAILED, INTERRUPTED = 1, 130
+USAGE = """\
+python -m distlab.report [option=value ...]
+
+Reports a study that was recorded in MLflow: the latest, if none is named.
+
+study=ID                  the study's id, or its first characters
+tracking.uri=URI          where it was recorded (default: ./mlruns/mlflow.db)
+tracking.experiment=NAME  under which experiment (default: distlab)
+file=study.json           report from a file instead, without a store
+output=FOLDER             where to write (default: ./reports/ and the first 8 characters of the id)
+"""
+
+
+@dataclass
+class Store:
+    """The section ``tracking``: where a study is looked for."""
+
+    uri: str | None = None
+    experiment: str = TrackingOptions.experiment
+
+
+@dataclass
+class ReportOptions:
+    """What the command line may say."""
+
+    study: str | None = None
+    file: str | None = None
+    output: str | None = None
+    tracking: Store = field(default_factory=Store)
+
+
+def parse(words: Sequence[str]) -> ReportOptions:
+    """Read ``name=value`` words; values are taken as they stand.
+
+    Raises
+    ------
+    DistlabError
+        If a word is no option, naming the nearest one.
+    """
+    config: DictConfig = OmegaConf.structured(ReportOptions)
+    for word in words:
+        name, equals, value = word.partition("=")
+        if not equals or name not in _names(ReportOptions):
+            near = difflib.get_close_matches(name.lstrip("-"), _names(ReportOptions), 1, 0.5)
+            raise DistlabError(
+                f"python -m distlab.report {' '.join(words)}",
+                f"{word!r} is no option; the options are {', '.join(_names(ReportOptions))}",
+                f"did you mean {near[0]}={value or '...'} ?"
+                if near
+                else "for example python -m distlab.report study=0a1b2c3d",
+            )
+        try:
+            # Not as YAML, which would make a number of the id 12e45678.
+            OmegaConf.update(config, name, None if value in ("", "null") else value)
+        except OmegaConfBaseException as error:
+            raise DistlabError(
+                word, str(error).splitlines()[0], f"{name}=... with a value"
+            ) from error
+    options = OmegaConf.to_object(config)
+    assert isinstance(options, ReportOptions)
+    if options.file is not None and (options.study is not None or options.tracking.uri is not None):
+        raise DistlabError(
+            f"python -m distlab.report {' '.join(words)}",
+            "a study is read either from a file or from a store",
+            f"python -m distlab.report file={options.file}",
+        )
+    return options
+
+
+def read(path: Path) -> dict[str, Any]:
+    """Read a study from a file.
+
+    Raises
+    ------
+    DistlabError
+        If there is no such file or it holds no study.
+    """
+    fix = "file=<folder of the study>/study.json"
+    try:
+        study = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DistlabError(f"to report file={path}", str(error), fix) from error
+    missing = (
+        [name for name in ("study", "runs") if name not in study]
+        if isinstance(study, dict)
+        else ["study", "runs"]
+    )
+    if missing:
+        raise DistlabError(
+            f"to report file={path}", f"it is no study: it has no {' and no '.join(missing)}", fix
+        )
+    return study
+
+
+def report(options: ReportOptions, console: Console) -> None:
+    """Load the study, write its report, log it to the study's own run, and show the main part."""
+    if options.file is None:
+        from distlab.report.publish import publish
+        from distlab.tracking.study import load
+
+        tracking = TrackingOptions(options.tracking.uri, options.tracking.experiment)
+        study, make = load(tracking, options.study, Path.cwd()), publish
+    else:
+        study, make = read(Path(options.file)), writer.write
+    output = Path(options.output or f"reports/{str(study['study'])[:8]}")
+    try:
+        page = make(study, output)
+    except OSError as error:
+        raise DistlabError(
+            f"to write the report into output={output}",
+            str(error),
+            "output=FOLDER with a folder that may be written",
+        ) from error
+    terminal.show(study, page, console)
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Run the command line; 0 on success, 1 on an error, 130 if interrupted."""
+    words = sys.argv[1:] if words is None else words
+    console = Console(highlight=False)
+    if {"-h", "--help"} & set(words):
+        console.print(USAGE, end="", markup=False, soft_wrap=True)
+        return 0
+    try:
+        report(parse(words), console)
+    except DistlabError as error:
+        complain(error)
+        return FAILED
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    return 0
+
+
+def _names(options: type, prefix: str = "") -> list[str]:
+    """Full names of all options: ``tracking.uri``."""
+    found = []
+    for option in fields(options):
+        inner = option.default_factory
+        if isinstance(inner, type) and is_dataclass(inner):
+            found += _names(inner, f"{prefix}{option.name}.")
+        else:
+            found.append(f"{prefix}{option.name}")
+    return found
+
+
+if __name__ == "__main__":
+    sys.exit(main())

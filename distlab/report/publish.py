@@ -1,0 +1,56 @@
+"""Makes a study's report and puts it where the study is recorded: on its page in MLflow."""
+
+from pathlib import Path
+from typing import Any
+
+from distlab.report import markdown, writer
+from distlab.report.cells import cells
+from distlab.tracking import parent
+
+# Plots that the note shows, by the beginning of their files' names.
+SHOWN = ("throughput", "scaling")
+
+
+def publish(study: dict[str, Any], folder: Path) -> Path:
+    """Write the report into ``folder`` and log it to the study's MLflow run.
+
+    That run gets the report as artifacts, its verdict, tables and plots as a note, each cell's
+    median throughput and efficiency as metrics by number of workers, and saved views; each run of
+    the study that is measured against another gets its speed-up.
+
+    Returns
+    -------
+    Path
+        The page, ``report.html``.
+    """
+    page = writer.write(study, folder)
+    parent.add_scaling(study["runs"])
+    parent.log_report(study, folder, _note(study, folder), figures(study))
+    return page
+
+
+def figures(study: dict[str, Any]) -> list[tuple[str, float, int]]:
+    """Each cell's median throughput and efficiency: (metric, value, number of workers)."""
+    found: list[tuple[str, float, int]] = []
+    for cell in cells(study):
+        where = f"{cell.model}-{cell.scaling}-{cell.batch_size}/{cell.framework}-{cell.execution}"
+        for name, estimate in (
+            ("throughput", cell.throughput),
+            ("scaling_efficiency", cell.efficiency),
+        ):
+            if estimate is not None:
+                found.append((f"{name}/{where}", estimate.value, cell.world_size))
+    return found
+
+
+def _note(study: dict[str, Any], folder: Path) -> str:
+    """The study in Markdown for MLflow, which finds artifacts and pages by these addresses."""
+    run = study["study"]
+    viewer = f"#/experiments/{study['experiment_id']}/runs/{run}/artifacts/report/report.html"
+    plots = [
+        f"![{plot.stem}](get-artifact?path=report/plots/{plot.name}&run_uuid={run})"
+        for kind in SHOWN
+        for plot in sorted((folder / "plots").glob(f"{kind}*.png"))
+    ]
+    link = f"[The whole report]({viewer}?workflowType=machine_learning)"
+    return "\n\n".join([markdown.summary(study), link, *plots])

@@ -1,0 +1,105 @@
+"""The runs of a study: which count, why others don't, and how those of two cells compare."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from distlab.measure.efficiency import SAME
+from distlab.measure.statistics import FEWEST, Estimate, paired_ratio, unpaired_ratio
+
+Run = dict[str, Any]
+
+
+def counts(run: Run) -> bool:
+    """Whether a run's figures may be believed: it is verified and the machine was quiet enough."""
+    return bool(run["verified"]) and _noise(run) is None
+
+
+def ratio(numerator: Sequence[Run], denominator: Sequence[Run]) -> Estimate:
+    """How many times as fast the runs of one cell train as those of another.
+
+    Runs that share a repeat share a seed and a time, and are paired. Where fewer than three do,
+    though there are three of each, all are taken as independent samples.
+
+    Parameters
+    ----------
+    numerator, denominator:
+        Counted runs, at least one of each.
+    """
+    left = {run["repeat"]: run for run in numerator}
+    right = {run["repeat"]: run for run in denominator}
+    both = sorted(left.keys() & right.keys())
+    if len(both) >= min(FEWEST, len(left), len(right)):
+        return paired_ratio(
+            throughputs([left[k] for k in both]), throughputs([right[k] for k in both])
+        )
+    return unpaired_ratio(throughputs(numerator), throughputs(denominator))
+
+
+def throughputs(runs: Sequence[Run]) -> list[float]:
+    """Samples/s of each run."""
+    return [run["throughput_samples_per_s"] for run in runs]
+
+
+def over_one_worker(
+    counted: list[Run], others: list[Run], stored: list[Run]
+) -> tuple[Estimate | None, str | None]:
+    """The speed-up of a cell over one worker, and where the runs with one worker are from.
+
+    Parameters
+    ----------
+    counted:
+        The cell's counted runs; may be empty.
+    others:
+        All runs of the study.
+    stored:
+        Runs with one worker from the store, for studies without any of their own.
+
+    Returns
+    -------
+    tuple
+        The speed-up and ``this study`` or ``run <id>``; None and None without such runs.
+    """
+    if not counted:
+        return None, None
+    first = counted[0]
+    if first["world_size"] == 1:
+        return Estimate(1.0, None, None, len(counted)), "this study"
+    for candidates in (others, stored):
+        alike = [
+            run
+            for run in candidates
+            if run["world_size"] == 1
+            and counts(run)
+            and all(run[name] == first[name] for name in SAME)
+        ]
+        if alike and candidates is others:
+            return ratio(counted, alike), "this study"
+        if alike:
+            named = ", ".join(f"run {run['mlflow']['run_id']}" for run in alike)
+            return unpaired_ratio(throughputs(counted), throughputs(alike)), named
+    return None, None
+
+
+def problems(runs: list[Run], failed: list[Run]) -> list[str]:
+    """Why runs failed or don't count, a sentence for each run."""
+    found = []
+    for run in runs:
+        if not run["verified"]:
+            reasons = [
+                f"{name} ({check['detail']})"
+                for name, check in run["checks"].items()
+                if not check["passed"]
+            ]
+            found.append(f"repeat {run['repeat']} is unverified: {'; '.join(reasons)}")
+        if (noise := _noise(run)) is not None:
+            found.append(f"repeat {run['repeat']} had too noisy a machine: {noise}")
+    for run in sorted(failed, key=lambda run: run["repeat"]):
+        lines = str(run["error"]).strip().splitlines()
+        found.append(f"repeat {run['repeat']} failed: {lines[0] if lines else 'no reason given'}")
+    return found
+
+
+def _noise(run: Run) -> str | None:
+    """Why the machine was too noisy during a run, or None if it was not or isn't known."""
+    load = run.get("load") or {}
+    return load.get("too_noisy")
