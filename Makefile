@@ -43,8 +43,15 @@ types: $(VENV)/installed-dev  ## Check types
 ui: $(VENV)/installed-cpu  ## Open the MLflow UI on ./mlruns (http://127.0.0.1:5000)
 	$(BIN)/mlflow ui --backend-store-uri sqlite:///mlruns/mlflow.db
 
-bench: $(VENV)/installed-cpu  ## Measure what distlab adds to its own backends (idle machine, 20 minutes)
+bench: $(VENV)/installed-cpu  ## Measure distlab against hand-written peers (idle machine, hours)
+	$(BIN)/python benchmarks/quickstart_style.py
+	$(BIN)/python benchmarks/native_launcher.py
 	$(BIN)/python benchmarks/overhead.py
+	$(BIN)/python benchmarks/start_up.py
+	$(BIN)/python benchmarks/study_cost.py
+	$(BIN)/python benchmarks/memory.py
+	$(BIN)/python benchmarks/profile_step.py
+	$(BIN)/python benchmarks/planted.py
 
 clean:  ## Remove what was built (records in mlruns/ and outputs/ stay)
 	rm -rf $(VENV) build dist .pytest_cache .ruff_cache .mypy_cache .hypothesis
