@@ -49,7 +49,7 @@ def run_all(record: Record) -> dict[str, Check]:
 
 def weights(record: Record) -> Check:
     """1: every rank's initial weights, read back from its framework, are those of the seed."""
-    expected = fingerprint(draw(record.experiment.spec, record.experiment.options.seed))
+    expected = fingerprint(draw(record.experiment.spec, record.experiment.run_seed))
     wrong = [rank for rank, ready in record.ready.items() if ready.weights_sha256 != expected]
     complete = len(record.ready) == record.experiment.world_size
     return Check(
@@ -65,7 +65,7 @@ def samples(record: Record) -> Check:
     options = record.experiment.options
     total = len(record.dataset.train_labels)
     orders = [
-        epoch_order(options.seed, epoch, total, record.experiment.global_batch)
+        epoch_order(record.experiment.run_seed, epoch, total, record.experiment.global_batch)
         for epoch in range(options.epochs)
     ]
     expected = digest(orders)
@@ -209,7 +209,7 @@ def reference_losses(record: Record) -> np.ndarray:
     total = len(record.dataset.train_labels)
     batches: list[np.ndarray] = []
     for epoch in range(options.epochs):
-        batches.extend(epoch_order(options.seed, epoch, total, experiment.global_batch))
+        batches.extend(epoch_order(experiment.run_seed, epoch, total, experiment.global_batch))
         if len(batches) >= FIRST_LOSSES:
             break
     order = np.stack(batches[:FIRST_LOSSES])
@@ -217,7 +217,7 @@ def reference_losses(record: Record) -> np.ndarray:
     return np.array(
         reference.losses(
             experiment.spec,
-            draw(experiment.spec, options.seed),
+            draw(experiment.spec, experiment.run_seed),
             images,
             labels,
             order,

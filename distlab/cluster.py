@@ -3,7 +3,9 @@
 import contextlib
 import logging
 import os
+import signal
 import socket
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -26,7 +28,8 @@ SETTINGS = {
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    "RAY_DEDUP_LOGS": "0",
+    # Workers that are kept between runs are many processes, on purpose.
+    "RAY_DEDUP_LOGS_SKIP_REGEX": "PYTHON worker processes have been started",
 }
 
 # Seconds that a Ray to be joined may take to answer.
@@ -55,15 +58,11 @@ def connect(options: Options) -> Resources:
     import ray
 
     if not ray.is_initialized():
-        if options.cluster.mode is ClusterMode.existing:
-            _join(options.cluster.address or "auto")
-        else:
-            _start(options)
-    elif options.cluster.mode is ClusterMode.local:
-        needed = (options.gpus or 1) * options.threads_per_worker
-        if ray.cluster_resources().get("CPU", 0) < needed:
-            ray.shutdown()
-            _start(options)
+        with _own_signal_handlers():
+            if options.cluster.mode is ClusterMode.existing:
+                _join(options.cluster.address or "auto")
+            else:
+                _start()
     total = ray.cluster_resources()
     return Resources(int(total.get("CPU", 0)), int(total.get("GPU", 0)), len(ray.nodes()))
 
@@ -78,7 +77,8 @@ def place(options: Options, resources: Resources) -> Experiment:
     """
     experiment = resolve(options, resources.gpus)
     needed = experiment.world_size * options.threads_per_worker
-    if needed > resources.cpus:
+    # On this machine alone more threads than cores may be asked for; the run says so.
+    if options.cluster.mode is ClusterMode.existing and needed > resources.cpus:
         raise DistlabError(
             f"{experiment.world_size} workers of {options.threads_per_worker} threads each, "
             f"which is {needed} CPUs",
@@ -100,14 +100,29 @@ def disconnected_at_end() -> Iterator[None]:
         ray.shutdown()
 
 
-def _start(options: Options) -> None:
-    """Start Ray on this machine, with as many CPU slots as the workers' threads need."""
+@contextlib.contextmanager
+def _own_signal_handlers() -> Iterator[None]:
+    """Keep what this process does on SIGTERM.
+
+    A starting Ray puts handlers in its place: one that exits, and one that aborts 3 s later,
+    which may be before a run is recorded as KILLED.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _start() -> None:
+    """Start Ray on this machine."""
     import ray
 
-    cores = os.cpu_count() or 1
     ray.init(
         address="local",
-        num_cpus=max(cores, (options.gpus or 1) * options.threads_per_worker),
         include_dashboard=False,
         log_to_driver=False,
         logging_level=logging.ERROR,

@@ -28,11 +28,19 @@ class Experiment:
         The options as given, with defaults filled in.
     device, world_size:
         ``cpu`` or ``gpu``, and the number of workers.
+    repeat:
+        Which of several runs of the same options this is, from 0.
     """
 
     options: Options
     device: str
     world_size: int
+    repeat: int = 0
+
+    @property
+    def run_seed(self) -> int:
+        """The seed of this repeat's weights and sample order."""
+        return self.options.seed + self.repeat
 
     @property
     def execution(self) -> str:
@@ -127,10 +135,11 @@ def validate(config: DictConfig) -> Options:
         (
             "seed",
             options.seed,
-            0 <= options.seed < 2**63,
+            0 <= options.seed <= 2**63 - max(options.repeats, 1),
             "a seed is an integer from 0 to 2**63 - 1",
             "0",
         ),
+        ("repeats", options.repeats, options.repeats >= 1, "repeats count from 1", "5"),
         (
             "cluster.start_timeout_s",
             timeout,

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from distlab.backends.base import Evaluation, Weights
 from distlab.measure.clock import Window
+from distlab.measure.load import CpuSeconds
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,8 @@ class Ready:
         What :meth:`distlab.backends.base.Backend.describe` said, and the process's CPU affinity.
     seconds:
         Durations of the start by cause: ``data``, ``framework_import``, ``process_group``,
-        ``build``, ``warm_up`` and, contained in the last, ``compile``.
+        ``build``, ``warm_up`` (with ``compile`` contained in it) and ``limits``. In a process that
+        is kept from an earlier run, the first three are 0.
     """
 
     rank: int
@@ -68,6 +70,8 @@ class EpochDone:
         int32 ``[steps, local_batch]``: the training samples this rank consumed.
     evaluation:
         Sums over this rank's part of the test set.
+    cpu:
+        CPU time of this process and of its machine during the window.
     """
 
     rank: int
@@ -76,11 +80,20 @@ class EpochDone:
     losses: NDArray[np.float32]
     consumed: NDArray[np.int32]
     evaluation: Evaluation
+    cpu: CpuSeconds | None = None
+
+
+@dataclass(frozen=True)
+class ExchangeWindows:
+    """Seconds of windows of equal steps, with and without the exchange of gradients."""
+
+    with_exchange: tuple[float, ...]
+    without: tuple[float, ...]
 
 
 @dataclass(frozen=True)
 class Finished:
-    """The rank has left the process group in good order.
+    """The rank has ended its run in good order.
 
     Attributes
     ----------
@@ -89,13 +102,16 @@ class Finished:
     weights:
         The final weights; rank 0 only, else None.
     peak_memory_bytes:
-        Largest resident set of the process (``getrusage``).
+        Largest resident set of the process (``getrusage``) until the end of the last epoch.
+    exchange:
+        What the exchange of gradients cost, where that was measured.
     """
 
     rank: int
     weights_sha256: str
     peak_memory_bytes: int
     weights: Weights | None = field(default=None, repr=False)
+    exchange: ExchangeWindows | None = None
 
 
 @dataclass(frozen=True)

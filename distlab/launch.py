@@ -7,11 +7,9 @@ import re
 import shlex
 import signal
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
-from typing import Any
 
 import hydra
 import psutil
@@ -21,10 +19,11 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from distlab import config, run
+from distlab import config, run, study
 from distlab.cluster import disconnected_at_end
+from distlab.driver_log import driver_log
 from distlab.errors import DistlabError, WorkerError
-from distlab.options import CONF, names, register
+from distlab.options import CONF, Options, names, register
 from distlab.progress import Display, complain, print_to_stderr
 
 _log = logging.getLogger(__name__)
@@ -32,31 +31,43 @@ FAILED, INTERRUPTED = 1, 130
 
 
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
-def _compose_and_run(options: DictConfig) -> dict[str, Any] | None:
+def _compose_and_run(options: DictConfig) -> Options | None:
     """What Hydra calls with each composed config.
 
-    In a multirun the summary, or None for a run that failed, goes to :mod:`distlab.study`.
+    In a multirun it returns the options, or None for a mistake: :mod:`distlab.sweep` collects them
+    and has them run as a study.
     """
     job = HydraConfig.get()
-    run_dir = Path(job.runtime.output_dir)
     single = job.mode is RunMode.RUN
+    run_dir = Path(job.runtime.output_dir)
     try:
-        with Display() as display:
-            validated = config.validate(options)
-            command_time = _command_time() if single else time.time()
-            summary = run.execute(validated, run_dir, command_time, display)
-            if single:
-                display.report([summary], run_dir)
+        validated = config.validate(options)
+        if not single:
+            return validated
+        if validated.repeats > 1 or validated.study:
+            experiment = job.runtime.choices.get("experiment")
+            study.conduct([validated], run_dir, job.overrides.task, experiment)
+        else:
+            _run(validated, run_dir)
     except (DistlabError, WorkerError) as error:
         # Beyond this function, Hydra would add a line of its own.
-        _log.exception("the run failed")
         if isinstance(error, DistlabError):
             error.fix = error.fix.replace("{command}", _command(job.overrides.task))
         complain(error)
         if single:
             sys.exit(FAILED)
-        return None
-    return summary
+    return None
+
+
+def _run(options: Options, run_dir: Path) -> None:
+    """A run by itself."""
+    with driver_log(run_dir), Display() as display, run.Session() as session:
+        try:
+            summary = run.execute(options, run_dir, _command_time(), display, session)
+        except (DistlabError, WorkerError):
+            _log.exception("the run failed")
+            raise
+        display.report([summary], run_dir)
 
 
 def main() -> None:

@@ -126,6 +126,9 @@ class Options:
     seed: int = 0
     threads_per_worker: int = 1
     target_accuracy: float = MISSING
+    measure_exchange: bool = True
+    repeats: int = 1
+    study: str | None = None
 
 
 def register() -> None:

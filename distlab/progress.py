@@ -21,10 +21,14 @@ from distlab.report.compare import results
 
 
 class Display:
-    """Shows one run: a progress bar on a terminal, one plain line per epoch elsewhere."""
+    """Shows one run: a progress bar on a terminal, one plain line per epoch elsewhere.
 
-    def __init__(self, console: Console | None = None) -> None:
+    ``brief``, for one of many runs, leaves out the lines on single epochs and on details.
+    """
+
+    def __init__(self, console: Console | None = None, brief: bool = False) -> None:
         self.console = console or Console(highlight=False)
+        self._brief = brief
         self.live = self.console.is_terminal
         self._bar: Progress | None = None
         self._accuracy = ""
@@ -33,6 +37,11 @@ class Display:
     def say(self, line: str) -> None:
         """Print one line, above the progress bar if there is one."""
         self.console.print(line, soft_wrap=True, markup=False)
+
+    def detail(self, line: str) -> None:
+        """Print a line, unless brief."""
+        if not self._brief:
+            self.say(line)
 
     def waiting(self, text: str) -> None:
         """Show what is being waited for, on a terminal only; the next call replaces it."""
@@ -78,7 +87,7 @@ class Display:
         figures = f"{epoch.throughput:,.0f} samples/s  loss {epoch.train_loss:.4f}{self._accuracy}"
         if self._bar is None:
             number = f"{epoch.index + 1:{len(str(self._epochs))}}/{self._epochs}"
-            self.say(f"epoch {number}  {epoch.seconds:6.2f} s  {figures}")
+            self.detail(f"epoch {number}  {epoch.seconds:6.2f} s  {figures}")
         else:
             self._bar.update(
                 self._task,
@@ -89,10 +98,18 @@ class Display:
 
     def report(self, summaries: list[dict[str, Any]], run_dir: Path) -> None:
         """Show the final table, where everything is, and how to open the MLflow UI."""
+        self.table(summaries)
+        self.where(run_dir, summaries[-1]["mlflow"]["tracking_uri"])
+
+    def table(self, summaries: list[dict[str, Any]]) -> None:
+        """Show runs side by side."""
         self.close()
         self.console.print(results(summaries))
-        self.say(f"record:  {run_dir}")
-        self.say(f"MLflow:  {ui_command(summaries[-1]['mlflow']['tracking_uri'])}")
+
+    def where(self, folder: Path, tracking_uri: str) -> None:
+        """Say where the records are, and how to open the MLflow UI."""
+        self.say(f"record:  {folder}")
+        self.say(f"MLflow:  {ui_command(tracking_uri)}")
 
     def close(self) -> None:
         """Remove what moves; what was printed stays."""

@@ -13,8 +13,11 @@ from distlab.config import Experiment
 from distlab.data.sources import Dataset
 from distlab.events import EpochDone, Event, Finished, Ready, Started
 from distlab.measure.clock import step_time_percentiles, throughput, time_to_accuracy
+from distlab.measure.efficiency import communication_share, model_flop_utilisation
+from distlab.measure.load import Load, load, worst
 
 FIRST_LOSSES = 10
+CURVE_POINTS = 100
 
 
 @dataclass(frozen=True)
@@ -56,11 +59,14 @@ class Record:
         Completed epochs, all ranks merged.
     startup:
         Seconds from the command to the first timed step, by cause, on the driver's clock.
+    group_run:
+        How many runs the workers' processes had made before; 0 if they were started for this one.
     """
 
     experiment: Experiment
     dataset: Dataset
     command_time: float
+    group_run: int = 0
     epochs: list[Epoch] = field(default_factory=list)
     startup: dict[str, float] = field(default_factory=dict)
     started: dict[int, Started] = field(default_factory=dict)
@@ -143,6 +149,50 @@ class Record:
         """The trained weights, once rank 0 has finished."""
         return self.finished[0].weights if 0 in self.finished else None
 
+    @property
+    def communication_share(self) -> float | None:
+        """The exchange's share of a step, from each side's median window of the slowest ranks."""
+        measured = [done.exchange for done in self.finished.values() if done.exchange is not None]
+        if not measured:
+            return None
+        slowest_with = np.max([one.with_exchange for one in measured], axis=0)
+        slowest_without = np.max([one.without for one in measured], axis=0)
+        return communication_share(
+            float(np.median(slowest_with)), float(np.median(slowest_without))
+        )
+
+    @property
+    def loads(self) -> dict[str, Load]:
+        """The load of each machine during the windows, by host."""
+        hosts: dict[str, list[int]] = {}
+        for rank, started in sorted(self.started.items()):
+            hosts.setdefault(started.host, []).append(rank)
+        found = {}
+        for host, ranks in hosts.items():
+            windows = [
+                [parts[rank].cpu for parts in self.windows if rank in parts] for rank in ranks
+            ]
+            if all(rank in self.ready for rank in ranks) and self.windows:
+                cores = self.ready[ranks[0]].resources.get("cpus") or 1
+                threads = len(ranks) * self.experiment.options.threads_per_worker
+                known = [[cpu for cpu in of_rank if cpu is not None] for of_rank in windows]
+                if all(known):
+                    found[host] = load(cores, threads, known, host)
+        return found
+
+    @property
+    def loss_curve(self) -> dict[str, list[float]]:
+        """At most 100 means of consecutive losses, each at the last step of its part."""
+        if not self.epochs:
+            return {"step": [], "loss": []}
+        losses = np.concatenate([epoch.losses for epoch in self.epochs])
+        parts = np.array_split(losses, min(CURVE_POINTS, len(losses)))
+        ends = np.cumsum([len(part) for part in parts])
+        return {
+            "step": [int(end) for end in ends],
+            "loss": [float(part.mean()) for part in parts],
+        }
+
     def summary(self) -> dict[str, Any]:
         """The figures of the run as JSON-able values; checks and tracking ids are added later."""
         experiment, options = self.experiment, self.experiment.options
@@ -155,6 +205,11 @@ class Record:
             max(parts.values(), key=lambda part: part.window.seconds).window
             for parts in self.windows
         ]
+        figure = samples * len(seconds) / sum(seconds) if seconds else None
+        rates: list[Any] = [
+            ready.resources.get("matrix_product_flops_per_s") for ready in self.ready.values()
+        ]
+        limit = float(sum(rates)) if rates and None not in rates else None
         return {
             "framework": options.framework.name,
             "framework_version": resources.get("framework_version"),
@@ -176,13 +231,24 @@ class Record:
             "learning_rate": options.learning_rate,
             "epochs": options.epochs,
             "seed": options.seed,
+            "repeat": experiment.repeat,
+            "run_seed": experiment.run_seed,
+            "group_run": self.group_run,
             "threads_per_worker": options.threads_per_worker,
             "target_accuracy": options.target_accuracy,
             "parameters": experiment.spec.parameter_count,
             "training_flops_per_sample": experiment.spec.training_flops,
             "steps_per_epoch": len(self.dataset.train_labels) // experiment.global_batch,
             "epoch_time_s": seconds,
-            "throughput_samples_per_s": samples * len(seconds) / sum(seconds) if seconds else None,
+            "throughput_samples_per_s": figure,
+            "communication_share": self.communication_share,
+            "matrix_product_flops_per_s": limit,
+            "model_flop_utilisation": (
+                model_flop_utilisation(experiment.spec.training_flops, figure, limit)
+                if figure and limit
+                else None
+            ),
+            "load": worst(self.loads),
             "step_time_ms": step_time_percentiles(slowest) if slowest else None,
             "train_loss": [epoch.train_loss for epoch in self.epochs],
             "test_loss": [epoch.test_loss for epoch in self.epochs],
@@ -191,6 +257,7 @@ class Record:
                 [epoch.test_accuracy for epoch in self.epochs], seconds, options.target_accuracy
             ),
             "first_losses": self.first_losses,
+            "loss_curve": self.loss_curve,
             "weights_sha256": self.ready[0].weights_sha256 if 0 in self.ready else None,
             "final_weights_sha256": (
                 self.finished[0].weights_sha256 if 0 in self.finished else None

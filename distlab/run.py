@@ -3,34 +3,66 @@
 import json
 import os
 import shlex
-import shutil
 import signal
-import socket
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import psutil
 from omegaconf import OmegaConf
 
 from distlab import cluster, environment
 from distlab.config import Experiment
 from distlab.data import sources
 from distlab.data.order import epoch_order
-from distlab.events import Progress, Started
-from distlab.options import ClusterMode, Device, Options, flat
+from distlab.events import Progress
+from distlab.options import ClusterMode, DataOptions, Device, Options, flat
 from distlab.progress import Display
 from distlab.record import Record
+from distlab.task import Task
 
 if TYPE_CHECKING:
-    from distlab.tracking import Tracker
+    from distlab.job import Jobs
+    from distlab.tracking.run import Part, Tracker
+
+
+@dataclass
+class Session:
+    """What the runs of one command share: the workers that are kept, and the data sets.
+
+    Attributes
+    ----------
+    jobs:
+        The workers, from the first run on.
+    """
+
+    jobs: "Jobs | None" = None
+    _datasets: dict[tuple[str, str | None], sources.Dataset] = field(default_factory=dict)
+
+    def dataset(self, options: DataOptions, progress: bool) -> sources.Dataset:
+        """Load a data set, or take it from an earlier run."""
+        key = (options.name, options.dir)
+        if key not in self._datasets:
+            self._datasets[key] = sources.load(options.name, options.dir, progress=progress)
+        return self._datasets[key]
+
+    def __enter__(self) -> "Session":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self.jobs is not None:
+            self.jobs.__exit__(*error)
 
 
 def execute(
-    options: Options, run_dir: Path, command_time: float, display: Display
+    options: Options,
+    run_dir: Path,
+    command_time: float,
+    display: Display,
+    session: Session,
+    part: "Part | None" = None,
 ) -> dict[str, Any]:
     """Run one experiment and record it in ``run_dir`` and in MLflow.
 
@@ -41,9 +73,13 @@ def execute(
     run_dir:
         Where ``summary.json``, ``config.yaml``, ``environment.json`` and the logs go.
     command_time:
-        When the command was given, in seconds since 1970; start-up counts from there.
+        When the run was asked for, in seconds since 1970; start-up counts from there.
     display:
         The terminal.
+    session:
+        What this run shares with others of the command.
+    part:
+        Which run of a study it is; None for a run by itself.
 
     Returns
     -------
@@ -54,55 +90,71 @@ def execute(
     ------
     distlab.errors.DistlabError
         For a user's mistake.
-    distlab.job.WorkerError
+    distlab.errors.WorkerError
         If a worker failed; the run is recorded as FAILED.
     """
     with ThreadPoolExecutor(1) as pool:
         store = pool.submit(_prepare_tracking, options)
         display.waiting("starting Ray")
-        experiment = cluster.place(options, cluster.connect(options))
+        resources = cluster.connect(options)
+        if session.jobs is None:
+            from distlab.job import Jobs
+
+            session.jobs = Jobs()
+        experiment = cluster.place(options, resources)
+        if part is not None:
+            experiment = replace(experiment, repeat=part.repeat)
         ray_up = time.time() - command_time
         display.waiting("loading the data")
-        dataset = sources.load(options.data.name, options.data.dir, progress=display.live)
+        dataset = session.dataset(options.data, progress=display.live)
         _check_batch(experiment, dataset)
         record = Record(experiment, dataset, command_time, startup={"ray": ray_up})
         record.mark("data")
         store.result()
-        with _open_tracker(experiment) as tracker:
+        with _open_tracker(experiment, part) as tracker:
             record.mark("tracker")
-            summary = _tracked(experiment, record, tracker, run_dir, display)
+            summary = _tracked(record, tracker, run_dir, display, session.jobs, part)
     return summary
 
 
 def _check_batch(experiment: Experiment, dataset: sources.Dataset) -> None:
     """Refuse a batch larger than the training set before anything is started."""
-    seed, samples = experiment.options.seed, len(dataset.train_labels)
-    epoch_order(seed, 0, samples, experiment.global_batch)
+    samples = len(dataset.train_labels)
+    epoch_order(experiment.run_seed, 0, samples, experiment.global_batch)
 
 
 def _prepare_tracking(options: Options) -> None:
     """Import MLflow and open its store, which takes as long as starting Ray does."""
-    from distlab import tracking
+    from distlab.tracking import store
 
-    tracking.prepare(options.tracking, Path.cwd())
+    store.prepare(options.tracking, Path.cwd())
 
 
-def _open_tracker(experiment: Experiment) -> "Tracker":
+def _open_tracker(experiment: Experiment, part: "Part | None") -> "Tracker":
     """Start the MLflow run."""
-    from distlab import tracking
+    from distlab.tracking.run import Tracker
 
     framework, model = experiment.options.framework.name, experiment.options.model.name
     name = f"{framework}-{model}-{experiment.world_size}{experiment.device}"
-    return tracking.Tracker(experiment.options.tracking, name, Path.cwd())
+    if part is not None:
+        name += f"-{part.repeat}"
+    return Tracker(experiment.options.tracking, name, Path.cwd(), part)
 
 
 def _tracked(
-    experiment: Experiment, record: Record, tracker: "Tracker", run_dir: Path, display: Display
+    record: Record,
+    tracker: "Tracker",
+    run_dir: Path,
+    display: Display,
+    jobs: "Jobs",
+    part: "Part | None",
 ) -> dict[str, Any]:
     """The part of a run that MLflow knows of."""
-    from distlab import checks, job
+    from distlab import checks
 
-    options, dataset = experiment.options, record.dataset
+    experiment, dataset = record.experiment, record.dataset
+    options = experiment.options
+    group = None
     run_dir.mkdir(parents=True, exist_ok=True)
     resolved = {
         **flat(options),
@@ -114,12 +166,13 @@ def _tracked(
     config_file = run_dir / "config.yaml"
     config_file.write_text(OmegaConf.to_yaml(OmegaConf.create(_plain(asdict(options)))))
     environment_file = _write_json(run_dir / "environment.json", environment.describe())
-    display.say(_announcement(experiment, dataset))
-    display.say(f"logs: {run_dir / 'logs'}")
+    display.detail(_announcement(experiment, dataset))
+    display.detail(f"logs: {run_dir / 'logs'}")
     display.waiting("starting workers")
     try:
-        train, test = dataset.normalized()
-        for event in job.run(experiment, job.share(train, test), run_dir, display.live):
+        group = jobs.workers(experiment, dataset)
+        record.group_run = group.runs
+        for event in group.run(_task(experiment, display.live), run_dir / "logs"):
             if isinstance(event, Progress):
                 display.position(event)
                 continue
@@ -134,6 +187,7 @@ def _tracked(
         display.waiting("checking")
         results = checks.run_all(record)
         summary = {
+            **({"study": part.study, "cell": part.cell} if part else {"study": None, "cell": None}),
             **record.summary(),
             "verified": all(check.passed for check in results.values()),
             "checks": {name: asdict(check) for name, check in results.items()},
@@ -144,36 +198,40 @@ def _tracked(
             },
         }
         tracker.finish(summary)
-        tracker.model(record, run_dir)
+        if experiment.repeat == 0:
+            tracker.model(record, run_dir)
         _write_json(run_dir / "summary.json", summary)
     except BaseException as error:
         if isinstance(error, KeyboardInterrupt):
             signal.signal(signal.SIGINT, signal.SIG_IGN)
-        stop_workers(record.started.values())
+        if group is not None:
+            jobs.drop(group)
         raise
     finally:
         display.close()
-        shutil.rmtree(run_dir / "ray", ignore_errors=True)
         tracker.artifacts(config_file, environment_file, run_dir / "summary.json", run_dir / "logs")
     return summary
+
+
+def _task(experiment: Experiment, live: bool) -> Task:
+    """What the ranks are told."""
+    options = experiment.options
+    return Task(
+        framework=options.framework.name,
+        spec=experiment.spec,
+        program=experiment.program,
+        epochs=options.epochs,
+        global_batch=experiment.global_batch,
+        seed=experiment.run_seed,
+        live=live,
+        measure_exchange=options.measure_exchange,
+    )
 
 
 def _write_json(path: Path, value: Any) -> Path:
     """Write a JSON file for people: indented, keys in their order."""
     path.write_text(json.dumps(value, indent=2) + "\n")
     return path
-
-
-def stop_workers(workers: Any) -> None:
-    """Kill the workers of this machine at once; Ray ends those of other machines.
-
-    SIGKILL, because TensorFlow's workers ignore SIGTERM.
-    """
-    here = socket.gethostname()
-    for worker in workers:
-        assert isinstance(worker, Started)
-        if worker.host == here and psutil.pid_exists(worker.pid):
-            os.kill(worker.pid, signal.SIGKILL)
 
 
 def _announcement(experiment: Experiment, dataset: sources.Dataset) -> str:

@@ -1,66 +1,259 @@
-"""Many runs as one: a Hydra multirun, one run after the other, ending in one table.
+"""Many runs as one: cells and repeats, their order, baselines, continuation, and the report.
 
-Hydra calls :class:`Study` around its jobs (``hydra.callbacks`` in ``conf/config.yaml``).
+A study's *cells* are the combinations of options of a multirun, and each cell runs ``repeats``
+times. All cells run once before any runs again, so that a drift of the machine touches them
+alike, and one run at a time, so that no timed job shares the machine with another.
 """
 
 import json
+import logging
+import shlex
+import sys
+import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from hydra.core.utils import JobReturn
-from hydra.experimental.callback import Callback
-from omegaconf import DictConfig
+from distlab import cluster, run
+from distlab.driver_log import driver_log
+from distlab.errors import DistlabError, WorkerError
+from distlab.options import Device, Options, flat
+from distlab.plan import Cell, cells, extended, plain, restored, surroundings
+from distlab.progress import Display, complain
 
-from distlab.measure.efficiency import scaling
-from distlab.progress import Display
+if TYPE_CHECKING:
+    from distlab.tracking.parent import StudyTracker
+
+_log = logging.getLogger(__name__)
+
+# Where `mlflow ui` serves by default.
+LOCAL_UI = "http://127.0.0.1:5000"
 
 
-class Study(Callback):
-    """Collects the runs of a multirun and shows them side by side.
+def conduct(
+    planned: Sequence[Options],
+    folder: Path,
+    overrides: Sequence[str],
+    experiment: str | None = None,
+    refused: int = 0,
+) -> None:
+    """Run a study to its end and report it.
 
-    Where the study holds a run with one worker that differs in nothing else, a run also gets its
-    speed-up and scaling efficiency, in the table, in ``study.json`` and in MLflow. A failed run is
-    no figure and doesn't stop the others; the command then exits with 1.
+    Parameters
+    ----------
+    planned:
+        The options of each cell. With ``study=ID`` and nothing else that makes up a cell, the
+        cells are those of the study's plan; else they are added to it.
+    folder:
+        Folder of this sitting's runs, ``study.json`` and the report.
+    overrides:
+        The command's overrides.
+    experiment:
+        The choice ``experiment=...`` of the command.
+    refused:
+        How many combinations were mistakes and are not in ``planned``.
+
+    Raises
+    ------
+    DistlabError
+        If a study is to be continued that is not there.
+    SystemExit
+        With code 1, if a run failed.
     """
+    from distlab.tracking import parent
 
-    def __init__(self) -> None:
-        self._summaries: list[dict[str, Any]] | None = None
-        self._failed = 0
-
-    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Begin to collect."""
-        self._summaries = []
-
-    def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
-        """Take a run's summary, or count it as failed."""
-        if self._summaries is None:
-            return
-        if job_return.return_value is None:
-            self._failed += 1
+    begun = time.time()
+    first, home = planned[0], Path.cwd()
+    folder.mkdir(parents=True, exist_ok=True)
+    with Display(brief=True) as display, driver_log(folder):
+        if first.study:
+            tracker = parent.StudyTracker.resume(first.tracking, home, first.study)
+            recorded = [restored(values, first) for values in tracker.plan()]
+            planned, plan = extended(recorded, planned, overrides)
+            tracker.record_plan([plain(options) for options in plan])
         else:
-            self._summaries.append(job_return.return_value)
+            tracker = parent.StudyTracker.begin(
+                first.tracking,
+                home,
+                _name(planned),
+                [plain(options) for options in planned],
+                {
+                    "command": shlex.join(["python", "-m", "distlab.launch", *sys.argv[1:]]),
+                    **({"experiment": experiment} if experiment else {}),
+                },
+            )
+        sitting = _Sitting(cells(planned), tracker, folder, display)
+        status = "FAILED"
+        try:
+            sitting.complete()
+            status = "FINISHED"
+        except (KeyboardInterrupt, SystemExit):
+            status = "KILLED"
+            raise
+        except Exception:
+            _log.exception("the study failed")
+            raise
+        finally:
+            tracker.finish(status, time.time() - begun)
+            study = tracker.load()
+            (folder / "study.json").write_text(json.dumps(study, indent=2) + "\n")
+            if status != "FINISHED":
+                again = [f"study={tracker.study}", *surroundings(overrides)]
+                display.say(f"go on with: {shlex.join(['python', '-m', 'distlab.launch', *again])}")
+        try:
+            _report(study, folder, display)
+        except Exception:
+            _log.exception("the report failed")
+            raise
+    if sitting.failed + refused:
+        display.say(f"{sitting.failed + refused} run(s) failed; see above")
+        raise SystemExit(1)
 
-    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
-        """Show the runs side by side."""
-        folder = Path(config.hydra.sweep.dir).resolve()
-        with Display() as display:
-            if self._summaries:
-                relate(self._summaries)
-                (folder / "study.json").write_text(json.dumps(self._summaries, indent=2) + "\n")
-                display.report(self._summaries, folder)
-            if self._failed:
-                display.say(f"{self._failed} run(s) failed; see above")
-                raise SystemExit(1)
+
+class _Sitting:
+    """The runs that a study still needs, one after the other."""
+
+    def __init__(
+        self, planned: list[Cell], tracker: "StudyTracker", folder: Path, display: Display
+    ) -> None:
+        self._cells, self._tracker = planned, tracker
+        self._folder, self._display = folder, display
+        self._done: set[tuple[str, int]] = set()
+        self._hopeless: set[str] = set()
+        self._with_baseline: set[str] = set()
+        self.failed = 0
+
+    def complete(self) -> None:
+        """Run all that is planned and not yet done."""
+        known = self._tracker.load()["runs"]
+        self._done = {(summary["cell"], summary["repeat"]) for summary in known}
+        for summary in known:
+            self._see_to_baseline(summary)
+        repeats = max(cell.options.repeats for cell in self._cells)
+        if not self._say_what_will_run():
+            return
+        with run.Session() as session:
+            self._display.waiting("starting Ray")
+            cluster.connect(self._cells[0].options)
+            for repeat in range(repeats):
+                # The list may grow while it is gone through: by baselines.
+                for cell in self._cells:
+                    if repeat < cell.options.repeats and cell.key not in self._hopeless:
+                        self._run(cell, repeat, session)
+
+    def _say_what_will_run(self) -> bool:
+        """One line on the study; returns whether anything is left to be run."""
+        total, done = self._progress()
+        self._display.say(
+            f"study {self._tracker.study}: {len(self._cells)} cells, {total} runs"
+            f"{f', {done} of them done' if done else ''}"
+        )
+        return done < total
+
+    def _progress(self) -> tuple[int, int]:
+        """How many runs the cells have in all, and how many of them are done."""
+        all_runs = {
+            (cell.key, repeat) for cell in self._cells for repeat in range(cell.options.repeats)
+        }
+        return len(all_runs), len(all_runs & self._done)
+
+    def _run(self, cell: Cell, repeat: int, session: run.Session) -> None:
+        """One run, unless it is done; a failure is recorded and the study goes on."""
+        from distlab.tracking.run import Part
+
+        if (cell.key, repeat) in self._done:
+            return
+        part = Part(self._tracker.study, cell.key, repeat)
+        run_dir = self._folder / cell.folder
+        if cell.options.repeats > 1:
+            run_dir = run_dir / f"repeat-{repeat}"
+        try:
+            with driver_log(run_dir):
+                summary = run.execute(
+                    cell.options, run_dir, time.time(), self._display, session, part
+                )
+        except (DistlabError, WorkerError) as error:
+            self.failed += 1
+            if isinstance(error, DistlabError):
+                # A user's mistake is no better the second time.
+                self._hopeless.add(cell.key)
+                error.fix = error.fix.replace("{command}", "python -m distlab.launch ...")
+            self._display.close()
+            self._display.say(f"failed: {self._which(cell, repeat)}")
+            complain(error)
+            parameters = {**flat(cell.options), "execution": cell.execution}
+            self._tracker.failed(part, cell.label, parameters, str(error))
+            return
+        self._done.add((cell.key, repeat))
+        self._display.say(self._line(cell, repeat, summary))
+        self._see_to_baseline(summary, cell)
+
+    def _line(self, cell: Cell, repeat: int, summary: dict[str, Any]) -> str:
+        """A run in one line."""
+        total, done = self._progress()
+        failed = [name for name, check in summary["checks"].items() if not check["passed"]]
+        verdict = f"NOT verified: {', '.join(failed)}" if failed else "verified"
+        noisy = (summary["load"] or {}).get("too_noisy")
+        return (
+            f"[{done:{len(str(total))}}/{total}] {self._which(cell, repeat)}: "
+            f"{summary['throughput_samples_per_s']:,.0f} samples/s, "
+            f"{summary['test_accuracy'][-1]:.2%}, {sum(summary['epoch_time_s']):.2f} s training, "
+            f"{summary['wall_s']:.1f} s in all, {verdict}{', TOO NOISY: ' + noisy if noisy else ''}"
+        )
+
+    def _which(self, cell: Cell, repeat: int) -> str:
+        """A run's cell and, where it has several, its repeat."""
+        return f"{cell.label}{f' repeat {repeat}' if cell.options.repeats > 1 else ''}"
+
+    def _see_to_baseline(self, summary: dict[str, Any], cell: Cell | None = None) -> None:
+        """Make sure that a run with several workers has a run with one to be measured against.
+
+        That is the study's own cell, else runs in the store, else a cell that is added.
+        """
+        from distlab.tracking.study import stored_baselines
+
+        if summary["world_size"] == 1 or summary["cell"] in self._with_baseline:
+            return
+        self._with_baseline.add(summary["cell"])
+        cell = cell or next((one for one in self._cells if one.key == summary["cell"]), None)
+        if cell is None:
+            return
+        device = Device(summary["device"])
+        alone = cell.alone(device)
+        if any(one.is_alone(device) and one.alone(device).key == alone.key for one in self._cells):
+            return
+        stored = stored_baselines(cell.options.tracking, Path.cwd(), summary)
+        # This study's own are those of a cell that an earlier sitting added and may not be done.
+        elsewhere = [one for one in stored if one.get("study") != self._tracker.study]
+        if elsewhere:
+            self._tracker.baselines([one["mlflow"]["run_id"] for one in elsewhere])
+        else:
+            self._cells.append(alone)
 
 
-def relate(summaries: list[dict[str, Any]]) -> None:
-    """Add speed-up and scaling efficiency to the summaries and their MLflow runs."""
-    from distlab import tracking
+def _report(study: dict[str, Any], folder: Path, display: Display) -> None:
+    """Write the report, put it on the study's page in MLflow, and show the runs side by side."""
+    if not study["runs"]:
+        return
+    from distlab.report import terminal
+    from distlab.report.publish import publish
+    from distlab.tracking import views
 
-    for summary in summaries:
-        found = scaling(summary, summaries)
-        if found is None:
-            continue
-        figures = {"speedup": found.speedup, "scaling_efficiency": found.efficiency}
-        summary.update(figures, baseline_run_id=found.baseline_run_id)
-        tracking.add_scaling(summary["mlflow"], figures, found.baseline_run_id)
+    display.waiting("writing the report")
+    page = publish(study, folder / "report")
+    display.close()
+    if any(summary["repeat"] for summary in study["runs"]):
+        terminal.show(study, page, display.console)
+    else:
+        display.table(study["runs"])
+        display.say(f"report:  {page}")
+    display.where(folder, study["tracking_uri"])
+    server = study["tracking_uri"] if study["tracking_uri"].startswith("http") else LOCAL_UI
+    display.say(f"compare: {views.address(server, study['experiment_id'], study['study'])}")
+
+
+def _name(planned: Sequence[Options]) -> str:
+    """The study in a few words, for the list of runs."""
+    frameworks = ", ".join(dict.fromkeys(options.framework.name for options in planned))
+    models = ", ".join(dict.fromkeys(options.model.name for options in planned))
+    return f"study of {models}: {frameworks}"

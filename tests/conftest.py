@@ -1,11 +1,13 @@
 import codecs
 import importlib
 import os
+import re
 import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import hydra
 import numpy as np
@@ -17,7 +19,7 @@ from thread_backend import World
 from distlab import config
 from distlab.config import Experiment
 from distlab.data.sources import Dataset
-from distlab.options import CONF, register
+from distlab.options import CONF, Options, register
 
 
 @pytest.fixture(scope="session")
@@ -98,3 +100,46 @@ def read_only_folder() -> Iterator[Path]:
         os.seteuid(user)
         folder.chmod(0o700)
         shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def study_store(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """An empty MLflow store."""
+    return f"sqlite:///{tmp_path_factory.mktemp('store')}/mlflow.db"
+
+
+@pytest.fixture
+def options(
+    compose: Callable[..., DictConfig], study_store: str, request: pytest.FixtureRequest
+) -> Callable[..., Options]:
+    """Options of one cell; each test has an MLflow experiment of its own."""
+
+    def validated(*overrides: str) -> Options:
+        name = re.sub(r"\W", "-", request.node.name)
+        tracking = (
+            f"tracking.uri={study_store}",
+            f"tracking.experiment={name}",
+            "tracking.system_metrics=false",
+            "tracking.log_model=false",
+        )
+        cell = ("framework=torch", "data=mnist5k", "model=mlp", "device=cpu", "epochs=2")
+        return config.validate(compose(*cell, *tracking, *overrides))
+
+    return validated
+
+
+@pytest.fixture
+def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
+    """No Ray, no training, no plots; everything else of a study is real."""
+    # These import MLflow and matplotlib, which most tests do without.
+    from fake_runs import Machine
+
+    from distlab import cluster, run
+    from distlab.report import publish
+
+    one = Machine()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(run, "execute", one.execute)
+    monkeypatch.setattr(cluster, "connect", lambda options: cluster.Resources(2, 0, 1))
+    monkeypatch.setattr(publish, "publish", lambda data, folder: folder / "report.html")
+    return one

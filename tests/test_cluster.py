@@ -40,7 +40,9 @@ def free_port() -> int:
 def test_more_threads_than_the_cluster_has_cpus_is_refused(
     experiment: Callable[..., Experiment], overrides: list[str], cpus: int, needed: int
 ) -> None:
-    options = experiment(*overrides).options
+    local = experiment(*overrides).options
+    assert cluster.place(local, Resources(cpus, 0, 1)).world_size == local.gpus
+    options = experiment("cluster=existing", *overrides).options
     with pytest.raises(DistlabError) as caught:
         cluster.place(options, Resources(cpus, 0, 1))
     assert f"{needed} CPUs" in caught.value.asked

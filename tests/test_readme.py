@@ -11,7 +11,9 @@ import pytest
 README = (Path(__file__).parent.parent / "README.md").read_text()
 BLOCKS = re.findall(r"^```bash\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
 LINES = [line for block in BLOCKS for line in block.replace("\\\n", "").splitlines() if line]
-LAUNCHES = [line for line in LINES if line.startswith("python -m distlab.launch")]
+PYTHON = "python -m distlab."
+# The commands of a block follow each other in one folder.
+BLOCKS_RUN = [block for block in BLOCKS if PYTHON in block]
 
 # Commands for machines that a test has not: what must be said instead of running them.
 REFUSALS = {
@@ -21,18 +23,25 @@ REFUSALS = {
 
 
 def test_every_command_line_is_known() -> None:
-    known = ("python -m distlab.launch", "make quickstart", "make test", "ray start")
-    assert LAUNCHES
+    known = (PYTHON, "make quickstart", "make test", "ray start")
+    assert BLOCKS_RUN
     assert [line for line in LINES if not line.startswith(known)] == []
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("line", LAUNCHES)
-def test_launch_command(line: str, tmp_path: Path) -> None:
-    words = shlex.split(line.split("  #")[0])[3:]
+@pytest.mark.parametrize("block", BLOCKS_RUN, ids=[block.splitlines()[0] for block in BLOCKS_RUN])
+def test_commands(block: str, tmp_path: Path) -> None:
+    for line in block.replace("\\\n", "").splitlines():
+        if line.startswith(PYTHON):
+            check(line, tmp_path)
+
+
+def check(line: str, folder: Path) -> None:
+    """Run one command; it must work, or refuse as it should on a machine like this."""
+    words = shlex.split(line.split("  #")[0])
     # The only placeholder in the README's commands: the Python of another environment.
     words = [word.replace("/opt/venvs/paddle/bin/python", sys.executable) for word in words]
-    ended = command.run(tmp_path, *words)
+    ended = command.run(folder, *words[1:], command=[sys.executable])
     refused = next((said for part, said in REFUSALS.items() if part in line), None)
     if refused is None:
         assert ended.code == 0, ended.err

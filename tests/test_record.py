@@ -1,5 +1,6 @@
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,8 +10,9 @@ from distlab.backends.base import Evaluation
 from distlab.config import Experiment
 from distlab.data.order import digest, epoch_order, shard
 from distlab.data.sources import Dataset
-from distlab.events import EpochDone, Finished, Progress, Ready, Started
+from distlab.events import EpochDone, ExchangeWindows, Finished, Progress, Ready, Started
 from distlab.measure.clock import Window
+from distlab.measure.load import CpuSeconds
 from distlab.record import Record
 
 STEPS = 31
@@ -144,3 +146,107 @@ def test_first_losses_cross_epochs(experiment: Callable[..., Experiment], datase
         one_span = Window(1.0, ((4, 1.0),))
         record.add(EpochDone(0, epoch, one_span, losses, order, Evaluation(23, 1, 1.0)))
     assert record.first_losses == [float(n) for n in range(10)]
+
+
+def test_the_loss_curve_is_means_at_the_last_steps_of_their_parts(
+    experiment: Callable[..., Experiment], dataset: Dataset
+) -> None:
+    record = Record(experiment("batch_size=4", "epochs=10"), dataset, 0.0)
+    assert record.loss_curve == {"step": [], "loss": []}
+    losses = np.arange(10 * STEPS, dtype=np.float32)
+    for epoch in range(10):
+        mine = losses[epoch * STEPS : (epoch + 1) * STEPS]
+        order = epoch_order(0, epoch, 124, 4)
+        record.add(EpochDone(0, epoch, window(1.0), mine, order, Evaluation(23, 1, 1.0)))
+    curve = record.loss_curve
+    assert len(curve["step"]) == len(curve["loss"]) == 100
+    assert curve["step"][-1] == 310
+    # The first ten of 100 parts of 310 steps have 4 steps each.
+    assert (curve["step"][0], curve["loss"][0]) == (4, 1.5)
+    for begin, end, loss in zip([0, *curve["step"]], curve["step"], curve["loss"], strict=False):
+        assert loss == pytest.approx(losses[begin:end].mean())
+
+
+def test_a_short_loss_curve_is_the_losses(record: Record) -> None:
+    for rank in range(2):
+        record.add(part(rank, 0, 1.0, 2.0 + rank, 1))
+    assert record.loss_curve == {"step": list(range(1, STEPS + 1)), "loss": [2.5] * STEPS}
+
+
+def test_communication_is_what_goes_away_on_the_slowest_rank(record: Record) -> None:
+    on_and_off = (
+        ExchangeWindows((1.0, 2.0, 9.0), (1.0, 1.0, 1.0)),
+        ExchangeWindows((4.0, 1.0, 1.0), (0.5, 3.0, 0.5)),
+    )
+    assert record.summary()["communication_share"] is None
+    for rank, exchange in enumerate(on_and_off):
+        record.add(Finished(rank, "b" * 64, 1, None, exchange))
+    # Slowest with: 4, 2, 9, median 4; slowest without: 1, 3, 1, median 1.
+    assert record.summary()["communication_share"] == 0.75
+
+
+def test_utilisation_is_of_what_all_ranks_could_do_together(record: Record) -> None:
+    for rank, rate in ((0, 3e9), (1, 5e9)):
+        told = ready(rank)
+        told.resources["matrix_product_flops_per_s"] = rate
+        record.add(told)
+    for rank in range(2):
+        record.add(part(rank, 0, 2.0, 1.0, 1))
+    summary = record.summary()
+    assert summary["matrix_product_flops_per_s"] == 8e9
+    flops = record.experiment.spec.training_flops
+    assert summary["model_flop_utilisation"] == pytest.approx(flops * 62 / 8e9)
+
+
+def test_without_a_measured_rate_of_every_rank_there_is_no_utilisation(record: Record) -> None:
+    for rank in range(2):
+        record.add(part(rank, 0, 2.0, 1.0, 1))
+    first = ready(0)
+    first.resources["matrix_product_flops_per_s"] = 3e9
+    record.add(first)
+    record.add(ready(1))
+    summary = record.summary()
+    assert summary["matrix_product_flops_per_s"] is None
+    assert summary["model_flop_utilisation"] is None
+
+
+def loaded(record: Record, hosts: tuple[str, str], busy: float) -> dict[str, Any]:
+    """The load of a run on two ranks, each of which worked for 0.9 s of every second."""
+    for rank in range(2):
+        record.add(Started(rank, hosts[rank], 100 + rank))
+        told = ready(rank)
+        told.resources["cpus"] = 4
+        record.add(told)
+        for epoch in range(2):
+            done = part(rank, epoch, 10.0, 1.0, 1)
+            cpu = CpuSeconds(10.0, 9.0, busy, 0.0)
+            fields = {**vars(done), "cpu": cpu}
+            record.add(EpochDone(**fields))
+    return dict(record.summary()["load"])
+
+
+def test_the_load_of_one_machine_is_that_of_its_ranks_together(record: Record) -> None:
+    found = loaded(record, ("here", "here"), 20.0)
+    assert found["own_cores"] == pytest.approx(1.8)
+    assert found["other_cores"] == pytest.approx(0.2)
+    assert (found["cores"], found["too_noisy"]) == (4, None)
+
+
+def test_the_load_of_two_machines_is_that_of_the_noisier(record: Record) -> None:
+    found = loaded(record, ("here", "there"), 45.0)
+    assert found["own_cores"] == pytest.approx(0.9)
+    assert found["other_cores"] == pytest.approx(3.6)
+    assert "3 of 4 were free" in found["too_noisy"]
+
+
+def test_without_cpu_times_there_is_no_load(record: Record) -> None:
+    assert fill(record)["load"] is None
+
+
+def test_a_repeat_has_its_own_seed_and_says_how_often_its_workers_have_run(
+    experiment: Callable[..., Experiment], dataset: Dataset
+) -> None:
+    one = replace(experiment("seed=5"), repeat=3)
+    summary = Record(one, dataset, 0.0, group_run=2).summary()
+    told = {name: summary[name] for name in ("seed", "repeat", "run_seed", "group_run")}
+    assert told == {"seed": 5, "repeat": 3, "run_seed": 8, "group_run": 2}

@@ -3,77 +3,210 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hydra.core.utils import JobReturn, JobStatus
+from fake_runs import Machine, conduct, names, parent
 from mlflow import MlflowClient
-from omegaconf import DictConfig, OmegaConf
-from summaries import summary
 
-from distlab.study import Study, relate
-
-
-def recorded(folder: Path, world_size: int, throughput: float) -> dict[str, Any]:
-    """A summary whose run is in a real MLflow store."""
-    uri = f"sqlite:///{folder}/mlflow.db"
-    client = MlflowClient(uri)
-    run = client.create_run("0")
-    client.set_terminated(run.info.run_id)
-    return summary(
-        world_size=world_size,
-        throughput_samples_per_s=throughput,
-        execution="eager",
-        comparison_key="k",
-        mlflow={"tracking_uri": uri, "experiment": "Default", "run_id": run.info.run_id},
-    )
+from distlab.errors import DistlabError, WorkerError
+from distlab.tracking import study as stored
 
 
-def ended(value: dict[str, Any] | None) -> JobReturn:
-    job = JobReturn(status=JobStatus.COMPLETED)
-    job.return_value = value
-    return job
+def test_all_cells_run_once_before_any_runs_again(machine: Machine, options: Any) -> None:
+    cells = [options("repeats=2"), options("framework=tf", "repeats=3")]
+    found = conduct(*cells)
+    assert machine.order == [
+        ("torch", 1, 0),
+        ("tf", 1, 0),
+        ("torch", 1, 1),
+        ("tf", 1, 1),
+        ("tf", 1, 2),
+    ]
+    assert names(found["runs"]) == machine.order
+    assert parent(found).info.status == "FINISHED"
 
 
-def sweep(folder: Path) -> DictConfig:
-    return OmegaConf.create({"hydra": {"sweep": {"dir": str(folder)}}})
+def test_the_study_as_data(machine: Machine, options: Any) -> None:
+    found = conduct(options("repeats=2"), experiment="classroom_mlp")
+    assert found["name"] == "study of mlp: torch"
+    assert found["experiment"] == "classroom_mlp"
+    assert found["command"].startswith("python -m distlab.launch")
+    assert found["started"] <= found["finished"]
+    assert found["wall_s"] > 0
+    assert found["environment"]["packages"]["mlflow"]
+    assert {run["study"] for run in found["runs"]} == {found["study"]}
+    assert len({run["cell"] for run in found["runs"]}) == 1
+    assert [run["run_seed"] for run in found["runs"]] == [0, 1]
+    assert (found["failed"], found["baselines"]) == ([], [])
+    tracking = options().tracking
+    assert stored.load(tracking, found["study"][:8], Path.cwd()) == found
+    assert stored.load(tracking, None, Path.cwd()) == found
+    children = stored.children(MlflowClient(found["tracking_uri"]), parent(found))
+    assert [child.data.tags["mlflow.parentRunId"] for child in children] == [found["study"]] * 2
+    assert {child.data.tags["repeat"] for child in children} == {"0", "1"}
 
 
-def test_scaling_goes_to_mlflow_with_its_baseline(tmp_path: Path) -> None:
-    two, one = recorded(tmp_path, 2, 1500.0), recorded(tmp_path, 1, 1000.0)
-    relate([two, one])
-    found = MlflowClient(two["mlflow"]["tracking_uri"]).get_run(two["mlflow"]["run_id"])
-    assert found.data.metrics == {"speedup": 1.5, "scaling_efficiency": 0.75}
-    assert found.data.tags["baseline_run_id"] == one["mlflow"]["run_id"]
-    assert found.info.status == "FINISHED"
-
-
-def test_a_study_ends_in_one_table_and_one_file(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_each_run_is_told_in_a_line(
+    machine: Machine, options: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    study = Study()
-    study.on_multirun_start(sweep(tmp_path))
-    for world_size, throughput in ((1, 1000.0), (2, 1500.0)):
-        study.on_job_end(sweep(tmp_path), ended(recorded(tmp_path, world_size, throughput)))
-    study.on_multirun_end(sweep(tmp_path))
+    machine.values = {
+        "checks": {"clock": {"passed": False, "detail": "it stood still"}},
+        "verified": False,
+        "load": {"too_noisy": "someone else computed"},
+    }
+    found = conduct(options("repeats=2"))
     out = capsys.readouterr().out
-    assert "1.50 75%" in out
-    assert [one["speedup"] for one in json.loads((tmp_path / "study.json").read_text())] == [1, 1.5]
+    assert f"study {found['study']}: 1 cells, 2 runs\n" in out
+    lines = [line for line in out.splitlines() if line.startswith("[")]
+    assert [line.split(":")[0] for line in lines] == [
+        "[1/2] torch eager mlp x1 repeat 0",
+        "[2/2] torch eager mlp x1 repeat 1",
+    ]
+    for line in lines:
+        assert line.endswith("NOT verified: clock, TOO NOISY: someone else computed")
 
 
-def test_a_failed_run_is_counted_and_the_command_fails(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_a_worker_that_fails_costs_its_run_and_no_other(
+    machine: Machine, options: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    study = Study()
-    study.on_multirun_start(sweep(tmp_path))
-    study.on_job_end(sweep(tmp_path), ended(None))
-    study.on_job_end(sweep(tmp_path), ended(recorded(tmp_path, 1, 1000.0)))
+    machine.troubles[("torch", 1, 0)] = [WorkerError("worker 0 died", "/there/rank-0.log")]
     with pytest.raises(SystemExit) as left:
-        study.on_multirun_end(sweep(tmp_path))
+        conduct(options("repeats=2"), options("framework=tf", "repeats=2"))
     assert left.value.code == 1
-    assert "1 run(s) failed" in capsys.readouterr().out
-    assert len(json.loads((tmp_path / "study.json").read_text())) == 1
+    assert machine.order == [("torch", 1, 0), ("tf", 1, 0), ("torch", 1, 1), ("tf", 1, 1)]
+    found = json.loads(Path("study/study.json").read_text())
+    assert names(found["runs"]) == machine.order[1:]
+    (failed,) = found["failed"]
+    assert (failed["framework"], failed["execution"], failed["repeat"]) == ("torch", "eager", 0)
+    assert failed["cell"] == found["runs"][1]["cell"]
+    assert (failed["error"], failed["log"]) == ("worker 0 died", "/there/rank-0.log")
+    out, err = capsys.readouterr()
+    assert "failed: torch eager mlp x1 repeat 0" in out
+    assert "1 run(s) failed" in out
+    assert "worker 0 died" in err and "/there/rank-0.log" in err
+    assert parent(found).info.status == "FINISHED"
+    children = stored.children(MlflowClient(found["tracking_uri"]), parent(found))
+    assert [child.info.status for child in children] == ["FAILED", *["FINISHED"] * 3]
 
 
-def test_a_single_run_is_no_study(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    study = Study()
-    study.on_job_end(sweep(tmp_path), ended(summary()))
-    assert capsys.readouterr().out == ""
-    assert list(tmp_path.iterdir()) == []
+def test_a_users_mistake_is_made_once(
+    machine: Machine, options: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    machine.refusals[("torch", 4, 0)] = DistlabError("4 GPUs", "Ray has 0", "{command} device=cpu")
+    with pytest.raises(SystemExit):
+        conduct(options("gpus=4", "repeats=3"), options("framework=tf", "repeats=2"))
+    assert machine.order == [("torch", 4, 0), ("tf", 1, 0), ("tf", 1, 1)]
+    found = json.loads(Path("study/study.json").read_text())
+    (failed,) = found["failed"]
+    described = {name: failed[name] for name in ("framework", "execution", "world_size", "device")}
+    assert described == {
+        "framework": "torch",
+        "execution": "eager",
+        "world_size": 4,
+        "device": "cpu",
+    }
+    assert "Ray has 0" in failed["error"]
+    assert "{command}" not in capsys.readouterr().err
+
+
+def test_a_study_whose_every_run_fails_has_no_report_and_fails(
+    machine: Machine, options: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    machine.troubles[("torch", 1, 0)] = [WorkerError("it died", "log")]
+    with pytest.raises(SystemExit):
+        conduct(options())
+    assert json.loads(Path("study/study.json").read_text())["runs"] == []
+    assert "report:" not in capsys.readouterr().out
+
+
+def test_refused_combinations_count_as_failed(machine: Machine, options: Any) -> None:
+    with pytest.raises(SystemExit):
+        conduct(options(), refused=1)
+    assert machine.order == [("torch", 1, 0)]
+
+
+def test_a_cell_planned_twice_runs_once(machine: Machine, options: Any) -> None:
+    conduct(options(), options(), options("execution=graph"))
+    assert machine.order == [("torch", 1, 0)] * 2, "eager and graph"
+
+
+def test_a_run_with_one_worker_is_added_where_there_is_none(machine: Machine, options: Any) -> None:
+    found = conduct(options("gpus=2", "repeats=2"), options("framework=tf", "repeats=2"))
+    assert machine.order == [
+        ("torch", 2, 0),
+        ("tf", 1, 0),
+        ("torch", 1, 0),
+        ("torch", 2, 1),
+        ("tf", 1, 1),
+        ("torch", 1, 1),
+    ]
+    runs = dict(zip(machine.order, found["runs"], strict=True))
+    for repeat in range(2):
+        two, one = runs["torch", 2, repeat], runs["torch", 1, repeat]
+        assert two["baseline_run_id"] == one["mlflow"]["run_id"], "that of the same repeat"
+        assert two["speedup"] == (1500 + repeat) / (1000 + repeat)
+    assert "speedup" not in runs["tf", 1, 0] or runs["tf", 1, 0]["speedup"] == 1
+    assert found["baselines"] == []
+
+
+@pytest.mark.parametrize("one", [("gpus=1",), (), ("device=auto",), ("device=auto", "gpus=null")])
+def test_no_baseline_is_added_beside_the_studys_own(
+    machine: Machine, options: Any, one: tuple[str, ...]
+) -> None:
+    conduct(options("gpus=2"), options(*one))
+    assert machine.order == [("torch", 2, 0), ("torch", 1, 0)]
+
+
+def test_on_gpus_one_worker_of_the_study_is_the_baseline_too(
+    machine: Machine, options: Any
+) -> None:
+    machine.values = {"device": "gpu"}
+    conduct(options("gpus=2", "device=auto"), options("gpus=1", "device=auto"))
+    assert machine.order == [("torch", 2, 0), ("torch", 1, 0)]
+
+
+@pytest.mark.parametrize(
+    "other", [("framework=tf",), ("execution=graph",), ("batch_size=32",), ("scaling=strong",)]
+)
+def test_a_cell_that_differs_is_no_baseline(
+    machine: Machine, options: Any, other: tuple[str, ...]
+) -> None:
+    conduct(options("gpus=2"), options("gpus=1", *other))
+    assert len(machine.order) == 3
+
+
+def test_a_baseline_in_the_store_is_used_and_named(machine: Machine, options: Any) -> None:
+    earlier = conduct(options("repeats=2"), folder="earlier")
+    machine.order.clear()
+    found = conduct(options("gpus=2", "repeats=2"), folder="later")
+    assert machine.order == [("torch", 2, 0), ("torch", 2, 1)]
+    ids = [run["mlflow"]["run_id"] for run in earlier["runs"]]
+    assert sorted(run["mlflow"]["run_id"] for run in found["baselines"]) == sorted(ids)
+    assert [run["baseline_run_id"] for run in found["runs"]] == ids, "each of its own repeat"
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"verified": False},
+        {"load": {"other_cores": 1.5, "too_noisy": "others computed"}},
+        {"framework_version": "0.1"},
+    ],
+)
+def test_a_run_in_the_store_that_does_not_serve_is_no_baseline(
+    machine: Machine, options: Any, values: dict[str, Any]
+) -> None:
+    machine.values = values
+    conduct(options(), folder="earlier")
+    machine.values = {}
+    machine.order.clear()
+    assert conduct(options("gpus=2"), folder="later")["baselines"] == []
+    assert machine.order == [("torch", 2, 0), ("torch", 1, 0)]
+
+
+def test_a_fault_of_distlab_itself_ends_the_study_as_failed(machine: Machine, options: Any) -> None:
+    machine.troubles["torch", 1, 0] = [RuntimeError("a bug")]
+    with pytest.raises(RuntimeError):
+        conduct(options("repeats=2"))
+    found = json.loads(Path("study/study.json").read_text())
+    assert parent(found).info.status == "FAILED"
+    assert machine.order == [("torch", 1, 0)]
+    assert "a bug" in Path("study/driver.log").read_text()

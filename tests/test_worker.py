@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from thread_backend import World, train
 
-from distlab import worker
+from distlab import probes, worker
 from distlab.config import Experiment
 from distlab.data.order import epoch_order
 from distlab.data.sources import Dataset
@@ -16,7 +16,7 @@ from distlab.measure import clock
 from distlab.models import reference
 from distlab.models.weights import draw, fingerprint
 
-STRONG = ("scaling=strong", "batch_size=4", "seed=3")
+STRONG = ("scaling=strong", "batch_size=4", "seed=3", "measure_exchange=false")
 STEPS = 31
 
 
@@ -24,9 +24,11 @@ STEPS = 31
 def run(
     experiment: Callable[..., Experiment], dataset: Dataset, world: Callable[[int], World]
 ) -> Callable[..., tuple[Experiment, list[Event]]]:
-    def trained(*overrides: str, live: bool = False) -> tuple[Experiment, list[Event]]:
+    def trained(
+        *overrides: str, live: bool = False, runs: int = 1
+    ) -> tuple[Experiment, list[Event]]:
         one = experiment(*STRONG, *overrides)
-        return one, train(one, dataset, live)
+        return one, train(one, dataset, live, runs)
 
     return trained
 
@@ -51,9 +53,57 @@ def test_life_cycle_is_what_the_contract_promises(run: Any, size: int) -> None:
         probe = [*state, "train", "weights", "optimizer_state"]
         assert names[:warm_up] == ["init", "build", "load_data", *probe, "train"]
         assert names[warm_up : warm_up + 2] == ["barrier", "train"]
-        assert names[warm_up + 2 : warm_up + 6] == [*state, "describe", "weights"]
+        limits = ["barrier"]
+        assert names[warm_up + 2 : warm_up + 7] == [*limits, *state, "describe", "weights"]
         # ThreadBackend.evaluate reads the weights itself, hence "weights" after each "evaluate".
-        assert names[warm_up + 6 :] == [*one_epoch, *one_epoch, "weights", "close"]
+        assert names[warm_up + 7 :] == [*one_epoch, *one_epoch, "weights", "close"]
+
+
+@pytest.mark.parametrize("size", [1, 2])
+def test_a_kept_process_runs_again_as_a_new_one_would(run: Any, size: int) -> None:
+    _, fresh = run("epochs=2", f"gpus={size}")
+    _, events = run("epochs=2", f"gpus={size}", runs=2)
+    for rank in range(size):
+        names = [name for name, _ in World.current.calls[rank]]
+        counts = {name: names.count(name) for name in ("init", "build", "load_data", "close")}
+        assert counts == {"init": 1, "build": 2, "load_data": 1, "close": 1}
+        expected, both = epochs(fresh, rank), epochs(events, rank)
+        for one, other in zip([*expected, *expected], both, strict=True):
+            np.testing.assert_array_equal(one.losses, other.losses)
+        first, second = (e for e in of_rank(events, rank) if isinstance(e, Finished))
+        (alone,) = (e for e in of_rank(fresh, rank) if isinstance(e, Finished))
+        assert first.weights_sha256 == second.weights_sha256 == alone.weights_sha256
+        ready = [e for e in of_rank(events, rank) if isinstance(e, Ready)]
+        assert ready[1].seconds["framework_import"] == ready[1].seconds["process_group"] == 0
+
+
+def test_the_exchange_is_measured_on_and_off_after_the_run(run: Any) -> None:
+    _, fresh = run("epochs=1", "gpus=2")
+    _, events = run("epochs=1", "gpus=2", "measure_exchange=true")
+    for rank in range(2):
+        (done,) = (e for e in of_rank(events, rank) if isinstance(e, Finished))
+        (alone,) = (e for e in of_rank(fresh, rank) if isinstance(e, Finished))
+        assert done.weights_sha256 == alone.weights_sha256
+        assert alone.exchange is None
+        assert done.exchange is not None
+        assert len(done.exchange.with_exchange) == len(done.exchange.without) == 3
+        assert min(*done.exchange.with_exchange, *done.exchange.without) > 0
+        programs = [detail for name, detail in World.current.calls[rank] if name == "build"]
+        assert [program.exchange for program in programs] == [True, False]
+
+
+def test_one_worker_has_no_exchange_to_measure(run: Any) -> None:
+    _, events = run("epochs=1", "measure_exchange=true")
+    (done,) = (e for e in events if isinstance(e, Finished))
+    assert done.exchange is None
+
+
+def test_the_cpu_time_of_a_window_is_that_of_the_window(run: Any) -> None:
+    _, events = run("epochs=1")
+    (done,) = epochs(events)
+    assert done.cpu is not None
+    assert done.window.seconds <= done.cpu.wall < done.window.seconds + 1
+    assert done.cpu.own > 0
 
 
 def test_warm_up_shows_one_step_and_then_several(run: Any) -> None:
@@ -63,7 +113,7 @@ def test_warm_up_shows_one_step_and_then_several(run: Any) -> None:
 
 
 def test_warm_up_is_short_however_long_the_epoch(run: Any, monkeypatch: Any) -> None:
-    monkeypatch.setattr(worker, "WARM_UP_STEPS", 5)
+    monkeypatch.setattr(probes, "WARM_UP_STEPS", 5)
     run("epochs=1")
     trained = [len(detail) for name, detail in World.current.calls[0] if name == "train"]
     assert trained == [1, 5, 5, STEPS]
@@ -153,8 +203,9 @@ def test_evaluation_is_outside_the_window_and_covers_the_test_set_once(
     for calls in World.current.calls:
         names = [name for name, _ in calls]
         barriers = [i for i, name in enumerate(names) if name == "barrier"]
-        assert "evaluate" not in names[barriers[1] : barriers[2]]
-        assert set(names[barriers[1] + 1 : barriers[2]]) == {"train"}
+        # The first ends the warm-up, the second begins the measurement of the limits.
+        begin, end = barriers[2:4]
+        assert set(names[begin + 1 : end]) == {"train"}
         ranges += [detail for name, detail in calls if name == "evaluate"]
     assert [i for part in sorted(ranges) for i in range(*part)] == list(range(23))
     assert sum(epochs(events, rank)[0].evaluation.samples for rank in range(4)) == 23
@@ -198,7 +249,7 @@ def test_resources_and_start_up_are_reported(run: Any) -> None:
     ready = next(event for event in events if isinstance(event, Ready))
     assert ready.resources["threads"] == 2
     assert ready.resources["cpu_affinity"]
-    causes = {"data", "framework_import", "process_group", "build", "warm_up"}
+    causes = {"data", "framework_import", "process_group", "build", "warm_up", "limits"}
     assert set(ready.seconds) == causes | {"compile"}
     assert all(seconds >= 0 for seconds in ready.seconds.values())
     assert ready.seconds["compile"] <= ready.seconds["warm_up"]

@@ -1,5 +1,3 @@
-import multiprocessing
-import sqlite3
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -19,7 +17,8 @@ from distlab.models import reference
 from distlab.models.predictor import Predictor
 from distlab.options import TrackingOptions, flat
 from distlab.record import Record
-from distlab.tracking import Tracker, default_uri
+from distlab.tracking.run import Tracker
+from distlab.tracking.store import default_uri
 
 Track = Callable[..., Tracker]
 
@@ -53,13 +52,6 @@ def record(
     for event in train(one, dataset):
         record.add(event)
     return record
-
-
-def test_the_store_is_sqlite_below_the_folder_of_the_command(folder: Path, tracker: Track) -> None:
-    with tracker() as one:
-        pass
-    assert one.uri == f"sqlite:///{folder}/mlruns/mlflow.db"
-    assert (folder / "mlruns" / "mlflow.db").is_file()
 
 
 def test_a_run_that_ends_in_order_is_finished(tracker: Track, client: MlflowClient) -> None:
@@ -206,79 +198,3 @@ def test_system_metrics_are_recorded_when_wanted(
     with tracker(system_metrics=True) as one:
         pass
     assert client.get_run(one.run_id).info.status == "FINISHED"
-
-
-def _open(folder: Path, results: Any) -> None:
-    try:
-        one = Tracker(TrackingOptions(experiment="raced", system_metrics=False), "r", folder)
-        with one:
-            client = MlflowClient(one.uri)
-            results.put(client.get_run(one.run_id).info.experiment_id)
-    except BaseException as error:
-        results.put(repr(error))
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("fresh", [True, False], ids=["new store", "old store"])
-def test_two_processes_may_begin_the_same_experiment_at_once(
-    folder: Path, client: MlflowClient, tmp_path: Path, fresh: bool
-) -> None:
-    """The first two runs in a folder both find neither tables nor experiment, and make them."""
-    spawn = multiprocessing.get_context("spawn")
-    results = spawn.Queue()
-    where = tmp_path if fresh else folder
-    racers = [spawn.Process(target=_open, args=(where, results)) for _ in range(2)]
-    for racer in racers:
-        racer.start()
-    found = [results.get(timeout=100) for _ in racers]
-    for racer in racers:
-        racer.join()
-    assert found[0] == found[1] and found[0].isdigit(), found
-
-
-def test_a_folder_that_may_not_be_written(read_only_folder: Path) -> None:
-    with pytest.raises(DistlabError, match=r"tracking\.uri") as caught:
-        Tracker(TrackingOptions(), "r", read_only_folder)
-    assert "ermission denied" in caught.value.found
-
-
-@pytest.mark.parametrize(
-    "uri",
-    ["sqlite:////proc/none/mlflow.db", "abacus://nowhere", "file:///tmp/plain-files"],
-)
-def test_a_store_that_cannot_be_is_a_users_mistake(tmp_path: Path, uri: str) -> None:
-    with pytest.raises(DistlabError) as caught:
-        Tracker(TrackingOptions(uri=uri), "r", tmp_path)
-    error = caught.value
-    assert uri in error.asked
-    assert "tracking.uri=sqlite" in error.fix
-    assert "\n" not in error.found
-
-
-def test_a_folder_below_a_file_is_a_users_mistake(tmp_path: Path) -> None:
-    (tmp_path / "mlruns").write_text("in the way")
-    with pytest.raises(DistlabError) as caught:
-        Tracker(TrackingOptions(), "r", tmp_path)
-    assert str(tmp_path) in caught.value.asked
-
-
-def test_a_database_of_something_else_is_a_users_mistake_and_stays_as_it_is(
-    tmp_path: Path,
-) -> None:
-    path = tmp_path / "other.db"
-    with sqlite3.connect(path) as database:
-        database.execute("create table experiments (name text)")
-        database.execute("insert into experiments values ('mine')")
-    with pytest.raises(DistlabError) as caught:
-        Tracker(TrackingOptions(uri=f"sqlite:///{path}"), "r", tmp_path)
-    assert str(path) in caught.value.asked
-    with sqlite3.connect(path) as database:
-        assert database.execute("select name from experiments").fetchall() == [("mine",)]
-
-
-def test_a_file_that_is_no_database_is_a_users_mistake(tmp_path: Path) -> None:
-    path = tmp_path / "letter.db"
-    path.write_text("Dear sir or madam\n" * 100)
-    with pytest.raises(DistlabError) as caught:
-        Tracker(TrackingOptions(uri=f"sqlite:///{path}"), "r", tmp_path)
-    assert "not a database" in caught.value.found

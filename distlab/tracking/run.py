@@ -1,18 +1,13 @@
-"""MLflow: the only writer of runs. One run of distlab is one MLflow run, written by the driver."""
+"""One run of distlab as one MLflow run, written by the driver."""
 
-import contextlib
-import fcntl
 import json
-import logging
 import shutil
-import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import mlflow
-from mlflow import MlflowClient
 from mlflow.entities import (
     Dataset,
     DatasetInput,
@@ -21,20 +16,14 @@ from mlflow.entities import (
     Param,
     RunTag,
 )
-from mlflow.exceptions import MlflowException
 from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
-from sqlalchemy.exc import SQLAlchemyError
 
 from distlab import __version__, environment
-from distlab.errors import DistlabError
+from distlab.errors import WorkerError
 from distlab.models import predictor
 from distlab.options import TrackingOptions
 from distlab.record import Epoch, Record
-
-STORE = "mlruns"
-
-# Tells the MLflow UI to open the experiment as model training and not as one of language models.
-EXPERIMENT_KIND, TRAINING = "mlflow.experimentKind", "custom_model_development"
+from distlab.tracking.store import default_uri, now_ms, prepare
 
 # Figures of the whole run, in the summary and as metrics. They are logged at step 0, which MLflow
 # draws as bars; metrics by epoch have steps from 1.
@@ -46,6 +35,9 @@ RUN_METRICS = {
     "compile_s": "compile_s",
     "wall_s": "wall_s",
     "peak_memory_bytes": "peak_memory_bytes",
+    "communication_share": "communication_share",
+    "model_flop_utilisation": "model_flop_utilisation",
+    "other_cores": "other_cores",
 }
 
 TAGS = (
@@ -60,74 +52,39 @@ TAGS = (
     "device_name",
     "world_size",
     "scaling",
+    "run_seed",
+    "group_run",
     "weights_sha256",
     "samples_sha256",
 )
 
 
-def default_uri(folder: Path) -> str:
-    """SQLite below ``folder``: ``mlruns/mlflow.db``."""
-    return f"sqlite:///{(folder / STORE / 'mlflow.db').resolve()}"
+@dataclass(frozen=True)
+class Part:
+    """Which run of which study a run is.
 
-
-def prepare(options: TrackingOptions, folder: Path) -> tuple[MlflowClient, str]:
-    """Open the store and find or create the experiment; fast when called again.
-
-    Parameters
+    Attributes
     ----------
-    options:
-        Where to record, and under which experiment.
-    folder:
-        Folder of the command, for the default store.
-
-    Returns
-    -------
-    tuple
-        The client and the experiment's id.
-
-    Raises
-    ------
-    DistlabError
-        If the store cannot be opened.
+    study:
+        The id of the study, which is that of its MLflow run.
+    cell:
+        Hash of the run's options; equal for its repeats.
+    repeat:
+        Which of the repeats it is, from 0.
     """
-    for noisy in ("mlflow", "alembic"):
-        logger = logging.getLogger(noisy)
-        logger.setLevel(logging.WARNING)
-        # To the run's driver.log with everything else, not to the terminal.
-        logger.handlers.clear()
-        logger.propagate = True
-    uri = options.uri or default_uri(folder)
-    artifacts = None
-    try:
-        store = None
-        if uri.startswith("sqlite:///"):
-            store = Path(uri.removeprefix("sqlite:///")).parent
-            store.mkdir(parents=True, exist_ok=True)
-            artifacts = (store / "artifacts").resolve().as_uri()
-        mlflow.set_tracking_uri(uri)
-        with _alone(store):
-            client = MlflowClient(uri)
-        return client, _experiment_id(client, options.experiment, artifacts)
-    except (MlflowException, OSError, SQLAlchemyError) as error:
-        raise DistlabError(
-            f"to record runs in tracking.uri={uri}",
-            str(error).strip().splitlines()[0],
-            "check that the folder or server is there and may be written, "
-            "or choose another: tracking.uri=sqlite:////path/to/mlflow.db",
-        ) from error
 
+    study: str
+    cell: str
+    repeat: int
 
-def _experiment_id(client: MlflowClient, name: str, artifacts: str | None) -> str:
-    """Find or create the experiment; another process may create it at the same moment."""
-    found = client.get_experiment_by_name(name)
-    if found is None:
-        try:
-            return str(client.create_experiment(name, artifacts, {EXPERIMENT_KIND: TRAINING}))
-        except MlflowException:
-            found = client.get_experiment_by_name(name)
-            if found is None:
-                raise
-    return str(found.experiment_id)
+    def tags(self) -> dict[str, str]:
+        """As tags of the run, the first of which makes MLflow show it below its study."""
+        return {
+            "mlflow.parentRunId": self.study,
+            "study": self.study,
+            "cell": self.cell,
+            "repeat": str(self.repeat),
+        }
 
 
 class Tracker:
@@ -142,12 +99,15 @@ class Tracker:
         From the constructor, if the store cannot be opened.
     """
 
-    def __init__(self, options: TrackingOptions, run_name: str, folder: Path) -> None:
+    def __init__(
+        self, options: TrackingOptions, run_name: str, folder: Path, part: Part | None = None
+    ) -> None:
         self.uri = options.uri or default_uri(folder)
         self.experiment = options.experiment
         self._options = options
         self._client, self._experiment_id = prepare(options, folder)
-        run = self._client.create_run(self._experiment_id, run_name=run_name)
+        tags = part.tags() if part else {}
+        run = self._client.create_run(self._experiment_id, tags=tags, run_name=run_name)
         self.run_id: str = run.info.run_id
         self._monitor = (
             SystemMetricsMonitor(self.run_id, sampling_interval=2)
@@ -173,6 +133,8 @@ class Tracker:
         else:
             status = "FAILED"
             self._client.set_tag(self.run_id, "error", str(error)[:4000])
+            if isinstance(error, WorkerError):
+                self._client.set_tag(self.run_id, "log", error.log)
         if self._monitor is not None:
             self._monitor.finish()
         self._client.set_terminated(self.run_id, status)
@@ -213,17 +175,23 @@ class Tracker:
 
     def finish(self, summary: dict[str, Any]) -> None:
         """Log the figures of the whole run, the first losses, tags and a description."""
-        figures = {**summary, "final_test_accuracy": summary["test_accuracy"][-1]}
+        load = summary["load"] or {}
+        figures = {
+            **summary,
+            "final_test_accuracy": summary["test_accuracy"][-1],
+            "other_cores": load.get("other_cores"),
+        }
         metrics = {name: figures[key] for name, key in RUN_METRICS.items()}
         self._log({name: value for name, value in metrics.items() if value is not None}, 0)
         losses = [
-            Metric("first_losses", loss, _now_ms(), step)
+            Metric("first_losses", loss, now_ms(), step)
             for step, loss in enumerate(summary["first_losses"], 1)
         ]
         failed = [name for name, check in summary["checks"].items() if not check["passed"]]
         tags = {
             **{name: str(summary[name]) for name in TAGS},
             "verified": str(summary["verified"]).lower(),
+            **({"too_noisy": load["too_noisy"]} if load.get("too_noisy") else {}),
             **({"failed_checks": ",".join(failed)} if failed else {}),
             "mlflow.note.content": _description(summary),
         }
@@ -258,43 +226,10 @@ class Tracker:
 
     def _log(self, metrics: Mapping[str, float], step: int) -> None:
         """Log several metrics of one step at once."""
-        now = _now_ms()
+        now = now_ms()
         self._client.log_batch(
             self.run_id, metrics=[Metric(name, value, now, step) for name, value in metrics.items()]
         )
-
-
-def add_scaling(
-    where: Mapping[str, str], figures: Mapping[str, float], baseline_run_id: str
-) -> None:
-    """Add figures that are known only once the baseline has run to a run that has ended.
-
-    Parameters
-    ----------
-    where:
-        The section ``mlflow`` of the run's summary.
-    figures:
-        Metrics of the whole run by name.
-    baseline_run_id:
-        The run that they are measured against, for the tag of that name.
-    """
-    now = _now_ms()
-    MlflowClient(where["tracking_uri"]).log_batch(
-        where["run_id"],
-        metrics=[Metric(name, value, now, 0) for name, value in figures.items()],
-        tags=[RunTag("baseline_run_id", baseline_run_id)],
-    )
-
-
-@contextlib.contextmanager
-def _alone(store: Path | None) -> Iterator[None]:
-    """Keep other processes from creating MLflow's tables in ``store`` during the block."""
-    if store is None:
-        yield
-        return
-    with (store / ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
 
 
 def _description(summary: dict[str, Any]) -> str:
@@ -317,8 +252,3 @@ def _description(summary: dict[str, Any]) -> str:
         f"| {f'{reached:.2f} s to {target}' if reached is not None else f'{target} not reached'} "
         f"| {summary['startup_s']:.1f} s |\n\n{verdict}"
     )
-
-
-def _now_ms() -> int:
-    """MLflow's timestamps: milliseconds since 1970."""
-    return int(time.time() * 1000)

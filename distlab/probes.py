@@ -1,0 +1,96 @@
+"""What a rank measures beside its timed epochs: first step, compilation, cost of the exchange."""
+
+import time
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from distlab.backends.base import Backend, OptimizerState, Placement, Program
+from distlab.data.order import shard
+from distlab.events import ExchangeWindows
+from distlab.measure.clock import compile_seconds
+from distlab.models.weights import Weights, draw
+from distlab.task import Task
+
+WARM_UP_STEPS = 50
+EXCHANGE_STEPS, EXCHANGE_WINDOWS = 100, 3
+
+
+def warm_up(backend: Backend, task: Task, placement: Placement, steps: int) -> tuple[float, float]:
+    """Take a first step and then a span of several, so that all is compiled.
+
+    The caller sets weights and optimizer state again afterwards.
+
+    Returns
+    -------
+    tuple
+        The first step's deviation from Adam (:func:`_optimizer_error`), and the seconds that
+        compilation took.
+    """
+    before = draw(task.spec, task.seed)
+    backend.set_weights(before)
+    backend.set_optimizer_state(OptimizerState.zero(task.spec))
+    steps = min(steps, WARM_UP_STEPS)
+    order = np.arange(steps * task.global_batch, dtype=np.int32).reshape(steps, task.global_batch)
+    mine = shard(order, placement.rank, placement.world_size)
+    first = [_timed(backend, mine[:1])]
+    error = _optimizer_error(task.program, before, backend.weights(), backend.optimizer_state())
+    first.append(_timed(backend, mine[:WARM_UP_STEPS]))
+    backend.barrier()
+    return error, compile_seconds(first, _timed(backend, mine[:WARM_UP_STEPS]))
+
+
+def exchange_windows(
+    backend: Backend, task: Task, placement: Placement, steps: int
+) -> ExchangeWindows:
+    """Time the same steps with the exchange of gradients on and off, in windows of their own.
+
+    The model is built again for it, so this stands at the end of a run.
+    """
+    steps = min(steps, EXCHANGE_STEPS)
+    order = np.arange(steps * task.global_batch, dtype=np.int32).reshape(steps, task.global_batch)
+    mine = shard(order, placement.rank, placement.world_size)
+
+    def windows() -> tuple[float, ...]:
+        backend.train(mine[:1])
+        backend.train(mine)
+        seconds = []
+        for _ in range(EXCHANGE_WINDOWS):
+            backend.barrier()
+            start = time.perf_counter()
+            backend.train(mine)
+            backend.barrier()
+            seconds.append(time.perf_counter() - start)
+        return tuple(seconds)
+
+    with_exchange = windows()
+    backend.build(task.spec, replace(task.program, exchange=False))
+    backend.set_weights(draw(task.spec, task.seed))
+    backend.set_optimizer_state(OptimizerState.zero(task.spec))
+    return ExchangeWindows(with_exchange, windows())
+
+
+def _timed(backend: Backend, indices: NDArray[np.int32]) -> tuple[int, float]:
+    """Train a span; return its steps and seconds."""
+    start = time.perf_counter()
+    backend.train(indices)
+    return len(indices), time.perf_counter() - start
+
+
+def _optimizer_error(
+    program: Program, before: Weights, after: Weights, state: OptimizerState
+) -> float:
+    """How far the first update is from Adam's, over all parameters, in learning rates.
+
+    From a zero state the first moment is (1 - beta1) g, so that the framework's own gradient g is
+    known, and the update of Kingma & Ba (2015), Algorithm 1, is -lr g / (|g| + epsilon). Among
+    many parameters some have gradients as small as epsilon, which shows where epsilon is added.
+    """
+    errors = []
+    for name, start in before.items():
+        slope = state.first_moment[name].astype(np.float64) / (1 - program.beta1)
+        update = -slope / (np.abs(slope) + program.epsilon)
+        found = (after[name].astype(np.float64) - start) / program.learning_rate
+        errors.append(np.abs(found - update).max())
+    return float(max(errors))

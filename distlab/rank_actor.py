@@ -1,0 +1,92 @@
+"""The process of one rank on Ray: where :mod:`distlab.worker` meets the cluster."""
+
+import os
+import socket
+import sys
+import traceback
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray.util.queue import Queue
+
+from distlab import worker
+from distlab.backends.base import Placement
+from distlab.errors import DistlabError
+from distlab.events import Failed, Started
+from distlab.task import Task
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """One run, as told to one rank.
+
+    Attributes
+    ----------
+    environment:
+        Variables to be set before the framework is imported.
+    data:
+        The data set in Ray's object store, in a list so that Ray leaves it there.
+    log_dir:
+        Folder for what the worker prints.
+    """
+
+    task: Task
+    placement: Placement
+    environment: dict[str, str]
+    data: list[Any]
+    events: Queue
+    log_dir: str
+
+
+class RankActor:
+    """The process of one rank, as Ray starts it."""
+
+    def __init__(self) -> None:
+        self._rank: worker.Rank | None = None
+
+    def address(self) -> tuple[str, str]:
+        """The worker's node, and a ``host:port`` on it that is free at this moment."""
+        with socket.socket() as probe:
+            probe.bind(("", 0))
+            endpoint = f"{ray.util.get_node_ip_address()}:{probe.getsockname()[1]}"
+        return ray.get_runtime_context().get_node_id(), endpoint
+
+    def run(self, assignment: Assignment) -> None:
+        """Run a task; the first one also imports the framework and joins the process group."""
+        task, placement = assignment.task, assignment.placement
+        _redirect_output(Path(assignment.log_dir) / f"rank-{placement.rank}.log")
+        emit = assignment.events.put
+        try:
+            emit(Started(placement.rank, socket.gethostname(), os.getpid()))
+            if self._rank is None:
+                os.environ.update(assignment.environment)
+                self._rank = worker.Rank(
+                    task.framework, placement, lambda: ray.get(assignment.data[0])
+                )
+            self._rank.run(task, emit)
+        except Exception as error:
+            text = traceback.format_exc()
+            print(text, file=sys.stderr, flush=True)  # noqa: T201
+            user_error = (
+                (error.asked, error.found, error.fix) if isinstance(error, DistlabError) else None
+            )
+            message = f"{type(error).__name__}: {str(error).strip() or text}".splitlines()[0]
+            emit(Failed(placement.rank, message, text, user_error))
+            raise RuntimeError(message) from None
+
+    def leave(self) -> None:
+        """Leave the process group."""
+        if self._rank is not None:
+            self._rank.close()
+
+
+def _redirect_output(path: Path) -> None:
+    """Send this process's stdout and stderr, those of native code too, to a file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    with path.open("ab", buffering=0) as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)

@@ -1,0 +1,32 @@
+"""What all ranks of a run are told."""
+
+from dataclasses import dataclass
+
+from distlab.backends.base import Program
+from distlab.models.spec import ModelSpec
+
+
+@dataclass(frozen=True)
+class Task:
+    """What all ranks of a run are told.
+
+    Attributes
+    ----------
+    framework:
+        Name of the backend.
+    epochs, global_batch, seed:
+        Length of the run, samples of a step over all ranks, seed of weights and sample order.
+    live:
+        Whether rank 0 reports its position inside epochs, for a progress bar.
+    measure_exchange:
+        Whether to measure, after the last epoch, what the exchange of gradients costs.
+    """
+
+    framework: str
+    spec: ModelSpec
+    program: Program
+    epochs: int
+    global_batch: int
+    seed: int
+    live: bool = False
+    measure_exchange: bool = False

@@ -1,0 +1,205 @@
+"""A study read back from the store: its MLflow run, and those below it.
+
+The store alone holds a study: its plan and its environment are artifacts of the parent run, its
+runs are the parent's children. So a study that stopped anywhere can be read and continued.
+"""
+
+import json
+import tempfile
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from mlflow import MlflowClient
+from mlflow.entities import Run
+
+from distlab.errors import DistlabError
+from distlab.measure.efficiency import scaling
+from distlab.options import TrackingOptions
+from distlab.tracking.store import default_uri, prepare
+
+KIND, STUDY = "kind", "study"
+PLAN, ENVIRONMENT, SUMMARY = "plan.json", "environment.json", "summary.json"
+ID_LENGTH = 32
+PAGE = 1000
+
+# What a failed run is described by, and the parameter of its MLflow run that tells it.
+DESCRIBED_BY = {
+    "framework": "framework.name",
+    "execution": "execution",
+    "model": "model.name",
+    "scaling": "scaling",
+    "device": "device",
+}
+
+
+def load(options: TrackingOptions, study: str | None, folder: Path) -> dict[str, Any]:
+    """A study and its runs as plain data (the content of ``study.json``).
+
+    Parameters
+    ----------
+    options:
+        The store.
+    study:
+        Id of the study or its first digits; None for the latest.
+    folder:
+        Folder of the command, for the default store.
+
+    Raises
+    ------
+    DistlabError
+        If there is no such study.
+    """
+    client, experiment_id = prepare(options, folder)
+    uri = options.uri or default_uri(folder)
+    return gather(client, find(client, experiment_id, study, uri))
+
+
+def find(client: MlflowClient, experiment_id: str, study: str | None, uri: str) -> Run:
+    """The study's MLflow run, by its id, its first digits, or as the latest.
+
+    Raises
+    ------
+    DistlabError
+        If there is none, or the digits fit several.
+    """
+    found = client.search_runs(
+        [experiment_id],
+        f"tags.{KIND} = '{STUDY}'",
+        max_results=PAGE,
+        order_by=["attributes.start_time DESC"],
+    )
+    fitting = [run for run in found if run.info.run_id.startswith(study or "")]
+    if not fitting or (study and len(fitting) > 1):
+        ids = "\n".join(f"  {run.info.run_id}  {run.info.run_name}" for run in found[:5])
+        asked = f"study={study}" if study else "the latest study"
+        problem = "several studies begin so" if fitting else "there is no such study"
+        raise DistlabError(
+            f"{asked} in {uri}",
+            f"{problem}; the latest are\n{ids}" if found else "there is no study at all",
+            "give the whole id: study=ID"
+            if found
+            else "make one: python -m distlab.launch -m framework=torch,tf repeats=3",
+        )
+    return fitting[0]
+
+
+def children(client: MlflowClient, parent: Run) -> list[Run]:
+    """The study's runs of any status, in the order in which they began."""
+    where = f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'"
+    order = ["attributes.start_time ASC"]
+    runs: list[Run] = []
+    token = None
+    while True:
+        page = client.search_runs(
+            [parent.info.experiment_id], where, max_results=PAGE, order_by=order, page_token=token
+        )
+        runs.extend(page)
+        token = page.token
+        if not token:
+            return runs
+
+
+def stored_baselines(options: TrackingOptions, folder: Path, summary: dict[str, Any]) -> list[Any]:
+    """Verified runs with one worker that differ from a run in nothing else, from the store.
+
+    Returns
+    -------
+    list of dict
+        Summaries: the newest such run and, where that belongs to a study, its repeats.
+    """
+    client, experiment_id = prepare(options, folder)
+    same = ("comparison_key", "framework", "framework_version", "execution")
+    conditions = [f"tags.{name} = '{summary[name]}'" for name in same]
+    conditions += ["tags.world_size = '1'", "tags.verified = 'true'"]
+    conditions += ["attributes.status = 'FINISHED'"]
+    found = client.search_runs(
+        [experiment_id],
+        " and ".join(conditions),
+        max_results=PAGE,
+        order_by=["attributes.start_time DESC"],
+    )
+    quiet = [run for run in found if "too_noisy" not in run.data.tags]
+    if not quiet:
+        return []
+    study = quiet[0].data.tags.get("study")
+    chosen = [run for run in quiet if study and run.data.tags.get("study") == study] or quiet[:1]
+    return [read(client, run.info.run_id, SUMMARY) for run in chosen]
+
+
+def gather(client: MlflowClient, parent: Run) -> dict[str, Any]:
+    """Gather the study from its parent run and its children."""
+    tags, info = parent.data.tags, parent.info
+    runs: dict[tuple[str, int], dict[str, Any]] = {}
+    failed: dict[tuple[str, int], dict[str, Any]] = {}
+    for child in children(client, parent):
+        key = (child.data.tags.get("cell", ""), int(child.data.tags.get("repeat", 0)))
+        if child.info.status == "FINISHED":
+            runs[key] = read(client, child.info.run_id, SUMMARY)
+        elif child.info.status == "FAILED":
+            failed[key] = _failed(child, *key)
+    baselines = [
+        read(client, run_id, SUMMARY)
+        for run_id in filter(None, tags.get("baselines", "").split(","))
+    ]
+    summaries = list(runs.values())
+    relate(summaries, baselines)
+    ended = info.end_time if info.status == "FINISHED" else None
+    return {
+        "study": info.run_id,
+        "name": info.run_name,
+        "command": tags.get("command", ""),
+        "experiment": tags.get("experiment"),
+        "started": _iso(info.start_time),
+        "finished": _iso(ended) if ended else None,
+        "wall_s": float(tags.get("wall_s", 0.0)),
+        "distlab_version": tags.get("distlab_version", ""),
+        "git_commit": tags.get("mlflow.source.git.commit"),
+        "environment": read(client, info.run_id, ENVIRONMENT),
+        "tracking_uri": client.tracking_uri,
+        "experiment_id": info.experiment_id,
+        "runs": summaries,
+        "failed": [entry for key, entry in failed.items() if key not in runs],
+        "baselines": baselines,
+    }
+
+
+def relate(summaries: Sequence[dict[str, Any]], baselines: Sequence[dict[str, Any]]) -> None:
+    """Add to each run its speed-up and scaling efficiency, where there is a baseline for it."""
+    for summary in summaries:
+        found = scaling(summary, [*summaries, *baselines])
+        if found is not None:
+            summary["speedup"] = found.speedup
+            summary["scaling_efficiency"] = found.efficiency
+            summary["baseline_run_id"] = found.baseline_run_id
+
+
+def _failed(run: Run, cell: str, repeat: int) -> dict[str, Any]:
+    """A failed run as an entry of the study."""
+    told, tags = run.data.params, run.data.tags
+
+    def number(name: str, otherwise: int) -> int:
+        return int(told[name]) if told.get(name, "").isdigit() else otherwise
+
+    return {
+        **{name: told.get(parameter) for name, parameter in DESCRIBED_BY.items()},
+        # Without gpus=N there is one worker where there are no GPUs.
+        "world_size": number("gpus", 1),
+        "batch_size": number("batch_size", 0),
+        "cell": cell,
+        "repeat": repeat,
+        "error": tags.get("error", ""),
+        "log": tags.get("log"),
+    }
+
+
+def read(client: MlflowClient, run_id: str, name: str) -> Any:
+    """A JSON artifact of a run."""
+    with tempfile.TemporaryDirectory() as folder:
+        return json.loads(Path(client.download_artifacts(run_id, name, folder)).read_text())
+
+
+def _iso(milliseconds: int) -> str:
+    """A moment of MLflow as ISO 8601."""
+    return datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat(timespec="seconds")

@@ -1,0 +1,229 @@
+"""Started workers of one framework on Ray, which run one experiment after the other.
+
+Each rank is a Ray actor in a placement group. Ray Train's trainer would do the same through five
+more processes of its own, each of which imports seconds of libraries before a first step.
+"""
+
+import re
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray.exceptions import GetTimeoutError, RayActorError, RayError
+from ray.util.placement_group import placement_group, remove_placement_group
+from ray.util.queue import Empty, Queue
+
+from distlab.backends.base import Placement
+from distlab.config import Experiment
+from distlab.errors import DistlabError, WorkerError
+from distlab.events import Event, Failed, Finished, Ready, Started
+from distlab.options import ClusterMode
+from distlab.rank_actor import Assignment, RankActor
+from distlab.task import Task
+
+POLL_S = 0.2
+LAST_WORDS_S = 2.0
+CLOSE_S = 15.0
+
+# On this machine distlab itself sees to it that only one group works at a time, so that idle ones
+# may wait in places that Ray would count as taken.
+IDLE_CPU = 0.001
+
+
+class WorkerGroup:
+    """Workers that Ray has placed and started; they run what they are given until :meth:`close`.
+
+    Their processes, the imported framework, the process group and the data on the devices are
+    kept between runs; model and optimizer are new in each.
+
+    Parameters
+    ----------
+    experiment:
+        The first of the experiments to be run; all have its framework, environment, devices,
+        number of workers, threads and data.
+    data:
+        The data set in Ray's object store.
+
+    Attributes
+    ----------
+    runs:
+        How many runs have begun.
+    """
+
+    def __init__(self, experiment: Experiment, data: Any) -> None:
+        options = experiment.options
+        self.world_size = experiment.world_size
+        self.runs = 0
+        self._data = data
+        self._device = experiment.device
+        self._threads = options.threads_per_worker
+        self._timeout = options.cluster.start_timeout_s
+        on_gpu = experiment.device == "gpu"
+        self._environment = {
+            **{name: str(value) for name, value in options.framework.env.items()},
+            "OMP_NUM_THREADS": str(options.threads_per_worker),
+            # On a machine with GPUs a CPU worker must not see, let alone occupy, one of them.
+            **({} if on_gpu else {"CUDA_VISIBLE_DEVICES": ""}),
+        }
+        self._placements: list[Placement] = []
+        self._events = Queue(actor_options={"num_cpus": 0})
+        local = options.cluster.mode is ClusterMode.local
+        cpus = IDLE_CPU if local else options.threads_per_worker
+        bundle = {"CPU": cpus, **({"GPU": 1} if on_gpu else {})}
+        self._places = placement_group([bundle] * self.world_size, strategy="PACK")
+        actor: Any = ray.remote(RankActor)
+        self._actors = [
+            actor.options(
+                num_cpus=cpus,
+                num_gpus=int(on_gpu),
+                placement_group=self._places,
+                placement_group_bundle_index=index,
+                runtime_env=options.framework.runtime_env or None,
+            ).remote()
+            for index in range(self.world_size)
+        ]
+        self._addresses = [one.address.remote() for one in self._actors]
+
+    def run(self, task: Task, log_dir: Path) -> Iterator[Event]:
+        """Run a task on all ranks and yield their events as they arrive.
+
+        Parameters
+        ----------
+        task:
+            What the ranks are told.
+        log_dir:
+            Each worker writes all that it prints to ``rank-N.log`` in it, on its own node.
+
+        Raises
+        ------
+        DistlabError
+            If a worker found a user's mistake, or the start took too long.
+        WorkerError
+            If a worker failed or died. The group is of no more use then.
+        """
+        self.runs += 1
+        log_dir.mkdir(parents=True, exist_ok=True)
+        deadline = time.monotonic() + self._timeout
+        if not self._placements:
+            self._place(deadline, log_dir)
+        running = [
+            actor.run.remote(
+                Assignment(
+                    task, placement, self._environment, [self._data], self._events, str(log_dir)
+                )
+            )
+            for actor, placement in zip(self._actors, self._placements, strict=True)
+        ]
+        started: set[int] = set()
+        ready: set[int] = set()
+        finished: set[int] = set()
+        while len(finished) < self.world_size:
+            try:
+                event: Event = self._events.get(timeout=POLL_S)
+            except Empty:
+                ended, _ = ray.wait(running, num_returns=len(running), timeout=0)
+                if any(_error(run) is not None for run in ended):
+                    raise self._broken(running, log_dir) from None
+                if len(ready) < self.world_size and time.monotonic() > deadline:
+                    raise self._too_slow(started, ready, log_dir) from None
+                continue
+            match event:
+                case Started(rank=rank):
+                    started.add(rank)
+                case Ready(rank=rank):
+                    ready.add(rank)
+                case Finished(rank=rank):
+                    finished.add(rank)
+                case Failed():
+                    raise self._broken(running, log_dir, event)
+            yield event
+
+    def close(self, wait: bool = False) -> None:
+        """End the workers; with ``wait`` they leave their process group first (at most 15 s)."""
+        if wait:
+            leaving = [actor.leave.remote() for actor in self._actors]
+            ray.wait(leaving, num_returns=len(leaving), timeout=CLOSE_S)
+        for actor in self._actors:
+            ray.kill(actor)
+        remove_placement_group(self._places)
+        self._events.shutdown(force=True)
+
+    def _place(self, deadline: float, log_dir: Path) -> None:
+        """Learn where Ray has started the workers, and give them their ranks, node by node."""
+        try:
+            found = ray.get(self._addresses, timeout=max(0.0, deadline - time.monotonic()))
+        except GetTimeoutError:
+            raise self._too_slow(set(), set(), log_dir) from None
+        except RayError as error:
+            raise WorkerError(
+                f"a worker did not start: {_last_words(error)}", str(log_dir)
+            ) from error
+        nodes = list(dict.fromkeys(node for node, _ in found))
+        order = sorted(range(self.world_size), key=lambda index: nodes.index(found[index][0]))
+        self._actors = [self._actors[index] for index in order]
+        placed = [found[index] for index in order]
+        endpoints = tuple(endpoint for _, endpoint in placed)
+        for rank, (node, _) in enumerate(placed):
+            self._placements.append(
+                Placement(
+                    rank=rank,
+                    world_size=self.world_size,
+                    local_rank=[other for other, _ in placed[:rank]].count(node),
+                    device="gpu" if self._device == "gpu" else "cpu",
+                    endpoints=endpoints,
+                    threads=self._threads,
+                )
+            )
+
+    def _broken(self, running: list[Any], log_dir: Path, failed: Failed | None = None) -> Exception:
+        """The error for a run that a worker did not end.
+
+        When one dies, the others fail for want of it, perhaps before its death is known: so it is
+        waited for a moment.
+        """
+        ray.wait(running, num_returns=len(running), timeout=LAST_WORDS_S)
+        while failed is None:
+            try:
+                event = self._events.get(block=False)
+            except Empty:
+                break
+            failed = event if isinstance(event, Failed) else None
+        if failed is not None and failed.user_error is not None:
+            return DistlabError(*failed.user_error)
+        ended, _ = ray.wait(running, num_returns=len(running), timeout=0)
+        for rank, run in enumerate(running):
+            error = _error(run) if run in ended else None
+            if isinstance(error, RayActorError):
+                log = str(log_dir / f"rank-{rank}.log")
+                return WorkerError(f"worker {rank} died: {_last_words(error)}", log)
+        if failed is not None:
+            log = str(log_dir / f"rank-{failed.rank}.log")
+            return WorkerError(f"worker {failed.rank} failed: {failed.message}", log)
+        return WorkerError("a worker left without a word", str(log_dir))
+
+    def _too_slow(self, started: set[int], ready: set[int], log_dir: Path) -> DistlabError:
+        """The error for a start that takes longer than ``cluster.start_timeout_s``."""
+        waiting = sorted(set(range(self.world_size)) - ready)
+        return DistlabError(
+            f"{self.world_size} workers within cluster.start_timeout_s={self._timeout:g} seconds",
+            f"{len(started)} of them started; not ready: ranks {', '.join(map(str, waiting))}",
+            f"see the workers' output in {log_dir}\nor allow more: cluster.start_timeout_s=600",
+        )
+
+
+def _error(run: Any) -> Exception | None:
+    """What a run that has ended on a rank raised; None if it ended in order."""
+    try:
+        ray.get(run)
+    except Exception as error:
+        return error
+    return None
+
+
+def _last_words(error: Exception) -> str:
+    """What Ray says of a worker's death, in one line."""
+    text = " ".join(str(error).split())
+    detail = re.search(r"exit detail: (.*?)(?: There are some potential|$)", text)
+    return detail[1] if detail else text[:300]

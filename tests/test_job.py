@@ -1,0 +1,203 @@
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import ray
+
+from distlab import job
+from distlab.config import Experiment, resolve
+from distlab.data.sources import Dataset
+from distlab.job import Jobs, group_key
+
+Of = Callable[..., Experiment]
+
+
+@pytest.fixture
+def on_gpu(experiment: Of) -> Of:
+    """Experiments on a machine with 4 GPUs."""
+
+    def resolved(*overrides: str) -> Experiment:
+        options = experiment(*overrides).options
+        options.device = type(options.device).gpu
+        return resolve(options, gpus_present=4)
+
+    return resolved
+
+
+class Group:
+    """A group of no processes; its closing frees the places that it occupies."""
+
+    def __init__(self, machine: "Machine", experiment: Experiment) -> None:
+        self._machine = machine
+        self.gpus = experiment.world_size * (experiment.device == "gpu")
+        self.cpus = experiment.world_size * experiment.options.threads_per_worker
+        self.closed: bool | None = None
+
+    def close(self, wait: bool = False) -> None:
+        self.closed = wait
+        self._machine.groups.remove(self)
+
+
+class Machine:
+    """4 GPUs and 8 CPUs of Ray's, and the groups that occupy them."""
+
+    def __init__(self) -> None:
+        self.groups: list[Group] = []
+
+    def start(self, experiment: Experiment, data: Any) -> Any:
+        group = Group(self, experiment)
+        self.groups.append(group)
+        return group
+
+    def available(self) -> dict[str, float]:
+        # Ray leaves out what there is none of.
+        gpus = 4 - sum(group.gpus for group in self.groups)
+        cpus = 8 - sum(group.cpus for group in self.groups)
+        return {name: n for name, n in (("GPU", gpus), ("CPU", cpus)) if n > 0}
+
+
+@pytest.fixture
+def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
+    one = Machine()
+    monkeypatch.setattr(ray, "put", lambda value: value)
+    monkeypatch.setattr(ray, "available_resources", one.available)
+    monkeypatch.setattr(job, "ROOM_S", 0.2)
+    return one
+
+
+@pytest.fixture
+def workers(machine: Machine, dataset: Dataset) -> Any:
+    jobs = Jobs(machine.start)
+
+    def given(experiment: Experiment, data: Dataset = dataset) -> Any:
+        return jobs.workers(experiment, data)
+
+    given.jobs = jobs  # type: ignore[attr-defined]
+    return given
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "model=lenet5",
+        "execution=graph",
+        "epochs=3",
+        "seed=5",
+        "batch_size=32",
+        "scaling=strong",
+        "learning_rate=0.1",
+        "optimizer.variant=stock",
+        "target_accuracy=0.5",
+        "measure_exchange=false",
+        "repeats=3",
+    ],
+)
+def test_experiments_that_differ_in_the_task_share_workers(
+    experiment: Of, dataset: Dataset, override: str
+) -> None:
+    assert group_key(experiment(override), dataset) == group_key(experiment(), dataset)
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "framework=tf",
+        "gpus=2",
+        "threads_per_worker=2",
+        "+framework.env.A=1",
+        "framework.runtime_env={pip: [numpy]}",
+    ],
+)
+def test_experiments_that_differ_in_the_process_do_not(
+    experiment: Of, dataset: Dataset, override: str
+) -> None:
+    assert group_key(experiment(override), dataset) != group_key(experiment(), dataset)
+
+
+def test_other_devices_and_other_data_need_other_workers(
+    experiment: Of, on_gpu: Of, dataset: Dataset
+) -> None:
+    other = type(dataset)(**{**vars(dataset), "checksum": "1" * 64})
+    keys = {
+        group_key(experiment("gpus=1"), dataset),
+        group_key(experiment("gpus=1"), other),
+        group_key(on_gpu("gpus=1"), dataset),
+    }
+    assert len(keys) == 3
+
+
+def test_workers_are_used_again(workers: Any, experiment: Of, machine: Machine) -> None:
+    first = workers(experiment())
+    assert workers(experiment("seed=3")) is first
+    other = workers(experiment("gpus=2"))
+    assert other is not first
+    assert workers(experiment()) is first
+    assert machine.groups == [first, other]
+
+
+def test_workers_that_failed_are_not_used_again(
+    workers: Any, experiment: Of, machine: Machine
+) -> None:
+    first, other = workers(experiment()), workers(experiment("gpus=2"))
+    workers.jobs.drop(first)
+    assert machine.groups == [other]
+    assert workers(experiment()) is not first
+    assert workers(experiment("gpus=2")) is other
+
+
+def test_the_end_ends_all(workers: Any, experiment: Of, machine: Machine) -> None:
+    with workers.jobs:
+        groups = [workers(experiment()), workers(experiment("gpus=2"))]
+    assert machine.groups == []
+    assert [group.closed for group in groups] == [False, False]
+
+
+def test_idle_workers_leave_gpus_that_are_needed_the_longest_unused_first(
+    workers: Any, on_gpu: Of, machine: Machine
+) -> None:
+    one, two = workers(on_gpu("gpus=1")), workers(on_gpu("gpus=2"))
+    assert workers(on_gpu("gpus=1")) is one
+    assert one.closed is two.closed is None, "there is room for both"
+    tf = workers(on_gpu("framework=tf", "gpus=2"))
+    assert machine.groups == [one, tf], "the two of torch have been unused for longer"
+    assert two.closed is True, "the place is free only when the workers have left"
+    workers(on_gpu("framework=tf", "gpus=4"))
+    assert len(machine.groups) == 1
+
+
+def test_workers_on_cpus_of_this_machine_wait_for_no_place(
+    workers: Any, experiment: Of, machine: Machine
+) -> None:
+    for number in (1, 2, 4, 8, 16):
+        workers(experiment(f"gpus={number}"))
+    assert len(machine.groups) == 5
+
+
+def test_on_a_cluster_cpus_are_places_too(workers: Any, experiment: Of, machine: Machine) -> None:
+    existing = ("cluster=existing", "cluster.address=auto")
+    one = workers(experiment("gpus=6", *existing))
+    workers(experiment("gpus=4", *existing))
+    assert one.closed is True and len(machine.groups) == 1
+    with workers.jobs:
+        (last,) = machine.groups
+    assert last.closed is True, "the Ray goes on, so the workers' leaving is waited for"
+
+
+def test_what_ray_does_not_free_is_waited_for_and_then_left_to_ray(
+    workers: Any, on_gpu: Of, machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workers(on_gpu("gpus=4"))
+    monkeypatch.setattr(ray, "available_resources", dict)
+    workers(on_gpu("framework=tf", "gpus=4"))
+    assert len(machine.groups) == 1
+
+
+def test_the_data_are_stored_once(
+    workers: Any, experiment: Of, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stored: list[Any] = []
+    monkeypatch.setattr(ray, "put", stored.append)
+    for number in (1, 2, 1):
+        workers(experiment(f"gpus={number}"))
+    workers(experiment(), type(dataset)(**{**vars(dataset), "checksum": "1" * 64}))
+    assert len(stored) == 2

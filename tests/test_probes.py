@@ -1,0 +1,102 @@
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from thread_backend import ThreadBackend, World
+
+from distlab import probes
+from distlab.backends.base import OptimizerState, Placement, Program
+from distlab.config import Experiment
+from distlab.data.sources import Dataset
+from distlab.models.spec import MODELS
+from distlab.models.weights import draw
+from distlab.task import Task
+
+SPEC = MODELS["mlp"]
+STEPS = 31
+
+Started = tuple[ThreadBackend, Task, Placement]
+
+
+@pytest.fixture
+def started(
+    experiment: Callable[..., Experiment], dataset: Dataset, world: Callable[[int], World]
+) -> Started:
+    """A backend that stands before its warm-up."""
+    one = experiment("batch_size=4", "seed=3")
+    world(1)
+    placement = Placement(0, 1, 0, "cpu", ("nowhere:0",), 1)
+    backend = ThreadBackend(placement)
+    backend.build(one.spec, one.program)
+    backend.load_data(*dataset.normalized())
+    task = Task("threads", one.spec, one.program, 1, one.global_batch, one.run_seed)
+    return backend, task, placement
+
+
+def trained(started: Started) -> Started:
+    """As after an epoch, with weights and a state."""
+    started[0].set_weights(draw(SPEC, 3))
+    started[0].set_optimizer_state(OptimizerState.zero(SPEC))
+    return started
+
+
+def called(name: str) -> list[Any]:
+    return [detail for call, detail in World.current.calls[0] if call == name]
+
+
+def test_the_warm_up_begins_with_the_seeds_weights_and_a_zero_state(started: Started) -> None:
+    error, compile_s = probes.warm_up(*started, STEPS)
+    assert error < 1e-3 and compile_s >= 0
+    (weights,), (state,) = called("set_weights"), called("set_optimizer_state")
+    for name, array in draw(SPEC, 3).items():
+        np.testing.assert_array_equal(weights[name], array)
+    assert state.step == 0
+
+
+def test_the_exchange_is_timed_on_and_then_off_on_the_same_steps(started: Started) -> None:
+    backend, task, placement = trained(started)
+    windows = probes.exchange_windows(backend, task, placement, STEPS)
+    assert [program.exchange for program in called("build")] == [True, False]
+    assert len(windows.with_exchange) == len(windows.without) == probes.EXCHANGE_WINDOWS
+    steps = called("train")
+    half = len(steps) // 2
+    for on, off in zip(steps[:half], steps[half:], strict=True):
+        np.testing.assert_array_equal(on, off)
+    # One step, all of them untimed, and three windows.
+    assert [len(one) for one in steps[:half]] == [1, *[STEPS] * 4]
+
+
+def test_the_exchange_is_timed_over_so_many_steps_at_most(
+    started: Started, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(probes, "EXCHANGE_STEPS", 5)
+    probes.exchange_windows(*trained(started), STEPS)
+    assert {len(steps) for steps in called("train")} == {1, 5}
+
+
+def first_update(program: Program, epsilon_inside: bool) -> float:
+    """The error that is found for a first update by Adam, with epsilon inside the root or not."""
+    random = np.random.default_rng(0)
+    before = draw(SPEC, 0)
+    slopes = {name: random.normal(0, 1e-7, array.shape) for name, array in before.items()}
+    after, moments = {}, {}
+    for name, slope in slopes.items():
+        size = (
+            np.sqrt(slope**2 + program.epsilon)
+            if epsilon_inside
+            else np.abs(slope) + program.epsilon
+        )
+        after[name] = (before[name] - program.learning_rate * slope / size).astype(np.float32)
+        moments[name] = ((1 - program.beta1) * slope).astype(np.float32)
+    state = OptimizerState(1, moments, {})
+    return probes._optimizer_error(program, before, after, state)
+
+
+def test_adams_update_is_told_from_one_with_epsilon_elsewhere(
+    experiment: Callable[..., Experiment],
+) -> None:
+    program = experiment().program
+    # float32 weights below 1 hold an update of 1e-3 to 6e-8 / 1e-3.
+    assert first_update(program, epsilon_inside=False) < 1e-3
+    assert first_update(program, epsilon_inside=True) > 0.1

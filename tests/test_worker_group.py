@@ -1,0 +1,122 @@
+"""Kept workers, on a real Ray, with a backend that starts at once."""
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import ray
+from omegaconf import DictConfig
+
+from distlab import cluster, config
+from distlab.config import Experiment
+from distlab.data.sources import Dataset
+from distlab.errors import DistlabError, WorkerError
+from distlab.events import Event, Finished, Ready, Started
+from distlab.task import Task
+from distlab.worker_group import WorkerGroup
+
+pytestmark = pytest.mark.slow
+
+NUMPY = "numpy_sockets:NumpyBackend"
+
+
+@pytest.fixture(scope="module")
+def experiment_of_two(compose: Callable[..., DictConfig]) -> Iterator[Experiment]:
+    """Two workers of NumPy, and a Ray on which they can run."""
+    options = config.validate(
+        compose("framework=torch", "model=mlp", "data=mnist5k", "device=cpu", "gpus=2")
+    )
+    backends = Path(__file__).parent / "backends"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(backends))
+        # A Ray of another test's command line is none of this one's.
+        for name in [name for name in os.environ if name.startswith("RAY_")]:
+            patch.delenv(name)
+        cluster.connect(options)
+        yield config.resolve(options, gpus_present=0)
+        ray.shutdown()
+
+
+@pytest.fixture
+def group(experiment_of_two: Experiment, dataset: Dataset) -> Iterator[WorkerGroup]:
+    one = WorkerGroup(experiment_of_two, ray.put(dataset.normalized()))
+    yield one
+    one.close()
+
+
+def task(experiment: Experiment, **values: Any) -> Task:
+    program = replace(experiment.program, local_batch=2)
+    one = Task(NUMPY, experiment.spec, program, epochs=1, global_batch=4, seed=3)
+    return replace(one, **values)
+
+
+def of(kind: type, events: list[Event]) -> list[Any]:
+    return sorted((event for event in events if isinstance(event, kind)), key=lambda e: e.rank)
+
+
+def test_kept_workers_run_again_as_new_ones_and_end_with_their_group(
+    experiment_of_two: Experiment, group: WorkerGroup, dataset: Dataset, tmp_path: Path
+) -> None:
+    runs = [
+        list(group.run(task(experiment_of_two, seed=seed), tmp_path / str(number)))
+        for number, seed in enumerate((3, 4, 3))
+    ]
+    assert group.runs == 3
+    pids = [[event.pid for event in of(Started, events)] for events in runs]
+    assert pids[0] == pids[1] == pids[2] and len(set(pids[0])) == 2
+    digests = [[event.weights_sha256 for event in of(Finished, events)] for events in runs]
+    assert digests[0] == digests[2] != digests[1]
+    assert of(Ready, runs[0])[0].seconds["process_group"] > 0
+    assert of(Ready, runs[2])[0].seconds["process_group"] == 0
+    for number in range(3):
+        names = {path.name for path in (tmp_path / str(number)).iterdir()}
+        assert names == {"rank-0.log", "rank-1.log"}
+    workers = [psutil.Process(pid) for pid in pids[0]]
+    group.close(wait=True)
+    assert psutil.wait_procs(workers, timeout=20)[1] == []
+
+
+def test_a_worker_that_dies_is_named_with_its_log(
+    experiment_of_two: Experiment, group: WorkerGroup, tmp_path: Path
+) -> None:
+    pids: dict[int, int] = {}
+    with pytest.raises(WorkerError, match="worker 1 died") as caught:
+        for event in group.run(task(experiment_of_two, epochs=10_000), tmp_path):
+            if isinstance(event, Started):
+                pids[event.rank] = event.pid
+            elif isinstance(event, Ready) and event.rank == 1:
+                os.kill(pids[1], signal.SIGKILL)
+    assert caught.value.log == str(tmp_path / "rank-1.log")
+
+
+def test_a_users_mistake_in_a_worker_is_one_in_the_driver(
+    experiment_of_two: Experiment, group: WorkerGroup, tmp_path: Path
+) -> None:
+    program = replace(experiment_of_two.program, local_batch=2, execution="graph")
+    with pytest.raises(DistlabError, match="execution=graph"):
+        list(group.run(task(experiment_of_two, program=program), tmp_path))
+
+
+def test_an_error_in_a_worker_is_told_in_its_words(
+    experiment_of_two: Experiment, group: WorkerGroup, tmp_path: Path
+) -> None:
+    nonsense = task(experiment_of_two, program=None)
+    with pytest.raises(WorkerError, match=r"worker \d failed: AttributeError") as caught:
+        list(group.run(nonsense, tmp_path))
+    assert "Traceback" in Path(caught.value.log).read_text()
+
+
+def test_a_start_that_takes_too_long_is_given_up(
+    experiment_of_two: Experiment, dataset: Dataset, tmp_path: Path
+) -> None:
+    options = experiment_of_two.options
+    hasty = replace(options, cluster=replace(options.cluster, start_timeout_s=0.01))
+    one = WorkerGroup(replace(experiment_of_two, options=hasty), ray.put(dataset.normalized()))
+    with pytest.raises(DistlabError, match=r"start_timeout_s=0\.01"):
+        list(one.run(task(experiment_of_two), tmp_path))
+    one.close()

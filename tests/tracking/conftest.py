@@ -1,0 +1,77 @@
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import studies
+from mlflow import MlflowClient
+
+from distlab.options import TrackingOptions
+from distlab.tracking.parent import StudyTracker
+from distlab.tracking.run import Part, Tracker
+
+Begin = Callable[..., StudyTracker]
+Record = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture(scope="session")
+def store(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return f"sqlite:///{tmp_path_factory.mktemp('store')}/mlflow.db"
+
+
+@pytest.fixture
+def options(store: str, request: pytest.FixtureRequest) -> TrackingOptions:
+    """An experiment of its own for each test."""
+    return TrackingOptions(store, str(abs(hash(request.node.nodeid))), False, False)
+
+
+@pytest.fixture
+def client(store: str) -> MlflowClient:
+    return MlflowClient(store)
+
+
+@pytest.fixture
+def begin(options: TrackingOptions, tmp_path: Path) -> Begin:
+    """Begin a study."""
+
+    def begun(name: str = "a study", **tags: str) -> StudyTracker:
+        plan = [{"epochs": 3}, {"epochs": 4}]
+        return StudyTracker.begin(options, tmp_path, name, plan, {"command": "a b", **tags})
+
+    return begun
+
+
+@pytest.fixture
+def record(options: TrackingOptions, tmp_path: Path) -> Record:
+    """Record a finished run, of a study or by itself, as a run is recorded."""
+
+    def recorded(
+        study: StudyTracker | None, cell: str = "c", repeat: int = 0, **values: Any
+    ) -> Any:
+        (one,) = studies.study(
+            repeats=1,
+            frameworks=["torch"],
+            world_sizes=[values.get("world_size", 1)],
+            scalings=["weak"],
+            models=["mlp"],
+        )["runs"]
+        part = Part(study.study, cell, repeat) if study else None
+        with Tracker(options, "a run", tmp_path, part) as tracker:
+            summary = {
+                **one,
+                "study": study.study if study else None,
+                "cell": cell,
+                "repeat": repeat,
+                "weights_sha256": "a",
+                "samples_sha256": "b",
+                "first_losses": [2.3],
+                "mlflow": {"tracking_uri": tracker.uri, "run_id": tracker.run_id},
+                **values,
+            }
+            tracker.finish(summary)
+            (tmp_path / "summary.json").write_text(json.dumps(summary))
+            tracker.artifacts(tmp_path / "summary.json")
+        return summary
+
+    return recorded
