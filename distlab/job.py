@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Hashable
 from typing import Any
 
+import psutil
 import ray
 from omegaconf import OmegaConf
 
@@ -18,6 +19,7 @@ from distlab.options import ClusterMode
 from distlab.worker_group import WorkerGroup
 
 ROOM_S = 5.0
+MEMORY_LEFT = 0.25
 
 
 class Jobs:
@@ -43,15 +45,17 @@ class Jobs:
     def workers(self, experiment: Experiment, dataset: Dataset) -> WorkerGroup:
         """Workers for the experiment: those of an earlier one that needs the same, else new ones.
 
-        Where a place is needed that idle workers occupy, those unused for the longest time leave.
+        Where places or memory are needed that idle workers occupy, those unused for the longest
+        time leave.
         """
         key = group_key(experiment, dataset)
         group = self._groups.pop(key, None)
+        if group is not None and not group.alive():
+            group.close()
+            group = None
         if group is None:
-            local = experiment.options.cluster.mode is ClusterMode.local
-            self._wait = not local
-            if not (local and experiment.device == "cpu"):
-                self._make_room(experiment)
+            self._wait = experiment.options.cluster.mode is not ClusterMode.local
+            self._make_room(experiment)
             if dataset.checksum not in self._data:
                 # Each node fetches it once, and its workers share it.
                 self._data[dataset.checksum] = ray.put(dataset.normalized())
@@ -90,7 +94,13 @@ def group_key(experiment: Experiment, dataset: Dataset) -> Hashable:
 
 
 def _fits(experiment: Experiment) -> bool:
-    """Whether Ray has the CPUs and GPUs now that the experiment's workers ask for."""
+    """Whether Ray has the CPUs and GPUs that the experiment's workers ask for, and memory is left.
+
+    The memory is that of the driver's machine, of which a quarter must be available.
+    """
+    memory = psutil.virtual_memory()
+    if memory.available < MEMORY_LEFT * memory.total:
+        return False
     free = ray.available_resources()
     workers, on_gpu = experiment.world_size, experiment.device == "gpu"
     local = experiment.options.cluster.mode is ClusterMode.local

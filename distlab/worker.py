@@ -4,6 +4,7 @@ It drives a :class:`distlab.backends.base.Backend` through its life, keeps the c
 what happens through ``emit``.
 """
 
+import contextlib
 import gc
 import json
 import os
@@ -12,6 +13,7 @@ import sys
 import time
 from collections.abc import Callable
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -79,8 +81,9 @@ class Rank:
                 f"this backend runs {' and '.join(backend.executions)} only",
                 f"execution={backend.executions[0]}",
             )
-        # What an earlier run left may go now.
+        # What an earlier run left may go now, and its peak of memory is forgotten.
         gc.unfreeze()
+        _reset_peak_memory()
         # The first run pays for the process; those after it for themselves alone.
         seconds, self._seconds = {**_NO_START, **self._seconds}, {}
         with _Stopwatch(seconds, "build"):
@@ -151,6 +154,12 @@ class Rank:
         if self.placement.device == "cpu":
             resources["device_name"] = processor()
         return dict(json.loads(json.dumps(resources)))
+
+
+def _reset_peak_memory() -> None:
+    """Begin the process's peak of resident memory anew, as proc_pid_clear_refs(5) offers it."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
 
 
 _NO_START = dict.fromkeys(("data", "framework_import", "process_group"), 0.0)

@@ -26,6 +26,7 @@ from distlab.task import Task
 POLL_S = 0.2
 LAST_WORDS_S = 2.0
 CLOSE_S = 15.0
+ANSWER_S = 10.0
 
 # On this machine distlab itself sees to it that only one group works at a time, so that idle ones
 # may wait in places that Ray would count as taken.
@@ -139,6 +140,14 @@ class WorkerGroup:
                 case Failed():
                     raise self._broken(running, log_dir, event)
             yield event
+
+    def alive(self) -> bool:
+        """Whether all workers still answer; asked between runs."""
+        try:
+            ray.get([actor.address.remote() for actor in self._actors], timeout=ANSWER_S)
+        except RayError:
+            return False
+        return True
 
     def close(self, wait: bool = False) -> None:
         """End the workers; with ``wait`` they leave their process group first (at most 15 s)."""

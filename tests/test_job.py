@@ -1,6 +1,8 @@
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
+import psutil
 import pytest
 import ray
 
@@ -32,6 +34,10 @@ class Group:
         self.gpus = experiment.world_size * (experiment.device == "gpu")
         self.cpus = experiment.world_size * experiment.options.threads_per_worker
         self.closed: bool | None = None
+        self.dead = False
+
+    def alive(self) -> bool:
+        return not self.dead
 
     def close(self, wait: bool = False) -> None:
         self.closed = wait
@@ -39,10 +45,15 @@ class Group:
 
 
 class Machine:
-    """4 GPUs and 8 CPUs of Ray's, and the groups that occupy them."""
+    """4 GPUs and 8 CPUs of Ray's, 80 GB, and the groups that occupy them, 2 GB each."""
 
     def __init__(self) -> None:
         self.groups: list[Group] = []
+        self.gigabytes = 80
+
+    def memory(self) -> Any:
+        total = self.gigabytes
+        return SimpleNamespace(total=total, available=total - 2 * len(self.groups))
 
     def start(self, experiment: Experiment, data: Any) -> Any:
         group = Group(self, experiment)
@@ -61,6 +72,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
     one = Machine()
     monkeypatch.setattr(ray, "put", lambda value: value)
     monkeypatch.setattr(ray, "available_resources", one.available)
+    monkeypatch.setattr(psutil, "virtual_memory", one.memory)
     monkeypatch.setattr(job, "ROOM_S", 0.2)
     return one
 
@@ -201,3 +213,22 @@ def test_the_data_are_stored_once(
         workers(experiment(f"gpus={number}"))
     workers(experiment(), type(dataset)(**{**vars(dataset), "checksum": "1" * 64}))
     assert len(stored) == 2
+
+
+def test_workers_that_died_while_idle_are_replaced(workers: Any, experiment: Of) -> None:
+    first = workers(experiment())
+    first.dead = True
+    second = workers(experiment())
+    assert second is not first and first.closed is not None
+    assert workers(experiment()) is second
+
+
+def test_idle_workers_leave_when_memory_runs_short(
+    workers: Any, experiment: Of, machine: Machine
+) -> None:
+    machine.gigabytes = 8
+    groups = [workers(experiment(f"gpus={size}")) for size in (1, 2, 3, 4)]
+    assert machine.groups == groups
+    last = workers(experiment("gpus=5"))
+    # Of 8 GB, 2 must be available when a group is started.
+    assert machine.groups == [*groups[1:], last]

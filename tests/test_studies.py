@@ -2,6 +2,7 @@
 
 import json
 import re
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -123,10 +124,11 @@ def test_a_kept_worker_computes_what_a_new_one_does(folder: Path, study: dict[st
 
 
 def test_an_interrupted_study_goes_on_to_its_end(folder: Path, client: MlflowClient) -> None:
+    """Interrupted by SIGTERM, as a batch system does: what Ctrl-C does to a run, and no less."""
     running = Running(folder, "-m", *CELL, "gpus=1", "repeats=2", "seed=7")
     running.wait_for(r"^\[1/2\]")
     processes = running.processes()
-    running.interrupt()
+    running.process.send_signal(signal.SIGTERM)
     ended = running.end()
     assert ended.code == 130, ended.err
     assert "Traceback" not in ended.err

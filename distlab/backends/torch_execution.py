@@ -24,6 +24,11 @@ from distlab.backends.base import Program
 from distlab.errors import DistlabError
 from distlab.models.spec import Conv2D, Dense, Flatten, MaxPool2D, ModelSpec, ReLU
 
+STEPS_PER_CALL = 5
+"""How many steps of a small model one compiled program runs, so that calls into it cost little."""
+SMALL_STEP_FLOPS = 50e6
+"""A step of fewer floating-point operations is small: a call from Python is some 5 % of it."""
+
 COMPILED_PROGRAMS = 4
 """How many compiled programs a process keeps; each once more for data of another size."""
 
@@ -54,6 +59,8 @@ class Eager:
         self, spec: ModelSpec, program: Program, device: torch.device, world_size: int
     ) -> None:
         module = _module(spec).to(device)
+        if device.type == "cpu":
+            module = module.to(memory_format=torch.channels_last)
         self.parameters = {name: module.get_parameter(name) for name in spec.parameters}
         self._model: nn.Module = module
         if world_size > 1 and program.exchange:
@@ -160,20 +167,25 @@ class Graph:
             second.mul_(beta2).addcmul_(slope, slope, value=1 - beta2)
             weights.sub_(scales[0] * first / (second.sqrt() * scales[1] + epsilon))
 
-        def step(
-            weights: Tensor,
-            first: Tensor,
-            second: Tensor,
+        def several(
+            weights: Parameters,
+            first: Parameters,
+            second: Parameters,
             images: Tensor,
             labels: Tensor,
-            batch: Tensor,
+            batches: Tensor,
             scales: Tensor,
         ) -> Tensor:
-            value, slope = local(weights, images, labels, batch)
-            adam(weights, first, second, slope, scales)
-            return value
+            values = []
+            for step in range(steps_per_call):
+                x = images.index_select(0, batches[step])
+                y = labels.index_select(0, batches[step])
+                slopes, value = torch.func.grad_and_value(loss_of)(weights, x, y)
+                for name, slope in slopes.items():
+                    adam(weights[name], first[name], second[name], slope, scales[step])
+                values.append(value)
+            return torch.stack(values)
 
-        self._step = torch.compile(step, fullgraph=True, dynamic=False)
         self._gradient = torch.compile(gradient, fullgraph=True, dynamic=False)
         self._adam = torch.compile(adam, fullgraph=True, dynamic=False)
         self._stock: torch.optim.Adam | None = None

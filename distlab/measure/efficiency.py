@@ -35,6 +35,8 @@ class Scaling:
 def scaling(summary: Mapping[str, Any], others: Sequence[Mapping[str, Any]]) -> Scaling | None:
     """Measure a run against a verified run with one worker that differs in nothing else.
 
+    Runs on too noisy a machine are baselines for none.
+
     The baseline is that of the same repeat: it has the same seed, and stood next to the run in
     time, so that a slow drift of the machine's speed hits both alike. Where there is none of that
     repeat, the first stands in.
@@ -56,6 +58,7 @@ def scaling(summary: Mapping[str, Any], others: Sequence[Mapping[str, Any]]) -> 
         for other in others
         if other["world_size"] == 1
         and other["verified"]
+        and not (other.get("load") or {}).get("too_noisy")
         and all(other[name] == summary[name] for name in SAME)
     ]
     if not alike or not summary["verified"]:

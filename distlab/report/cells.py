@@ -184,7 +184,8 @@ def _cell(runs: list[Run], failed: list[Run], others: list[Run], stored: list[Ru
         time_to_accuracy_s=_median(reached),
         reached=len(reached),
         startup_s=_middle(_values(fresh, "startup_s")),
-        compile_s=_middle(_values(fresh, "compile_s")),
+        # Workers that are kept from another cell compile in this one's first run.
+        compile_s=_middle(_values(fresh or counted[:1], "compile_s")),
         communication_share=_median(_values(counted, "communication_share")),
         model_flop_utilisation=_median(_values(counted, "model_flop_utilisation")),
         peak_memory_bytes=max(_values(counted, "peak_memory_bytes"), default=None),
