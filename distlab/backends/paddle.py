@@ -39,6 +39,7 @@ from distlab.backends.base import (
 from distlab.backends.paddle_import import functional, paddle
 from distlab.backends.paddle_model import function
 from distlab.errors import DistlabError
+from distlab.models.rewrite import pool_first
 from distlab.models.spec import ModelSpec
 
 EVALUATION_BATCH = 1000
@@ -123,7 +124,7 @@ class PaddleBackend(Backend):
             for name, shape in spec.parameters.items()
         }
         self._sizes = [parameter.size for parameter in self._parameters.values()]
-        self._layers = [function(layer, self._parameters) for layer in spec.layers]
+        self._layers = [function(layer, self._parameters) for layer in pool_first(spec.layers)]
         self._loss = self._mean_loss
         if program.execution == "graph":
             # Traced as it stands: Paddle's rewriting of the source is not needed.

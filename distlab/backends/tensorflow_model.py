@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from distlab.models.rewrite import pool_first
 from distlab.models.spec import Conv2D, Dense, Flatten, MaxPool2D, ModelSpec, ReLU
 
 
@@ -76,7 +77,7 @@ def _padding(layer: Conv2D) -> str | list[list[int]]:
 def logits(spec: ModelSpec, variables: Mapping[str, tf.Variable], images: tf.Tensor) -> tf.Tensor:
     """The model's outputs for NHWC images."""
     x = images
-    for layer in spec.layers:
+    for layer in pool_first(spec.layers):
         match layer:
             case Dense(name=name):
                 x = tf.matmul(x, variables[f"{name}.weight"])

@@ -27,7 +27,8 @@ from distlab.backends.base import (
     Program,
     Weights,
 )
-from distlab.backends.torch_execution import Eager, Execution, Graph, logits
+from distlab.backends.torch_execution import Eager, Execution, logits
+from distlab.backends.torch_graph import Graph
 from distlab.models.spec import ModelSpec
 
 EVALUATION_BATCH = 1000

@@ -58,7 +58,7 @@ def test_layout_does_not_change_the_count() -> None:
 @pytest.mark.parametrize(
     ("framework", "entry", "part"),
     [
-        ("torch", "torch", "torch_execution"),
+        ("torch", "torch", "torch_graph"),
         ("tf", "tensorflow", "tensorflow_adam"),
         ("paddle", "paddle", "paddle_mkl"),
     ],
