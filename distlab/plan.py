@@ -119,8 +119,11 @@ def plain(options: Options) -> dict[str, Any]:
 
 
 def restored(values: dict[str, Any], now: Options) -> Options:
-    """Options from :func:`plain`, with the tracking, the cluster and the study of this command."""
+    """Options from :func:`plain`, with the tracking, the cluster and the study of this command.
+
+    The data may lie in another folder now than when the study was begun.
+    """
     options = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Options), values))
     assert isinstance(options, Options)
-    data = replace(options.data, dir=now.data.dir)
+    data = now.data if now.data.name == options.data.name else options.data
     return replace(options, data=data, tracking=now.tracking, cluster=now.cluster, study=now.study)

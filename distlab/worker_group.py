@@ -14,6 +14,7 @@ import ray
 from ray.exceptions import GetTimeoutError, RayActorError, RayError
 from ray.util.placement_group import placement_group, remove_placement_group
 from ray.util.queue import Empty, Queue
+from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from distlab.backends.base import Placement
 from distlab.config import Experiment
@@ -79,8 +80,7 @@ class WorkerGroup:
             actor.options(
                 num_cpus=cpus,
                 num_gpus=int(on_gpu),
-                placement_group=self._places,
-                placement_group_bundle_index=index,
+                scheduling_strategy=PlacementGroupSchedulingStrategy(self._places, index),
                 runtime_env=options.framework.runtime_env or None,
             ).remote()
             for index in range(self.world_size)

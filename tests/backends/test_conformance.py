@@ -37,7 +37,7 @@ FAULTS = {
     "VersionOfAnAlienType": ["description"],
     "TransposedIn": ["weights", "state", "gradients", "adam", "evaluation"],
     "NegativeZeroLost": ["weights"],
-    "HandsOutItsOwnArrays": ["weights", "state"],
+    "HandsOutItsOwnArrays": ["weights", "state", "exchange_off"],
     "StateNotRestored": ["state", "adam", "spans", "rebuild", "exchange_off"],
     "MomentsNotRestored": ["state", "adam"],
     "TransposedInAndOut": ["gradients", "adam", "evaluation"],
