@@ -13,19 +13,8 @@ from distlab.config import Experiment, resolve
 from distlab.errors import DistlabError
 from distlab.options import ClusterMode, Options
 
-# Ray Train polls its workers every 2 s by default, which delays the end of a run; at ten times a
-# second the polls take 4 % from a worker's steps, at once a second nothing that could be measured.
-# It also starts watchers and loggers that a short job pays for and does not need. Values that the
-# user has set stand.
+# What this command asks of Ray, unless the user's environment says otherwise.
 SETTINGS = {
-    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "1",
-    "RAY_TRAIN_METRICS_ENABLED": "0",
-    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
-    "RAY_TRAIN_ENABLE_STATE_ACTOR_RECONCILIATION": "0",
-    "RAY_TRAIN_ENABLE_CONTROLLER_STRUCTURED_LOGGING": "0",
-    "RAY_TRAIN_ENABLE_WORKER_STRUCTURED_LOGGING": "0",
-    "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",
-    "RAY_CHDIR_TO_TRIAL_DIR": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     # Workers that are kept between runs are many processes, on purpose.
