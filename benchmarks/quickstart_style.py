@@ -4,15 +4,23 @@
 the framework's own quickstart shows it (``benchmarks/peers/*_quickstart.py``: a DataLoader loop, or
 ``model.fit``), in turn, and prints the ratio of their steps per second. The peer trains one epoch
 more, whose time is dropped: it holds what distlab does in its warm-up. Run it on an idle machine.
+
+A second table tells after how many epochs a compiled execution has earned back its compilation:
+the seconds that compilation takes longer than in the eager execution, over the seconds that it
+saves in each epoch. torch keeps on disk what it has compiled, for later processes; that folder is
+empty at first here, so the longest compilation begins from nothing and the shortest from the disk.
 """
 
+import math
+import statistics
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
 from launching import distlab, quickstart_peer
-from measuring import BEST, Cell, Timing, executions, measure, parser
+from measuring import BEST, CONSOLE, Cell, Timing, executions, measure, parser
+from rich.table import Table
 
 REACH = {
     ("torch", "mlp"): 2.3,
@@ -26,7 +34,7 @@ REACH = {
 
 def ours(folder: Path, overrides: list[str]) -> Timing:
     """One run of distlab."""
-    summary = distlab(folder, *overrides)
+    summary = distlab(folder, *overrides, TORCHINDUCTOR_CACHE_DIR=str(folder / "inductor"))
     return Timing(summary["steps_per_epoch"], summary["epoch_time_s"], summary)
 
 
@@ -34,6 +42,45 @@ def theirs(framework: str, arguments: list[str]) -> Timing:
     """One run of the peer, without its first epoch."""
     record = quickstart_peer(framework, *arguments)
     return Timing(record["steps_per_epoch"], record["epoch_time_s"][1:], record)
+
+
+def amortisation(cells: Sequence[Cell]) -> Table:
+    """Where a cell holds both executions: compilation, epochs, and when the former pays."""
+    table = Table(title="compilation of execution=graph: seconds, and epochs until it pays")
+    for column in ("framework", "model"):
+        table.add_column(column)
+    for column in ("compile, longest", "shortest", "epoch, graph", "epoch, eager", "pays after"):
+        table.add_column(column, justify="right")
+    for cell in cells:
+        graph, eager = (
+            [run for run in cell.runs.get(f"distlab {execution}", []) if run]
+            for execution in ("graph", "eager")
+        )
+        if not graph or not eager:
+            continue
+        compiling = [run.record["compile_s"] for run in graph]
+        without = statistics.median(run.record["compile_s"] for run in eager)
+        compiled, imperative = (
+            statistics.median(run.steps_per_epoch / run.rate for run in runs)
+            for runs in (graph, eager)
+        )
+        pays = [
+            pays_after(s - without, imperative - compiled) for s in (max(compiling), min(compiling))
+        ]
+        table.add_row(
+            *map(str, cell.conditions.values()),
+            f"{max(compiling):.1f}",
+            f"{min(compiling):.1f}",
+            f"{compiled:.3f}",
+            f"{imperative:.3f}",
+            "never" if math.isinf(pays[0]) else f"{pays[0]:,.0f} epochs ({pays[1]:,.0f})",
+        )
+    return table
+
+
+def pays_after(compile_s: float, saved_s: float) -> float:
+    """Epochs after which ``compile_s`` are earned back by ``saved_s`` an epoch; inf for never."""
+    return float(max(0, math.ceil(compile_s / saved_s))) if saved_s > 0 else math.inf
 
 
 def main() -> None:
@@ -61,6 +108,7 @@ def main() -> None:
                 cells.append(Cell(conditions, contenders, REACH.get((framework, model))))
         title = f"1 CPU worker, 1 thread, batch 64, {options.data}: distlab against the quickstart"
         measure("quickstart_style", title, cells, options)
+        CONSOLE.print(amortisation(cells))
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from distlab.data import sources
 from distlab.data.order import check_divisible
 from distlab.errors import DistlabError
 from distlab.models.spec import MODELS, ModelSpec
-from distlab.options import Device, FrameworkOptions, Options, Scaling
+from distlab.options import Device, FrameworkOptions, Options, Precision, Scaling
 
 
 @dataclass(frozen=True)
@@ -44,8 +44,8 @@ class Experiment:
 
     @property
     def execution(self) -> str:
-        """The execution asked for, else the framework's default."""
-        return str(self.options.execution or self.options.framework.execution)
+        """The execution asked for, else the framework's default for the model."""
+        return self.options.resolved_execution
 
     @property
     def global_batch(self) -> int:
@@ -66,6 +66,7 @@ class Experiment:
             learning_rate=self.options.learning_rate,
             optimizer="stock" if self.options.optimizer.variant == "stock" else "reference",
             execution="graph" if self.execution == "graph" else "eager",
+            precision=self.options.precision.value,
         )
 
     def comparison_key(self, data_checksum: str, device_name: str) -> str:
@@ -91,6 +92,9 @@ class Experiment:
             "seed": options.seed,
             "threads_per_worker": options.threads_per_worker,
         }
+        # Keys of runs recorded before there was a choice were of fp32, and stay what they are.
+        if options.precision is not Precision.fp32:
+            equal["precision"] = str(options.precision)
         return hashlib.sha256(json.dumps(equal, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -172,14 +176,10 @@ def validate(config: DictConfig) -> Options:
     for name, value, holds, rule, example in rules:
         if not holds:
             raise DistlabError(f"{name}={value}", rule, f"for example {name}={example}")
-    _check_installed(options.framework)
-    execution = options.execution or options.framework.execution
-    if execution not in options.framework.executions:
-        raise DistlabError(
-            f"framework={options.framework.name} execution={execution}",
-            f"{options.framework.name} runs {' and '.join(options.framework.executions)} only",
-            f"execution={options.framework.executions[0]}",
-        )
+    # A study's frameworks are those of its recorded plan, and this one may be but the default.
+    if not options.study:
+        _check_installed(options.framework)
+    _check_executions(options)
     return options
 
 
@@ -202,9 +202,37 @@ def resolve(options: Options, gpus_present: int) -> Experiment:
             f"Ray has {gpus_present} GPU{'s' * (gpus_present != 1)}",
             f"on CPU processes: {{command}} gpus={world_size} device=cpu",
         )
+    if options.precision is Precision.tf32 and not on_gpu:
+        raise DistlabError(
+            "precision=tf32 on CPU workers",
+            "TensorFloat-32 is a number format of NVIDIA's GPUs",
+            "precision=bf16 or precision=fp32",
+        )
     experiment = Experiment(options, "gpu" if on_gpu else "cpu", world_size)
     check_divisible(experiment.global_batch, world_size)
     return experiment
+
+
+def _check_executions(options: Options) -> None:
+    """Refuse an execution that the framework does not run, and defaults of unknown models."""
+    framework = options.framework
+    for model, execution in framework.execution_by_model.items():
+        asked = f"framework.execution_by_model.{model}={execution}"
+        if model not in MODELS:
+            known = ", ".join(MODELS)
+            fix = f"framework.execution_by_model.{next(iter(MODELS))}={execution}"
+            raise DistlabError(asked, f"the models are {known}", fix)
+        if execution not in framework.executions:
+            raise _not_run(asked, framework, f"framework.execution_by_model.{model}")
+    resolved = options.resolved_execution
+    if resolved not in framework.executions:
+        asked = f"framework={framework.name} execution={resolved}"
+        raise _not_run(asked, framework, "execution")
+
+
+def _not_run(asked: str, framework: FrameworkOptions, option: str) -> DistlabError:
+    found = f"{framework.name} runs {' and '.join(framework.executions)} only"
+    return DistlabError(asked, found, f"{option}={framework.executions[0]}")
 
 
 def _check_installed(framework: FrameworkOptions) -> None:

@@ -16,7 +16,7 @@ from omegaconf import OmegaConf
 from distlab.config import Experiment
 from distlab.data.sources import Dataset
 from distlab.options import ClusterMode
-from distlab.worker_group import WorkerGroup
+from distlab.worker_group import WorkerGroup, tf32_environment
 
 ROOM_S = 5.0
 MEMORY_LEFT = 0.25
@@ -86,6 +86,7 @@ def group_key(experiment: Experiment, dataset: Dataset) -> Hashable:
         options.framework.name,
         tuple(sorted(options.framework.env.items())),
         OmegaConf.to_yaml(OmegaConf.create({"runtime_env": options.framework.runtime_env})),
+        tuple(tf32_environment(options.precision)),
         experiment.device,
         experiment.world_size,
         options.threads_per_worker,

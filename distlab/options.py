@@ -30,6 +30,14 @@ class Execution(StrEnum):
     graph = "graph"
 
 
+class Precision(StrEnum):
+    """How products of matrices and convolutions are rounded."""
+
+    fp32 = "fp32"
+    tf32 = "tf32"
+    bf16 = "bf16"
+
+
 class Scaling(StrEnum):
     """Whether ``batch_size`` counts each worker's samples or those of all workers."""
 
@@ -59,6 +67,7 @@ class FrameworkOptions:
     package: str = MISSING
     extra: str = MISSING
     execution: Execution = Execution.eager
+    execution_by_model: dict[str, Execution] = field(default_factory=dict)
     executions: list[Execution] = field(default_factory=lambda: list(Execution))
     env: dict[str, str] = field(default_factory=dict)
     runtime_env: Any = None
@@ -119,6 +128,7 @@ class Options:
     gpus: int | None = None
     device: Device = Device.auto
     execution: Execution | None = None
+    precision: Precision = Precision.fp32
     epochs: int = 10
     batch_size: int = 64
     scaling: Scaling = Scaling.weak
@@ -129,6 +139,12 @@ class Options:
     measure_exchange: bool = True
     repeats: int = 1
     study: str | None = None
+
+    @property
+    def resolved_execution(self) -> str:
+        """The execution asked for, else the framework's default for the model, else in general."""
+        by_model = self.framework.execution_by_model.get(self.model.name)
+        return str(self.execution or by_model or self.framework.execution)
 
 
 def register() -> None:

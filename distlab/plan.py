@@ -8,11 +8,13 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from distlab.options import Device, Options, flat
+from distlab.options import Device, Execution, Options, Precision, flat
 
 # What may differ between two sittings of a study without making another cell.
 SURROUNDINGS = ("tracking.", "cluster", "data.dir")
 NOT_OF_A_CELL = (*SURROUNDINGS, "repeats", "study")
+# Options that were added later; cells in which they have these values keep the keys they had.
+ADDED = {"precision": "fp32", "framework.execution_by_model": "{}"}
 
 
 @dataclass(frozen=True)
@@ -30,25 +32,33 @@ class Cell:
 
     @property
     def key(self) -> str:
-        """Hash of all options that make up the cell."""
+        """Hash of all options that make up the cell.
+
+        Whatever led to its execution, the hash is that of the framework with this one as default.
+        """
+        default = replace(
+            self.options.framework, execution=Execution(self.execution), execution_by_model={}
+        )
+        made_up_of = flat(replace(self.options, framework=default, execution=None))
         options = {
             name: str(value)
-            for name, value in flat(self.options).items()
-            if not name.startswith(NOT_OF_A_CELL)
+            for name, value in made_up_of.items()
+            if not name.startswith(NOT_OF_A_CELL) and ADDED.get(name) != str(value)
         }
         return hashlib.sha256(json.dumps(options, sort_keys=True).encode()).hexdigest()[:16]
 
     @property
     def execution(self) -> str:
-        """The execution asked for, else the framework's default."""
-        return str(self.options.execution or self.options.framework.execution)
+        """The execution asked for, else the framework's default for the model."""
+        return self.options.resolved_execution
 
     @property
     def label(self) -> str:
         """The cell in a few words."""
         options = self.options
         where = options.gpus or ("1" if options.device is Device.cpu else "all")
-        return f"{options.framework.name} {self.execution} {options.model.name} x{where}"
+        rounded = "" if options.precision is Precision.fp32 else f" {options.precision}"
+        return f"{options.framework.name} {self.execution} {options.model.name} x{where}{rounded}"
 
     def alone(self, device: Device) -> "Cell":
         """The cell with one worker on a device."""

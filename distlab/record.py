@@ -214,6 +214,7 @@ class Record:
             "framework": options.framework.name,
             "framework_version": resources.get("framework_version"),
             "execution": experiment.execution,
+            "precision": str(options.precision),
             "optimizer": str(options.optimizer.variant),
             "model": options.model.name,
             "data": options.data.name,

@@ -18,7 +18,7 @@ from distlab.config import Experiment
 from distlab.data import sources
 from distlab.data.order import epoch_order
 from distlab.events import Progress
-from distlab.options import ClusterMode, DataOptions, Device, Options, flat
+from distlab.options import ClusterMode, DataOptions, Device, Options, Precision, flat
 from distlab.progress import Display
 from distlab.record import Record
 from distlab.task import Task
@@ -239,9 +239,10 @@ def _announcement(experiment: Experiment, dataset: sources.Dataset) -> str:
     options = experiment.options
     plural = "s" * (experiment.world_size > 1)
     where = "CPU" if experiment.device == "cpu" else "GPU"
+    rounded = "" if options.precision is Precision.fp32 else f", {options.precision}"
     line = (
-        f"{options.framework.name} ({experiment.execution}) trains {options.model.name} on "
-        f"{options.data.name}, {options.epochs} epochs, on {experiment.world_size} {where} "
+        f"{options.framework.name} ({experiment.execution}{rounded}) trains {options.model.name} "
+        f"on {options.data.name}, {options.epochs} epochs, on {experiment.world_size} {where} "
         f"worker{plural}, global batch {experiment.global_batch}"
     )
     asked = options.device is Device.auto and options.gpus is None

@@ -81,6 +81,12 @@ class Rank:
                 f"this backend runs {' and '.join(backend.executions)} only",
                 f"execution={backend.executions[0]}",
             )
+        if task.program.precision not in backend.precisions:
+            raise DistlabError(
+                f"framework={task.framework} precision={task.program.precision}",
+                f"this backend runs {' and '.join(backend.precisions)} only",
+                f"precision={backend.precisions[0]}",
+            )
         # What an earlier run left may go now, and its peak of memory is forgotten.
         gc.unfreeze()
         _reset_peak_memory()

@@ -20,7 +20,7 @@ from distlab.backends.base import Placement
 from distlab.config import Experiment
 from distlab.errors import DistlabError, WorkerError
 from distlab.events import Event, Failed, Finished, Ready, Started
-from distlab.options import ClusterMode
+from distlab.options import ClusterMode, Precision
 from distlab.rank_actor import Assignment, RankActor
 from distlab.task import Task
 
@@ -64,6 +64,7 @@ class WorkerGroup:
         self._timeout = options.cluster.start_timeout_s
         on_gpu = experiment.device == "gpu"
         self._environment = {
+            **tf32_environment(options.precision),
             **{name: str(value) for name, value in options.framework.env.items()},
             "OMP_NUM_THREADS": str(options.threads_per_worker),
             # On a machine with GPUs a CPU worker must not see, let alone occupy, one of them.
@@ -220,6 +221,15 @@ class WorkerGroup:
             f"{len(started)} of them started; not ready: ranks {', '.join(map(str, waiting))}",
             f"see the workers' output in {log_dir}\nor allow more: cluster.start_timeout_s=600",
         )
+
+
+def tf32_environment(precision: Precision) -> dict[str, str]:
+    """What forbids TF32 in NVIDIA's libraries, whatever a framework says; nothing for ``tf32``.
+
+    cuBLAS and cuDNN read ``NVIDIA_TF32_OVERRIDE`` once in the life of a process (NVIDIA's
+    documentation of cuBLAS, "NVIDIA_TF32_OVERRIDE"). Not yet run on a GPU.
+    """
+    return {} if precision is Precision.tf32 else {"NVIDIA_TF32_OVERRIDE": "0"}
 
 
 def _error(run: Any) -> Exception | None:

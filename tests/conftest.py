@@ -40,7 +40,13 @@ def experiment(compose: Callable[..., DictConfig]) -> Callable[..., Experiment]:
     """A validated experiment on CPU processes of a machine without GPUs."""
 
     def resolved(*overrides: str) -> Experiment:
-        defaults = ("framework=torch", "data=mnist5k", "model=mlp", "device=cpu")
+        defaults = (
+            "framework=torch",
+            "framework.execution=eager",
+            "data=mnist5k",
+            "model=mlp",
+            "device=cpu",
+        )
         options = config.validate(compose(*defaults, *overrides))
         return config.resolve(options, gpus_present=0)
 
@@ -122,7 +128,14 @@ def options(
             "tracking.system_metrics=false",
             "tracking.log_model=false",
         )
-        cell = ("framework=torch", "data=mnist5k", "model=mlp", "device=cpu", "epochs=2")
+        cell = (
+            "framework=torch",
+            "framework.execution=eager",
+            "data=mnist5k",
+            "model=mlp",
+            "device=cpu",
+            "epochs=2",
+        )
         return config.validate(compose(*cell, *tracking, *overrides))
 
     return validated

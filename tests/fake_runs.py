@@ -53,7 +53,7 @@ class Machine:
             raise self.refusals[name]
         with Tracker(options.tracking, "a run", Path.cwd(), part) as tracker:
             client = MlflowClient(tracker.uri)
-            told = {**flat(options), "execution": options.framework.execution, "gpus": workers}
+            told = {**flat(options), "execution": options.resolved_execution, "gpus": workers}
             parameters = [Param(key, str(value)) for key, value in told.items()]
             client.log_batch(tracker.run_id, params=parameters)
             if self.troubles.get(name):
@@ -79,10 +79,11 @@ def summarized(
         epochs=options.epochs,
         batch_size=options.batch_size,
         noise=0,
+        precision=str(options.precision),
     )["runs"]
     return {
         **summary,
-        "execution": str(options.execution or options.framework.execution),
+        "execution": options.resolved_execution,
         "study": part.study if part else None,
         "cell": part.cell if part else None,
         "repeat": repeat,

@@ -63,6 +63,8 @@ def study(
     noisy: Predicate = nothing,
     failed: Predicate = nothing,
     values: Mapping[str, Any] | None = None,
+    precision: str = "fp32",
+    executions: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """A study of all cells and repeats, interleaved as distlab runs them.
 
@@ -70,7 +72,7 @@ def study(
     runs of one repeat, as drift of the machine is. ``slower`` multiplies a framework's times.
     ``baselines`` says where the runs with one worker are: in the ``study``, in the ``store``, or
     ``nowhere``. ``unverified``, ``noisy`` and ``failed`` choose runs; ``values`` overrides keys of
-    every run.
+    every run. ``executions`` are those of frameworks that differ from the defaults.
     """
     random = np.random.default_rng(random_seed)
     sizes = sorted({1, *world_sizes} if baselines == "store" else set(world_sizes))
@@ -90,6 +92,8 @@ def study(
                             framework=framework,
                             epochs=epochs,
                             batch_size=batch_size,
+                            precision=precision,
+                            execution={**EXECUTIONS, **(executions or {})}[framework],
                             pace=(slower or {}).get(framework, 1.0)
                             * float(np.exp(drift + random.normal(0, noise / 2))),
                         )
@@ -140,6 +144,14 @@ def study(
     }
 
 
+def together(*studies: dict[str, Any]) -> dict[str, Any]:
+    """One study of the runs of several; the rest is the first's."""
+    return {
+        **studies[0],
+        **{name: [run for one in studies for run in one[name]] for name in ("runs", "failed")},
+    }
+
+
 def classroom(model: str = "mlp", *, repeats: int = 10, **options: Any) -> dict[str, Any]:
     """The classroom study of one model: three frameworks, one worker, 10 epochs, 10 repeats."""
     return study(
@@ -163,6 +175,8 @@ def _run(
     framework: str,
     epochs: int,
     batch_size: int,
+    precision: str,
+    execution: str,
     pace: float,
 ) -> Summary:
     local = batch_size if scaling == "weak" else batch_size // world_size
@@ -180,11 +194,12 @@ def _run(
     rate = overall * steps * epochs / sum(seconds)
     peak = 1.92e11 * world_size
     fresh = repeat == 0
-    equal = (model, scaling, epochs, batch_size)
+    equal = (model, scaling, epochs, batch_size, *([precision] if precision != "fp32" else []))
+    own = (framework, *([execution] if execution != EXECUTIONS[framework] else []))
     step_ms = sum(seconds) / (epochs * steps) * 1e3
     return summary(
         study=_hash("study", 0),
-        cell=_hash(framework, world_size, *equal)[:16],
+        cell=_hash(*own, world_size, *equal)[:16],
         comparison_key=_hash(*equal)[:16],
         repeat=repeat,
         seed=0,
@@ -192,7 +207,8 @@ def _run(
         group_run=0 if fresh else repeat,
         framework=framework,
         framework_version=VERSIONS[framework],
-        execution=EXECUTIONS[framework],
+        execution=execution,
+        precision=precision,
         optimizer="reference",
         model=model,
         parameters=89_610 if model == "mlp" else 61_706,
@@ -241,7 +257,7 @@ def _run(
         mlflow={
             "tracking_uri": "sqlite:////there/mlflow.db",
             "experiment": "distlab",
-            "run_id": _hash(framework, world_size, repeat, *equal),
+            "run_id": _hash(*own, world_size, repeat, *equal),
         },
     )
 
@@ -277,6 +293,7 @@ def _failure(run: Summary) -> dict[str, Any]:
     keys = (
         "framework",
         "execution",
+        "precision",
         "model",
         "world_size",
         "scaling",

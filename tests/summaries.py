@@ -8,6 +8,7 @@ def summary(**values: Any) -> dict[str, Any]:
         "framework": "torch",
         "framework_version": "2.13.0",
         "execution": "eager",
+        "precision": "fp32",
         "model": "mlp",
         "parameters": 89_610,
         "data": "mnist5k",

@@ -12,7 +12,7 @@ from distlab.config import Experiment
 from distlab.data.sources import Dataset
 from distlab.events import EpochDone, Event, Finished, Ready
 from distlab.measure.clock import Window
-from distlab.options import OptimizerOptions, OptimizerVariant
+from distlab.options import OptimizerOptions, OptimizerVariant, Precision
 from distlab.record import Record
 
 CHECKS = {
@@ -241,6 +241,76 @@ def test_the_other_seeds_run_is_not_this_one(
     options = replace(trained[0].options, seed=6)
     found = failed(experiment=replace(trained[0], options=options))
     assert found == {"weights", "samples", "trajectory"}
+
+
+def with_precision(experiment: Experiment, precision: Precision) -> Experiment:
+    return replace(experiment, options=replace(experiment.options, precision=precision))
+
+
+def rounded(event: Any) -> Any:
+    """Losses as far from float64's as rounding to bfloat16 might leave them."""
+    return on(EpochDone, losses(0, 1 + 1e-3), epoch=0)(
+        on(EpochDone, losses(5, 1 - 1e-2), epoch=0)(event)
+    )
+
+
+def test_a_bf16_run_is_verified_by_wider_bounds_and_only_if_it_was_rounded(
+    trained: tuple[Experiment, Events], failed: Callable[..., set[str]]
+) -> None:
+    bf16 = with_precision(trained[0], Precision.bf16)
+    events = [rounded(event) for event in trained[1]]
+    assert failed(events, bf16) == set()
+    assert failed(events) == {"trajectory"}
+    assert failed(trained[1], bf16) == {"trajectory"}, "nothing was rounded"
+    far = on(EpochDone, losses(0, 1 + 5e-3), epoch=0)
+    assert failed([far(event) for event in trained[1]], bf16) == {"trajectory"}
+
+
+@pytest.mark.parametrize("fault", sorted(FAULTS))
+def test_all_but_the_losses_is_as_strict_with_bf16(
+    fault: str, trained: tuple[Experiment, Events], failed: Callable[..., set[str]]
+) -> None:
+    change, expected = FAULTS[fault]
+    if expected == "trajectory":
+        return
+    events = [change(rounded(event)) for event in trained[1]]
+    assert failed(events, with_precision(trained[0], Precision.bf16)) == {expected}
+
+
+def test_tf32_must_be_on_everywhere_where_it_was_asked_for(
+    trained: tuple[Experiment, Events], failed: Callable[..., set[str]]
+) -> None:
+    tf32 = with_precision(trained[0], Precision.tf32)
+    events = [on(EpochDone, losses(0, 1 + 1e-4), epoch=0)(event) for event in trained[1]]
+    switched = [on(Ready, resources(tf32=True))(event) for event in events]
+    assert failed(switched, tf32) == set()
+    assert failed(events, tf32) == {"arithmetic"}
+    one = [on(Ready, resources(tf32=True), rank=1)(event) for event in events]
+    assert failed(one, tf32) == {"arithmetic"}
+    assert failed(switched, with_precision(trained[0], Precision.bf16)) == {"arithmetic"}
+
+
+def test_an_evaluation_in_tf32_may_differ_by_rounding_and_by_no_more(
+    trained: tuple[Experiment, Events], failed: Callable[..., set[str]]
+) -> None:
+    tf32 = with_precision(trained[0], Precision.tf32)
+
+    def events(loss: float) -> Events:
+        changes = (
+            on(EpochDone, losses(0, 1 + 1e-4), epoch=0),
+            on(Ready, resources(tf32=True)),
+            on(EpochDone, evaluated(loss=loss), rank=0),
+        )
+        found = trained[1]
+        for change in changes:
+            found = [change(event) for event in found]
+        return found
+
+    # 23 test samples, 5e-4 each.
+    assert failed(events(0.01), tf32) == set()
+    assert failed(events(0.02), tf32) == {"recount"}
+    bf16 = with_precision(trained[0], Precision.bf16)
+    assert "recount" in failed(events(0.01), bf16), "evaluation is float32 with bf16"
 
 
 def test_another_learning_rate_shows_in_the_trajectory_alone(

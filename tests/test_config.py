@@ -85,6 +85,9 @@ def test_every_option_of_the_schema_stands_explained_in_the_config_tree() -> Non
         "target_accuracy=high",
         "device=cuda",
         "execution=fast",
+        "precision=fp8",
+        "precision=null",
+        "+framework.execution_by_model.mlp=fast",
         "scaling=none",
         "optimizer.variant=adamw",
         "tracking.log_model=perhaps",
@@ -181,6 +184,11 @@ def test_a_framework_that_is_not_installed_names_the_extra(compose: Compose) -> 
     assert caught.value.fix == 'pip install "distlab[torch]"'
 
 
+def test_a_study_goes_on_where_the_default_framework_is_not_installed(compose: Compose) -> None:
+    missing = ["framework=torch", "framework.package=torch_that_is_missing"]
+    assert config.validate(compose(*missing, "study=abc")).study == "abc"
+
+
 def test_a_framework_in_an_environment_of_its_own_need_not_be_installed_here(
     compose: Compose,
 ) -> None:
@@ -271,6 +279,62 @@ def test_execution_is_the_frameworks_default_unless_given(compose: Compose) -> N
     assert execution("execution=graph") == "graph"
 
 
+def test_execution_is_the_models_default_unless_given(compose: Compose) -> None:
+    by_model = "+framework.execution_by_model.mlp=graph"
+
+    def execution(*overrides: str) -> str:
+        options = config.validate(
+            compose("framework=torch", "framework.execution=eager", *overrides)
+        )
+        return config.resolve(options, 0).execution
+
+    assert execution(by_model, "model=mlp") == "graph"
+    assert execution(by_model, "model=lenet5") == "eager"
+    assert execution(by_model, "model=mlp", "execution=eager") == "eager"
+    assert execution("framework.execution=graph", "model=mlp") == "graph"
+
+
+def test_a_default_for_an_unknown_model_is_refused(compose: Compose) -> None:
+    with pytest.raises(DistlabError) as caught:
+        config.validate(compose("framework=torch", "+framework.execution_by_model.resnet=graph"))
+    assert caught.value.asked == "framework.execution_by_model.resnet=graph"
+    assert "mlp" in caught.value.found and "mlp" in caught.value.fix
+
+
+def test_a_default_that_the_framework_does_not_run_is_refused(compose: Compose) -> None:
+    only = "framework.executions=[eager]"
+    with pytest.raises(DistlabError) as caught:
+        config.validate(
+            compose("framework=torch", only, "+framework.execution_by_model.lenet5=graph")
+        )
+    assert caught.value.found == "torch runs eager only"
+    assert caught.value.fix == "framework.execution_by_model.lenet5=eager"
+    with pytest.raises(DistlabError) as caught:
+        config.validate(compose("framework=torch", only, "execution=graph"))
+    assert caught.value.fix == "execution=eager"
+
+
+@pytest.mark.parametrize("precision", ["fp32", "tf32", "bf16"])
+def test_every_precision_is_the_programs_where_there_are_gpus(
+    compose: Compose, precision: str
+) -> None:
+    options = config.validate(compose("framework=torch", f"precision={precision}"))
+    assert config.resolve(options, 1).program.precision == precision
+
+
+def test_tf32_is_refused_on_cpu_workers_and_bf16_is_not(compose: Compose) -> None:
+    def resolved(precision: str, gpus: int, *overrides: str) -> Experiment:
+        options = config.validate(compose("framework=torch", f"precision={precision}", *overrides))
+        return config.resolve(options, gpus)
+
+    for gpus, overrides in ((0, []), (8, ["device=cpu"])):
+        with pytest.raises(DistlabError) as caught:
+            resolved("tf32", gpus, *overrides)
+        assert caught.value.asked == "precision=tf32 on CPU workers"
+        assert caught.value.fix == "precision=bf16 or precision=fp32"
+        assert resolved("bf16", gpus, *overrides).program.precision == "bf16"
+
+
 def key(one: Experiment, checksum: str = "c" * 64, device_name: str = "abacus") -> str:
     return one.comparison_key(checksum, device_name)
 
@@ -314,6 +378,7 @@ def test_comparison_key_differs_on_all_that_must_be_equal(
         "scaling=strong",
         "learning_rate=0.002",
         "optimizer.variant=stock",
+        "precision=bf16",
         "seed=1",
         "threads_per_worker=2",
     ):
@@ -328,6 +393,8 @@ def test_comparison_key_stays_the_same_across_processes_and_versions(
 ) -> None:
     """A stored key is compared with those of later runs: a change here breaks all records."""
     assert key(experiment()) == key(experiment())
+    # As it was before there was a choice of precision.
+    assert key(experiment(), "c" * 64, "abacus") == "1c0d5b44549c8163"
     assert key(experiment("epochs=10")) == key(experiment("batch_size=64"))
 
 

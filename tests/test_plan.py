@@ -52,6 +52,7 @@ def test_where_a_study_is_recorded_and_run_is_the_new_commands_business(options:
         "data=mnist",
         "gpus=2",
         "execution=graph",
+        "precision=bf16",
         "epochs=3",
         "batch_size=32",
         "scaling=strong",
@@ -107,3 +108,29 @@ def test_other_cells_are_run_alone_and_added_to_the_plan(options: Of) -> None:
 def test_what_a_command_needs_to_find_its_study_again(options: Of) -> None:
     overrides = ["framework=tf", "+tracking.uri=a", "cluster=existing", "data.dir=b", "study=c"]
     assert surroundings(overrides) == ["+tracking.uri=a", "cluster=existing", "data.dir=b"]
+
+
+def test_the_resolved_execution_identifies_a_cell_and_not_the_default_that_led_to_it(
+    options: Of,
+) -> None:
+    by_model = "+framework.execution_by_model.mlp=graph"
+    assert key(options()) == key(options("execution=eager"))
+    assert key(options(by_model)) == key(options("execution=graph"))
+    assert key(options(by_model)) == key(options("framework.execution=graph"))
+    assert key(options(by_model)) != key(options())
+    assert key(options("+framework.execution_by_model.lenet5=graph")) == key(options())
+    assert len(cells([options(), options("execution=eager"), options(by_model)])) == 2
+
+
+def test_defaults_by_model_come_back_from_json_and_name_the_cell(options: Of) -> None:
+    one = options("+framework.execution_by_model.mlp=graph", "precision=bf16")
+    again = restored(json.loads(json.dumps(plain(one))), options())
+    assert again == one
+    assert Cell(again, "folder").label == "torch graph mlp x1 bf16"
+
+
+def test_a_plan_recorded_before_there_was_a_precision_is_fp32(options: Of) -> None:
+    values = plain(options())
+    del values["precision"], values["framework"]["execution_by_model"]
+    assert restored(values, options()) == options()
+    assert key(restored(values, options())) == key(options())

@@ -110,6 +110,7 @@ def test_summary_holds_the_runs_figures(record: Record) -> None:
     assert summary["parameters"] == 89_610
     assert summary["framework_version"] == "1.2"
     assert summary["world_size"] == 2
+    assert summary["precision"] == "fp32"
     # Spans of rank 1, the slower one: 50 ms a step in epoch 0, 100 ms in epoch 1.
     assert summary["step_time_ms"]["p50"] == pytest.approx(75.0)
 

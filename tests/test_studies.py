@@ -13,7 +13,15 @@ from mlflow import MlflowClient
 
 from distlab.tracking.views import TAG
 
-CELL = ("framework=torch", "model=mlp", "data=mnist5k", "device=cpu", "epochs=1")
+# eager: it is ready at once, and what is tested here is the same for both executions.
+CELL = (
+    "framework=torch",
+    "framework.execution=eager",
+    "model=mlp",
+    "data=mnist5k",
+    "device=cpu",
+    "epochs=1",
+)
 
 pytestmark = pytest.mark.slow
 

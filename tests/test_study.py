@@ -210,3 +210,34 @@ def test_a_fault_of_distlab_itself_ends_the_study_as_failed(machine: Machine, op
     assert parent(found).info.status == "FAILED"
     assert machine.order == [("torch", 1, 0)]
     assert "a bug" in Path("study/driver.log").read_text()
+
+
+def test_a_bf16_run_is_measured_against_one_worker_in_bf16(machine: Machine, options: Any) -> None:
+    conduct(options("gpus=1", "device=cpu"), folder="fp32")
+    machine.order.clear()
+    found = conduct(options("gpus=2", "device=cpu", "precision=bf16"))
+    assert machine.order == [("torch", 2, 0), ("torch", 1, 0)]
+    assert {run["precision"] for run in found["runs"]} == {"bf16"}
+    two, one = found["runs"]
+    assert two["baseline_run_id"] == one["mlflow"]["run_id"]
+    assert found["baselines"] == []
+
+
+def test_an_execution_that_is_the_default_is_run_once(machine: Machine, options: Any) -> None:
+    conduct(options(), options("execution=eager"), options("execution=graph"))
+    assert machine.order == [("torch", 1, 0)] * 2
+
+
+def test_a_default_of_the_model_is_recorded_as_what_it_leads_to(
+    machine: Machine, options: Any
+) -> None:
+    by_model = "+framework.execution_by_model.mlp=graph"
+    found = conduct(options(by_model, "repeats=2"))
+    assert {run["execution"] for run in found["runs"]} == {"graph"}
+    again = f"study={found['study']}"
+    more = conduct(
+        options("execution=graph", "repeats=2", again),
+        folder="again",
+        overrides=[again, "execution=graph", "repeats=2"],
+    )
+    assert len(more["runs"]) == 2, "the same cell, so nothing was left to do"

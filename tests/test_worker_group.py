@@ -29,7 +29,14 @@ NUMPY = "numpy_sockets:NumpyBackend"
 def experiment_of_two(compose: Callable[..., DictConfig]) -> Iterator[Experiment]:
     """Two workers of NumPy, and a Ray on which they can run."""
     options = config.validate(
-        compose("framework=torch", "model=mlp", "data=mnist5k", "device=cpu", "gpus=2")
+        compose(
+            "framework=torch",
+            "execution=eager",
+            "model=mlp",
+            "data=mnist5k",
+            "device=cpu",
+            "gpus=2",
+        )
     )
     backends = Path(__file__).parent / "backends"
     with pytest.MonkeyPatch.context() as patch:

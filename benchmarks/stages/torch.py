@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from distlab.backends.torch_execution import logits
+from distlab.backends.torch_model import logits
 
 
 def stages(backend: Any, spec: Any, indices: np.ndarray) -> dict[str, Callable[[], Any]]:
@@ -20,21 +20,28 @@ def stages(backend: Any, spec: Any, indices: np.ndarray) -> dict[str, Callable[[
     def gather(batch: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         return images.index_select(0, batch), labels.index_select(0, batch)
 
-    def forward(batch: torch.Tensor) -> torch.Tensor:
-        x, y = gather(batch)
-        outputs = logits(spec, execution.parameters, x) if compiled else execution._model(x)
-        return functional.cross_entropy(outputs, y)
+    def loss(parameters: dict[str, torch.Tensor], x: torch.Tensor, y: torch.Tensor) -> Any:
+        return functional.cross_entropy(logits(spec, parameters, x), y)
 
-    def backward(batch: torch.Tensor) -> torch.Tensor:
+    def forward(batch: torch.Tensor) -> Any:
+        x, y = gather(batch)
         if compiled:
-            return execution._gradient(execution._weights, images, labels, batch)[0]
-        execution._optimizer.zero_grad(set_to_none=True)
-        loss = forward(batch)
-        loss.backward()
-        return loss
+            return loss(execution.parameters, x, y)
+        return functional.cross_entropy(execution._model(x), y)
+
+    def backward(batch: torch.Tensor) -> Any:
+        if compiled:
+            x, y = gather(batch)
+            return torch.func.grad_and_value(loss)(execution.parameters, x, y)
+        for parameter in execution.parameters.values():
+            parameter.grad = None
+        value = forward(batch)
+        value.backward()
+        return value
 
     if compiled:
         forward = torch.compile(forward, fullgraph=True, dynamic=False)
+        backward = torch.compile(backward, fullgraph=True, dynamic=False)
 
     def loop(part: Callable[[torch.Tensor], Any]) -> Callable[[], Any]:
         def run() -> None:

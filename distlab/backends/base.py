@@ -106,6 +106,11 @@ class Program:
         framework's own Adam with the same constants.
     execution:
         ``eager`` (imperative) or ``graph`` (compiled); one of :attr:`Backend.executions`.
+    precision:
+        How products of matrices and convolutions are rounded; all else, and the weights, is
+        float32. ``fp32``: not at all. ``tf32``: an NVIDIA GPU may round their operands to
+        TensorFloat-32 (10 bits of mantissa). ``bf16``: operands and results are bfloat16 (7 bits),
+        forward and backward; evaluation stays ``fp32``. One of :attr:`Backend.precisions`.
     exchange:
         Whether gradients are averaged over the ranks. False only serves to measure what that costs:
         each rank applies its own local gradient and :meth:`Backend.train` communicates nothing, so
@@ -119,6 +124,7 @@ class Program:
     epsilon: float = 1e-8
     optimizer: Literal["reference", "stock"] = "reference"
     execution: Literal["eager", "graph"] = "eager"
+    precision: Literal["fp32", "tf32", "bf16"] = "fp32"
     exchange: bool = True
 
 
@@ -179,6 +185,9 @@ class Backend(ABC):
 
     executions: ClassVar[tuple[str, ...]]
     """Which of ``eager`` and ``graph`` it can run."""
+
+    precisions: ClassVar[tuple[str, ...]] = ("fp32",)
+    """Which of ``fp32``, ``tf32`` and ``bf16`` it can run (``tf32`` on GPUs only)."""
 
     @abstractmethod
     def __init__(self, placement: Placement) -> None:

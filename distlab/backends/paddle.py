@@ -8,6 +8,7 @@ settings of the environment that go with it):
 
 - ``paddle.addmm`` for a dense layer, ``paddle.gather`` for a batch and
   ``Adam(use_multi_tensor=True)`` cost the least per step.
+- A max-pool that also returns where its maxima are has a backward pass of a twelfth of the time.
 - A convolution's bias is added by broadcasting: ``conv2d``'s own bias argument is 1.5 times slower.
 - ``graph`` traces forward pass and loss with ``paddle.jit.to_static``; its backward pass is a
   static program too. Gradient exchange and Adam stay outside: Paddle cannot trace ``backward()``
@@ -21,7 +22,7 @@ import io
 import os
 import socket
 import time
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,12 +39,24 @@ from distlab.backends.base import (
 )
 from distlab.backends.paddle_import import functional, paddle
 from distlab.backends.paddle_model import function
+from distlab.backends.paddle_precision import set_tf32, tf32_in_effect
 from distlab.errors import DistlabError
 from distlab.models.rewrite import pool_first
 from distlab.models.spec import ModelSpec
 
-EVALUATION_BATCH = 1000
+EVALUATION_BATCH = 100
 """Test samples of one forward pass: bounds the memory, and changes no sum but by rounding."""
+
+
+def _shared(array: NDArray[Any]) -> Any:
+    """A tensor that reads the array's memory and keeps it alive, by DLPack; never written to.
+
+    An array that is not contiguous, or whose values are not aligned to their size, is copied.
+    """
+    array = np.require(array, requirements=["C_CONTIGUOUS", "ALIGNED"])
+    # Paddle compares the strides of axes of length 1, too, for which NumPy keeps any (0 of a new
+    # axis), and would copy the whole tensor before each use: a reshape sets them.
+    return paddle.from_dlpack(array.reshape(-1).reshape(array.shape))
 
 
 class PaddleBackend(Backend):
@@ -58,6 +71,7 @@ class PaddleBackend(Backend):
 
     framework = "paddle"
     executions = ("eager", "graph")
+    precisions: ClassVar[tuple[str, ...]] = ("fp32", "tf32", "bf16")
 
     def __init__(self, placement: Placement) -> None:
         self._placement = placement
@@ -70,6 +84,8 @@ class PaddleBackend(Backend):
                 "install paddlepaddle-gpu in place of paddlepaddle (docs: paddlepaddle.org.cn), in "
                 "an environment of its own",
             )
+        if not self._gpu:  # see build
+            self.precisions = ("fp32",)  # type: ignore[misc]
         paddle.set_device("gpu:0" if self._gpu else "cpu")
         paddle.base.core.set_num_threads(placement.threads)  # OpenMP's and MKL's; no public name
         if placement.world_size > 1:
@@ -108,13 +124,24 @@ class PaddleBackend(Backend):
             "device_name": device.cuda.get_device_name() if self._gpu else device.get_device(),
             "threads": max((pool["num_threads"] for pool in pools), default=1),
             "inter_op_threads": 1,
-            "tf32": self._gpu and os.environ["NVIDIA_TF32_OVERRIDE"] != "0",
+            "tf32": self._gpu and tf32_in_effect(),
             "collectives": paddle.distributed.get_backend().lower() if grouped else "none",
             "mkl_debug_cpu_type": os.environ.get("MKL_DEBUG_CPU_TYPE", ""),
         }
 
     def build(self, spec: ModelSpec, program: Program) -> None:
         """Make parameters, loss and Adam."""
+        dtype = "bfloat16" if program.precision == "bf16" else "float32"
+        if dtype == "bfloat16" and not self._gpu:
+            raise DistlabError(
+                "framework=paddle precision=bf16 on CPU workers",
+                f"Paddle {paddle.__version__} has no bfloat16 kernel for products and convolutions "
+                "in training on CPUs",
+                "precision=fp32\nprecision=bf16 with framework=torch or framework=tf\n"
+                "precision=bf16 on GPUs: device=gpu",
+            )
+        if self._gpu:
+            set_tf32(program.precision == "tf32")
         # Paddle keeps every program that it has run until it is told; there is no public name.
         paddle.base.core.clear_executor_cache()
         self._parameters: dict[str, Any] = {
@@ -124,7 +151,10 @@ class PaddleBackend(Backend):
             for name, shape in spec.parameters.items()
         }
         self._sizes = [parameter.size for parameter in self._parameters.values()]
-        self._layers = [function(layer, self._parameters) for layer in pool_first(spec.layers)]
+        layers = pool_first(spec.layers)
+        self._layers = [function(layer, self._parameters) for layer in layers]
+        # Evaluation is float32 with bfloat16, too.
+        self._training_layers = [function(layer, self._parameters, dtype) for layer in layers]
         self._loss = self._mean_loss
         if program.execution == "graph":
             # Traced as it stands: Paddle's rewriting of the source is not needed.
@@ -157,12 +187,20 @@ class PaddleBackend(Backend):
         return images
 
     def _mean_loss(self, images: Any, labels: Any) -> Any:
-        return functional.cross_entropy(self._logits(images), labels)
+        logits = images
+        for layer in self._training_layers:
+            logits = layer(logits)
+        if logits.dtype != paddle.float32:
+            logits = logits.astype("float32")
+        return functional.cross_entropy(logits, labels)
 
     def load_data(self, train: LabelledImages, test: LabelledImages) -> None:
-        """Copy both sets to the device."""
+        """Copy both sets to the GPU; on a CPU use the arrays themselves."""
+        place = paddle.to_tensor if self._gpu else _shared
         (self._images, self._labels), (self._test_images, self._test_labels) = (
-            (paddle.to_tensor(images), paddle.to_tensor(labels)) for images, labels in (train, test)
+            # cross_entropy wants labels [n, 1], and at every step adds the axis that is missing.
+            (place(images), place(labels[:, np.newaxis]))
+            for images, labels in (train, test)
         )
 
     def set_weights(self, weights: Weights) -> None:
@@ -241,7 +279,7 @@ class PaddleBackend(Backend):
                 labels = self._test_labels[batch]
                 logits = self._logits(self._test_images[batch])
                 losses = functional.cross_entropy(logits, labels, reduction="none")
-                correct += int((logits.argmax(1) == labels).sum())
+                correct += int((logits.argmax(1, keepdim=True) == labels).sum())
                 loss_sum += float(losses.astype("float64").sum())
         return Evaluation(stop - start, correct, loss_sum)
 

@@ -8,12 +8,13 @@ import io
 import os
 import warnings
 
+from distlab.backends.paddle_malloc import keep_freed_memory
 from distlab.backends.paddle_mkl import resolve_mkl_cpu_type
 
 # Paddle reads these when it is imported. The config's `env:` comes first.
 os.environ.setdefault("GLOG_minloglevel", "2")  # errors only; init_parallel_env logs its sockets
-os.environ.setdefault("NVIDIA_TF32_OVERRIDE", "0")  # no TF32 in cuBLAS and cuDNN
 resolve_mkl_cpu_type()
+keep_freed_memory()
 
 # At import Paddle warns that ccache is missing (it builds no extension here) and writes to stderr
 # that OMP_NUM_THREADS is not 1 (which here is asked for).

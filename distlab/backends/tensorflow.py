@@ -2,10 +2,11 @@
 
 ``execution=graph`` runs a whole span of steps as one ``tf.function`` (a loop inside the graph
 costs no dispatch, and its length is not part of the signature); ``execution=eager`` runs the same
-step op by op. The layers are ``tf.nn`` operations on variables: compiled, they are the graph that
-Keras layers give; eager, they run almost twice as many small steps per second. Each process holds
-its one replica in plain variables, equal on all ranks because all apply the same averaged
-gradient; so the strategy is needed for the all-reduce only, and world size 1 has none.
+step op by op. The layers are ``tf.nn`` operations on variables: eager, they run almost twice as
+many small steps per second as Keras layers; compiled for a CPU, convolutions with few channels run
+by blocks of pixels (:mod:`distlab.backends.tensorflow_blocks`). Each process holds its one replica
+in plain variables, equal on all ranks because all apply the same averaged gradient; so the strategy
+is needed for the all-reduce only, and world size 1 has none.
 """
 
 import json
@@ -31,13 +32,14 @@ from distlab.backends.base import (
     Weights,
 )
 from distlab.backends.tensorflow_adam import ReferenceAdam, StockAdam
+from distlab.backends.tensorflow_memory import shared
 from distlab.backends.tensorflow_model import layouts, logits
 from distlab.errors import DistlabError
 from distlab.models.spec import ModelSpec
 
 tf.get_logger().setLevel("ERROR")
 
-EVALUATION_BATCH = 1000
+EVALUATION_BATCH = 250
 """Test samples of one forward pass; bounds the memory, does not touch the sums."""
 
 
@@ -46,6 +48,7 @@ class TensorFlowBackend(Backend):
 
     framework: ClassVar[str] = "tf"
     executions: ClassVar[tuple[str, ...]] = ("eager", "graph")
+    precisions: ClassVar[tuple[str, ...]] = ("fp32", "tf32", "bf16")
 
     def __init__(self, placement: Placement) -> None:
         self._placement = placement
@@ -112,6 +115,8 @@ class TensorFlowBackend(Backend):
                 fix="execution=graph",
             )
         self._spec, self._program = spec, program
+        # Read by the kernels as they run, so it holds for evaluation, too.
+        tf.config.experimental.enable_tensor_float_32_execution(program.precision == "tf32")
         self._layouts = layouts(spec)
         adam = ReferenceAdam if program.optimizer == "reference" else StockAdam
         self._parameters = {
@@ -135,11 +140,21 @@ class TensorFlowBackend(Backend):
         train: tuple[NDArray[np.float32], NDArray[np.int64]],
         test: tuple[NDArray[np.float32], NDArray[np.int64]],
     ) -> None:
-        """See :meth:`Backend.load_data`; images are kept as NHWC."""
+        """See :meth:`Backend.load_data`; images are kept as NHWC, in the given memory if it can.
+
+        On CPUs only images of several channels are copied: with one, NHWC and NCHW are the same.
+        """
 
         def to_device(images: NDArray[np.float32], labels: NDArray[np.int64]) -> Any:
-            nhwc = np.ascontiguousarray(images.transpose(0, 2, 3, 1))
-            return tf.convert_to_tensor(nhwc), tf.convert_to_tensor(labels)
+            n, channels, height, width = images.shape
+            if channels == 1:
+                nhwc = np.ascontiguousarray(images).reshape(n, height, width, 1)
+            else:
+                nhwc = np.ascontiguousarray(images.transpose(0, 2, 3, 1))
+            if self._gpu:
+                with tf.device("/GPU:0"):  # not yet run on a GPU
+                    return tf.convert_to_tensor(nhwc), tf.convert_to_tensor(labels)
+            return shared(nhwc), shared(labels)
 
         self._train_data, self._test_data = to_device(*train), to_device(*test)
 
@@ -177,9 +192,20 @@ class TensorFlowBackend(Backend):
             for variable, (name, layout) in zip(variables, self._layouts.items(), strict=True)
         }
 
-    def _loss(self, images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Logits and cross-entropy of each sample."""
-        outputs = logits(self._spec, self._parameters, images)
+    def _loss(
+        self, images: tf.Tensor, labels: tf.Tensor, *, training: bool = True
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Logits and cross-entropy of each sample; bfloat16 and blocks serve training alone."""
+        bf16 = training and self._program.precision == "bf16"
+        # Blocks are worth their small operations where these cost no dispatch from Python.
+        blocks = training and not self._gpu and self._program.execution == "graph"
+        outputs = logits(
+            self._spec,
+            self._parameters,
+            images,
+            tf.bfloat16 if bf16 else tf.float32,
+            blocks=blocks,
+        )
         return outputs, tf.nn.sparse_softmax_cross_entropy_with_logits(labels, outputs)
 
     def _average(self, gradients: Sequence[tf.Tensor]) -> Sequence[tf.Tensor]:
@@ -246,7 +272,7 @@ class TensorFlowBackend(Backend):
         correct, loss_sum = tf.constant(0, tf.int64), tf.constant(0, tf.float64)
         for begin in tf.range(start, stop, EVALUATION_BATCH):
             batch = slice(begin, tf.minimum(begin + EVALUATION_BATCH, stop))
-            outputs, losses = self._loss(images[batch], labels[batch])
+            outputs, losses = self._loss(images[batch], labels[batch], training=False)
             hits = tf.argmax(outputs, axis=1) == labels[batch]
             correct += tf.reduce_sum(tf.cast(hits, tf.int64))
             loss_sum += tf.reduce_sum(tf.cast(losses, tf.float64))

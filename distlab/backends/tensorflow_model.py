@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from distlab.backends.tensorflow_blocks import blocked
 from distlab.models.rewrite import pool_first
 from distlab.models.spec import Conv2D, Dense, Flatten, MaxPool2D, ModelSpec, ReLU
 
@@ -74,20 +75,40 @@ def _padding(layer: Conv2D) -> str | list[list[int]]:
     return [[0, 0], sides, sides, [0, 0]]
 
 
-def logits(spec: ModelSpec, variables: Mapping[str, tf.Variable], images: tf.Tensor) -> tf.Tensor:
-    """The model's outputs for NHWC images."""
+def logits(
+    spec: ModelSpec,
+    variables: Mapping[str, tf.Variable],
+    images: tf.Tensor,
+    compute: tf.DType = tf.float32,
+    *,
+    blocks: bool = False,
+) -> tf.Tensor:
+    """The model's outputs for NHWC images, in float32.
+
+    Operands and results of dense layers and convolutions have the type ``compute``; biases are
+    added, and all else is computed, in float32. ``blocks``: convolutions with few channels are
+    computed by blocks of pixels (:mod:`distlab.backends.tensorflow_blocks`), which suits CPUs.
+    """
     x = images
-    for layer in pool_first(spec.layers):
+    layers = pool_first(spec.layers)
+    by_blocks = blocked(spec, layers) if blocks else {}
+    for place, layer in enumerate(layers):
         match layer:
             case Dense(name=name):
-                x = tf.matmul(x, variables[f"{name}.weight"])
+                weight = tf.cast(variables[f"{name}.weight"], compute)
+                x = tf.cast(tf.matmul(tf.cast(x, compute), weight), tf.float32)
                 x = tf.nn.bias_add(x, variables[f"{name}.bias"])
+            case Conv2D(name=name) if place in by_blocks:
+                weight, bias = (variables[f"{name}.{kind}"] for kind in ("weight", "bias"))
+                x = by_blocks[place](x, weight, bias, compute)
             case Conv2D(name=name):
-                padding = _padding(layer)
-                x = tf.nn.conv2d(x, variables[f"{name}.weight"], strides=1, padding=padding)
-                x = tf.nn.bias_add(x, variables[f"{name}.bias"])
+                weight = tf.cast(variables[f"{name}.weight"], compute)
+                x = tf.nn.conv2d(tf.cast(x, compute), weight, strides=1, padding=_padding(layer))
+                x = tf.nn.bias_add(tf.cast(x, tf.float32), variables[f"{name}.bias"])
             case ReLU():
                 x = tf.nn.relu(x)
+            case MaxPool2D() if place - 1 in by_blocks:
+                pass  # in the blocks already
             case MaxPool2D(size=size):
                 x = tf.nn.max_pool2d(x, size, strides=size, padding="VALID")
             case Flatten():

@@ -2,8 +2,8 @@
 
 ``execution=eager`` is how PyTorch is written by most: ``nn.Module``, DistributedDataParallel with
 gradients as bucket views, fused Adam. ``execution=graph`` compiles the step with ``torch.compile``:
-all parameters live in one flat tensor, so that forward, backward and Adam become one compiled
-function, or, with peers, two with a single all-reduce of the flat gradient between them.
+forward, backward and Adam become one compiled function, or, with peers, two with a single
+all-reduce of all gradients between them.
 """
 
 import os
@@ -27,11 +27,12 @@ from distlab.backends.base import (
     Program,
     Weights,
 )
-from distlab.backends.torch_execution import Eager, Execution, logits
+from distlab.backends.torch_execution import Eager, Execution
 from distlab.backends.torch_graph import Graph
+from distlab.backends.torch_model import logits
 from distlab.models.spec import ModelSpec
 
-EVALUATION_BATCH = 1000
+EVALUATION_BATCH = 250
 PRODUCT_SIZE = 4096
 PRODUCTS = 20
 """Of matrices of that size; the best of them tells the GPU's rate."""
@@ -42,14 +43,13 @@ class TorchBackend(Backend):
 
     framework = "torch"
     executions = ("eager", "graph")
+    precisions = ("fp32", "tf32", "bf16")
 
     def __init__(self, placement: Placement) -> None:
         """Join the group; see :meth:`distlab.backends.base.Backend.__init__`."""
         self._world_size = placement.world_size
         torch.set_num_threads(placement.threads)
         torch.set_num_interop_threads(1)
-        torch.backends.cuda.matmul.allow_tf32 = False
-        torch.backends.cudnn.allow_tf32 = False
         on_gpu = placement.device == "gpu"
         self._device = torch.device("cuda", 0) if on_gpu else torch.device("cpu")
         if on_gpu:
@@ -82,6 +82,8 @@ class TorchBackend(Backend):
         """Make the model and Adam for the execution asked for."""
         vars(self).pop("_execution", None)  # the old model goes before the new one comes
         self._spec = spec
+        torch.backends.cuda.matmul.allow_tf32 = program.precision == "tf32"
+        torch.backends.cudnn.allow_tf32 = program.precision == "tf32"
         if program.execution == "eager":
             self._execution: Execution = Eager(spec, program, self._device, self._world_size)
         else:
@@ -142,6 +144,7 @@ class TorchBackend(Backend):
 
     def close(self) -> None:
         """Leave the process group."""
+        vars(self).pop("_execution", None)  # a CUDA graph holds on to NCCL's communicator
         if dist.is_initialized():
             dist.barrier()
             dist.destroy_process_group()

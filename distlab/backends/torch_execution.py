@@ -1,7 +1,9 @@
 """How torch runs the steps eagerly: the model as torch's layers, through DDP.
 
 torch's own Adam is Algorithm 1 of Kingma & Ba as it stands, so that ``optimizer.variant`` makes no
-difference here.
+difference here. It is called as a function: torch's ``Optimizer`` class loads the whole compiler at
+its first step, which takes a second and 70 MiB. With peers, DistributedDataParallel exchanges
+gradients while the backward pass is still under way (and loads the compiler by itself).
 
 Tensors here are in torch's layout (dense weights ``[outputs, inputs]``), named as in the spec.
 """
@@ -13,10 +15,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.parallel import DistributedDataParallel
+from torch.optim.adam import adam
 
 from distlab.backends.base import Program
-from distlab.models.rewrite import pool_first
-from distlab.models.spec import Conv2D, Dense, Flatten, MaxPool2D, ModelSpec, ReLU
+from distlab.backends.torch_model import module
+from distlab.models.spec import ModelSpec
 
 
 class Execution(Protocol):
@@ -36,107 +39,114 @@ class Execution(Protocol):
         """Run a step for each row of ``batches``; return the local losses."""
 
 
+class FusedAdam:
+    """torch's fused Adam over some parameters, on moments that are held here or given.
+
+    Parameters
+    ----------
+    parameters:
+        What it updates, in place.
+    program:
+        For Adam's constants.
+    moments:
+        First and second moments, in the order of the parameters; zeros by default.
+    """
+
+    def __init__(
+        self,
+        parameters: list[Tensor],
+        program: Program,
+        moments: tuple[list[Tensor], list[Tensor]] | None = None,
+    ) -> None:
+        self.program = program
+        self._parameters = parameters
+        zeros = [[torch.zeros_like(p, requires_grad=False) for p in parameters] for _ in range(2)]
+        self.first, self.second = moments or zeros
+        self._steps = [torch.zeros((), device=p.device) for p in parameters]
+
+    @property
+    def steps_taken(self) -> int:
+        """Adam's step."""
+        return int(self._steps[0])
+
+    @steps_taken.setter
+    def steps_taken(self, steps: int) -> None:
+        for step in self._steps:
+            step.fill_(steps)
+
+    @torch.no_grad()
+    def step(self, slopes: list[Tensor]) -> None:
+        """Take one step by these gradients, one for each parameter."""
+        program = self.program
+        adam(
+            self._parameters,
+            slopes,
+            self.first,
+            self.second,
+            [],
+            self._steps,
+            fused=True,
+            amsgrad=False,
+            beta1=program.beta1,
+            beta2=program.beta2,
+            lr=program.learning_rate,
+            weight_decay=0.0,
+            eps=program.epsilon,
+            maximize=False,
+        )
+
+
 class Eager:
     """The module in DDP (where there are peers) and fused Adam, one kernel at a time."""
 
     def __init__(
         self, spec: ModelSpec, program: Program, device: torch.device, world_size: int
     ) -> None:
-        module = _module(spec).to(device)
+        self._module = module(spec).to(device)
         if device.type == "cpu":
-            for parameter in module.parameters():
+            for parameter in self._module.parameters():
                 if parameter.dim() == 4:
                     parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
-        self.parameters = {name: module.get_parameter(name) for name in spec.parameters}
-        self._model: nn.Module = module
+        self.parameters = {name: self._module.get_parameter(name) for name in spec.parameters}
+        self._model: nn.Module = self._module
         if world_size > 1 and program.exchange:
             self._model = DistributedDataParallel(
-                module,
+                self._module,
                 device_ids=[0] if device.type == "cuda" else None,
                 gradient_as_bucket_view=True,
                 static_graph=True,
             )
-        self._optimizer = torch.optim.Adam(
-            self.parameters.values(),
-            lr=program.learning_rate,
-            betas=(program.beta1, program.beta2),
-            eps=program.epsilon,
-            fused=True,
-        )
-        for parameter in self.parameters.values():
-            self._optimizer.state[parameter] = {
-                "step": torch.zeros((), device=device),
-                "exp_avg": torch.zeros_like(parameter),
-                "exp_avg_sq": torch.zeros_like(parameter),
-            }
+        self._optimizer = FusedAdam(list(self.parameters.values()), program)
+        self._bf16 = program.precision == "bf16"
 
     @property
     def moments(self) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Adam's first and second moments by parameter name."""
-        state = {name: self._optimizer.state[p] for name, p in self.parameters.items()}
-        return (
-            {name: values["exp_avg"] for name, values in state.items()},
-            {name: values["exp_avg_sq"] for name, values in state.items()},
+        first, second = self._optimizer.first, self._optimizer.second
+        return dict(zip(self.parameters, first, strict=True)), dict(
+            zip(self.parameters, second, strict=True)
         )
 
     @property
     def steps_taken(self) -> int:
         """Adam's step."""
-        return int(next(iter(self._optimizer.state.values()))["step"])
+        return self._optimizer.steps_taken
 
     @steps_taken.setter
     def steps_taken(self, steps: int) -> None:
-        for state in self._optimizer.state.values():
-            state["step"].fill_(steps)
+        self._optimizer.steps_taken = steps
 
     def train(self, images: Tensor, labels: Tensor, batches: Tensor) -> Tensor:
         """Run a step for each row of ``batches``; return the local losses."""
         losses = torch.empty(len(batches), device=images.device)
+        parameters = list(self.parameters.values())
         for step, batch in enumerate(batches):
-            self._optimizer.zero_grad(set_to_none=True)
-            outputs = self._model(images.index_select(0, batch))
-            loss = functional.cross_entropy(outputs, labels.index_select(0, batch))
+            for parameter in parameters:
+                parameter.grad = None
+            with torch.autocast(images.device.type, torch.bfloat16, enabled=self._bf16):
+                outputs = self._model(images.index_select(0, batch))
+            loss = functional.cross_entropy(outputs.float(), labels.index_select(0, batch))
             loss.backward()
-            self._optimizer.step()
+            self._optimizer.step([p.grad for p in parameters if p.grad is not None])
             losses[step] = loss.detach()
         return losses
-
-
-def logits(spec: ModelSpec, parameters: Mapping[str, Tensor], images: Tensor) -> Tensor:
-    """The model as a function of its parameters, which are in torch's layout."""
-    x = images
-    for layer in pool_first(spec.layers):
-        match layer:
-            case Dense(name=name):
-                x = functional.linear(x, parameters[f"{name}.weight"], parameters[f"{name}.bias"])
-            case Conv2D(name=name, padding=padding):
-                weight, bias = parameters[f"{name}.weight"], parameters[f"{name}.bias"]
-                x = functional.conv2d(x, weight, bias, padding=padding)
-            case ReLU():
-                x = functional.relu(x)
-            case MaxPool2D(size=size):
-                x = functional.max_pool2d(x, size)
-            case Flatten():
-                x = x.flatten(1)
-    return x
-
-
-def _module(spec: ModelSpec) -> nn.Sequential:
-    """The spec as torch layers, named so that parameters bear the spec's names."""
-    module = nn.Sequential()
-    for position, layer in enumerate(pool_first(spec.layers)):
-        match layer:
-            case Dense(name=name, inputs=inputs, outputs=outputs):
-                module.add_module(name, nn.Linear(inputs, outputs))
-            case Conv2D():
-                convolution = nn.Conv2d(
-                    layer.in_channels, layer.out_channels, layer.kernel, padding=layer.padding
-                )
-                module.add_module(layer.name, convolution)
-            case ReLU():
-                module.add_module(f"relu{position}", nn.ReLU())
-            case MaxPool2D(size=size):
-                module.add_module(f"pool{position}", nn.MaxPool2d(size))
-            case Flatten():
-                module.add_module(f"flatten{position}", nn.Flatten())
-    return module

@@ -1,8 +1,9 @@
 """How torch runs the steps compiled.
 
 For one CPU worker several whole steps are one program on separate parameters; elsewhere all
-parameters are one flat tensor, whose gradient needs one all-reduce. ``optimizer.variant=stock``
-runs ``torch.optim.Adam`` behind the compiled gradient.
+parameters are one flat tensor, whose gradient needs one all-reduce, between two programs. On a GPU
+these and the all-reduce are recorded as one CUDA graph (not yet run on a GPU).
+``optimizer.variant=stock`` runs torch's own Adam behind the compiled gradient.
 
 Tensors here are in torch's layout (dense weights ``[outputs, inputs]``), named as in the spec.
 """
@@ -20,11 +21,13 @@ from torch import Tensor
 from torch.nn import functional
 
 from distlab.backends.base import Program
-from distlab.backends.torch_execution import logits
+from distlab.backends.torch_cuda_graph import RecordedStep
+from distlab.backends.torch_execution import FusedAdam
+from distlab.backends.torch_model import logits
 from distlab.errors import DistlabError
 from distlab.models.spec import ModelSpec
 
-STEPS_PER_CALL = 5
+STEPS_PER_CALL = 2
 """How many steps of a small model one compiled program runs, so that calls into it cost little."""
 SMALL_STEP_FLOPS = 50e6
 """A step of fewer floating-point operations is small: a call from Python is some 5 % of it."""
@@ -63,29 +66,24 @@ class Graph:
         self._weights, self._first, self._second = flat
         self.parameters = _views(self._weights, shapes)
         self.moments = _views(self._first, shapes), _views(self._second, shapes)
-        self._whole = world_size == 1 and program.optimizer == "reference"
         on_cpu = device.type == "cpu"
-        if self._whole and on_cpu:  # faster apart on CPU; views that change compile badly
+        self._whole = on_cpu and world_size == 1 and program.optimizer == "reference"
+        self._recorded: tuple[tuple[int, int], RecordedStep] | None = None
+        if self._whole:  # faster apart on CPU; views that change compile badly
             self.parameters = _apart(self.parameters)
             self.moments = _apart(self.moments[0]), _apart(self.moments[1])
         small = program.local_batch * spec.training_flops < SMALL_STEP_FLOPS
-        self._steps_per_call = steps_per_call = STEPS_PER_CALL if on_cpu and small else 1
-        epsilon = program.epsilon
+        self._steps_per_call = steps_per_call = STEPS_PER_CALL if small else 1
+        epsilon, bf16 = program.epsilon, program.precision == "bf16"
 
         def loss_of(weights: Mapping[str, Tensor], images: Tensor, labels: Tensor) -> Tensor:
-            return functional.cross_entropy(logits(spec, weights, images), labels)
+            # Casts of weights are not kept: they would be those of an earlier step.
+            with torch.autocast(device.type, torch.bfloat16, bf16, cache_enabled=False):
+                outputs = logits(spec, weights, images)
+            return functional.cross_entropy(outputs.float(), labels)
 
         def loss_of_flat(weights: Tensor, images: Tensor, labels: Tensor) -> Tensor:
             return loss_of(_views(weights, shapes), images, labels)
-
-        def loss_of_state(weights: dict[str, Tensor], images: Tensor, labels: Tensor) -> Tensor:
-            if not on_cpu:
-                return loss_of_flat(weights["all"], images, labels)
-            return loss_of(weights, images, labels)
-
-        self._state = (
-            (self.parameters, *self.moments) if on_cpu else tuple({"all": part} for part in flat)
-        )
 
         def gradient(
             weights: Tensor, images: Tensor, labels: Tensor, batch: Tensor, share: Tensor
@@ -114,50 +112,65 @@ class Graph:
             for step in range(steps_per_call):
                 x = images.index_select(0, batches[step])
                 y = labels.index_select(0, batches[step])
-                slopes, value = torch.func.grad_and_value(loss_of_state)(weights, x, y)
+                slopes, value = torch.func.grad_and_value(loss_of)(weights, x, y)
                 for name, slope in slopes.items():
                     adam(weights[name], first[name], second[name], slope, scales[step])
                 values.append(value)
             return torch.stack(values)
 
         self._several = torch.compile(
-            several, fullgraph=True, dynamic=False, options={"cpp_wrapper": on_cpu}
+            several, fullgraph=True, dynamic=False, options={"cpp_wrapper": True}
         )
         self._gradient = torch.compile(gradient, fullgraph=True, dynamic=False)
         self._adam = torch.compile(adam, fullgraph=True, dynamic=False)
-        self._stock: torch.optim.Adam | None = None
+        self._stock: FusedAdam | None = None
         if program.optimizer == "stock":
-            self._stock = torch.optim.Adam(
-                [self._weights],
-                lr=program.learning_rate,
-                betas=(program.beta1, program.beta2),
-                eps=epsilon,
-                fused=True,
-            )
-            self._stock.state[self._weights] = {
-                "step": torch.zeros((), device=device),
-                "exp_avg": self._first,
-                "exp_avg_sq": self._second,
-            }
+            moments = [self._first], [self._second]
+            self._stock = FusedAdam([self._weights], program, moments)
 
     @torch.no_grad()
     def train(self, images: Tensor, labels: Tensor, batches: Tensor) -> Tensor:
         """Run a step for each row of ``batches``; return the local losses."""
         if self._whole:
-            return self._train_whole(images, labels, batches)
-        losses = torch.empty(len(batches), device=images.device)
-        scales = self._scales(len(batches)).to(images.device)
-        state, share = (self._weights, self._first, self._second), self._share
-        for step, batch in enumerate(batches):
-            losses[step], slope = self._gradient(self._weights, images, labels, batch, share)
-            if self._exchange:
-                dist.all_reduce(slope)
-            if self._stock is None:
-                self._adam(*state, slope, scales[step])
-            else:
-                self._stock_step(slope, self.steps_taken + step)
+            losses = self._train_whole(images, labels, batches)
+        elif images.device.type == "cuda" and self._stock is None:
+            scales = self._scales(len(batches)).to(images.device)
+            losses = self._record(images, labels).run(batches, scales)
+        else:
+            losses = torch.empty(len(batches), device=images.device)
+            scales = self._scales(len(batches)).to(images.device)
+            if self._stock is not None:
+                self._stock.steps_taken = self.steps_taken
+            for step, batch in enumerate(batches):
+                losses[step] = self._step(images, labels, batch, scales[step])
         self.steps_taken += len(batches)
         return losses
+
+    def _step(self, images: Tensor, labels: Tensor, batch: Tensor, scales: Tensor) -> Tensor:
+        """Gradient, all-reduce and Adam on the flat tensors; returns the local loss."""
+        loss: Tensor
+        loss, slope = self._gradient(self._weights, images, labels, batch, self._share)
+        if self._exchange:
+            dist.all_reduce(slope)
+        if self._stock is None:
+            self._adam(self._weights, self._first, self._second, slope, scales)
+        else:
+            self._stock.step([slope])
+        return loss
+
+    def _record(self, images: Tensor, labels: Tensor) -> RecordedStep:
+        """The step on these data as a CUDA graph, recorded anew when other data come."""
+        place = images.data_ptr(), labels.data_ptr()
+        if self._recorded is None or self._recorded[0] != place:
+            self._recorded = None  # the old one's memory goes first
+            recorded = RecordedStep(
+                lambda batch, scales: self._step(images, labels, batch, scales),
+                self._program.local_batch,
+                torch.tensor(NO_STEP),
+                images.device,
+            )
+            self._recorded = place, recorded
+        return self._recorded[1]
 
     def _train_whole(self, images: Tensor, labels: Tensor, batches: Tensor) -> Tensor:
         """Several steps a call; the last call is filled up with steps that change nothing."""
@@ -167,23 +180,13 @@ class Graph:
         if idle:
             batches = torch.cat([batches, batches[-1:].expand(idle, -1)])
             scales = torch.cat([scales, torch.tensor([NO_STEP]).expand(idle, -1)])
-        scales = scales.to(images.device)
-        losses = torch.empty(steps + idle, device=images.device)
-        weights, first, second = self._state
+        losses = torch.empty(steps + idle)
         for start in range(0, steps, chunk):
             part = slice(start, start + chunk)
             losses[part] = self._several(
-                weights, first, second, images, labels, batches[part], scales[part]
+                self.parameters, *self.moments, images, labels, batches[part], scales[part]
             )
-        self.steps_taken += steps
         return losses[:steps]
-
-    def _stock_step(self, slope: Tensor, steps_taken: int) -> None:
-        """One step of torch's own Adam on the flat tensor."""
-        assert self._stock is not None
-        self._stock.state[self._weights]["step"].fill_(steps_taken)
-        self._weights.grad = slope
-        self._stock.step()
 
     def _scales(self, steps: int) -> Tensor:
         """Each step's factors in Adam: ``[steps, 6]``, computed in float64.
@@ -200,12 +203,10 @@ class Graph:
 
 
 def _apart(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Copies that share no memory, convolutions with their channels last in memory on CPU."""
+    """Copies that share no memory, convolutions with their channels last in it."""
     return {
         name: tensor.clone(
-            memory_format=torch.channels_last
-            if tensor.dim() == 4 and tensor.device.type == "cpu"
-            else torch.preserve_format
+            memory_format=torch.channels_last if tensor.dim() == 4 else torch.preserve_format
         )
         for name, tensor in tensors.items()
     }

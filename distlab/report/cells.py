@@ -10,7 +10,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from distlab.measure.statistics import Estimate, median
-from distlab.report.runs import Run, counts, over_one_worker, problems, throughputs
+from distlab.report.runs import (
+    FP32,
+    Run,
+    counts,
+    over_one_worker,
+    precision,
+    problems,
+    throughputs,
+)
 
 
 @dataclass(frozen=True)
@@ -24,9 +32,10 @@ class Cell:
     ----------
     cell:
         Hash of the experiment; equal for its repeats.
-    framework, framework_version, execution, model, data, device, device_name, world_size, scaling,
-    batch_size, global_batch_size, threads_per_worker, epochs, seed, comparison_key:
-        The conditions, as in a run's summary.
+    framework, framework_version, execution, precision, model, data, device, device_name,
+    world_size, scaling, batch_size, global_batch_size, threads_per_worker, epochs, seed,
+    comparison_key:
+        The conditions, as in a run's summary; runs recorded without a precision are ``fp32``.
     runs:
         Summaries of all finished runs, in order of repeat.
     failed:
@@ -51,7 +60,8 @@ class Cell:
     reached:
         How many of the counted runs reached the target accuracy.
     startup_s, compile_s:
-        Seconds; medians of the runs in freshly started processes.
+        Seconds; medians of the runs in freshly started processes. Without one, compile time is that
+        of the cell's first run, which compiled in processes that were kept from other cells.
     communication_share, model_flop_utilisation:
         Medians of the runs.
     peak_memory_bytes:
@@ -68,6 +78,7 @@ class Cell:
     framework: str
     framework_version: str | None
     execution: str
+    precision: str
     model: str
     data: str | None
     device: str
@@ -110,7 +121,12 @@ class Cell:
     @property
     def label(self) -> str:
         """The cell in a few words: ``torch eager, 2 CPU workers``."""
-        return f"{self.framework} {self.execution}, {self.workers}"
+        return f"{self.framework} {self.execution}, {self.workers}{self.rounded}"
+
+    @property
+    def rounded(self) -> str:
+        """The precision as the end of a phrase, ``, bf16``; nothing for ``fp32``."""
+        return "" if self.precision == FP32 else f", {self.precision}"
 
 
 def cells(study: dict[str, Any]) -> list[Cell]:
@@ -124,8 +140,8 @@ def cells(study: dict[str, Any]) -> list[Cell]:
     Returns
     -------
     list of Cell
-        In order of model, scaling, batch, other conditions, world size, framework and execution;
-        what has no order of its own stands in the order in which the study first met it.
+        In order of model, scaling, batch, precision, other conditions, world size, framework and
+        execution; what has no order of its own stands in the order in which the study first met it.
     """
     runs: list[Run] = study["runs"]
     finished = {_repeat(run) for run in runs}
@@ -158,6 +174,7 @@ def _cell(runs: list[Run], failed: list[Run], others: list[Run], stored: list[Ru
         framework=first["framework"],
         framework_version=first.get("framework_version"),
         execution=first["execution"],
+        precision=precision(first),
         model=first["model"],
         data=first.get("data"),
         device=first["device"],
@@ -184,8 +201,9 @@ def _cell(runs: list[Run], failed: list[Run], others: list[Run], stored: list[Ru
         time_to_accuracy_s=_median(reached),
         reached=len(reached),
         startup_s=_middle(_values(fresh, "startup_s")),
-        # Workers that are kept from another cell compile in this one's first run.
-        compile_s=_middle(_values(fresh or counted[:1], "compile_s")),
+        compile_s=_middle(
+            _values(fresh or [run for run in counted if run is runs[0]], "compile_s")
+        ),
         communication_share=_median(_values(counted, "communication_share")),
         model_flop_utilisation=_median(_values(counted, "model_flop_utilisation")),
         peak_memory_bytes=max(_values(counted, "peak_memory_bytes"), default=None),
@@ -202,10 +220,12 @@ def _in_order(found: list[Cell]) -> list[Cell]:
         return list(dict.fromkeys(getattr(cell, name) for cell in found)).index
 
     models, scalings, devices = first("model"), first("scaling"), first("device")
+    precisions = first("precision")
     keys, frameworks, executions = first("comparison_key"), first("framework"), first("execution")
 
     def alike(cell: Cell) -> tuple[int, ...]:
-        return models(cell.model), scalings(cell.scaling), cell.batch_size, devices(cell.device)
+        work = models(cell.model), scalings(cell.scaling), cell.batch_size
+        return *work, precisions(cell.precision), devices(cell.device)
 
     # A cell without a finished run has no key; it stands with those that look like it.
     known = {

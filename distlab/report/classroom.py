@@ -14,7 +14,7 @@ from typing import Any
 
 from distlab.measure.statistics import Estimate
 from distlab.report.cells import Cell
-from distlab.report.runs import ratio
+from distlab.report.runs import FP32, ratio
 
 NAMES = {"torch": "PyTorch", "tf": "TensorFlow", "paddle": "Paddle"}
 RUNS = 10
@@ -132,8 +132,8 @@ def classroom(study: Mapping[str, Any], cells: Sequence[Cell]) -> Classroom | No
     study:
         The study as data.
     cells:
-        Its cells. Of each framework, the first with one worker is taken; if it isn't ranked, it
-        has no figure.
+        Its cells. Of each framework, the first in fp32 with one worker is taken; if it isn't
+        ranked, it has no figure.
 
     Returns
     -------
@@ -190,7 +190,8 @@ def classroom(study: Mapping[str, Any], cells: Sequence[Cell]) -> Classroom | No
 
 
 def _chosen(framework: str, model: str, cells: Sequence[Cell]) -> Cell | None:
-    alike = (c for c in cells if (c.framework, c.model, c.world_size) == (framework, model, 1))
+    wanted = framework, model, 1, FP32
+    alike = (c for c in cells if (c.framework, c.model, c.world_size, c.precision) == wanted)
     return next(alike, None)
 
 
@@ -248,7 +249,7 @@ def _ratio(found: Ratio) -> str:
 
 def _missing(entry: Entry, cell: Cell | None) -> str:
     if cell is None:
-        return f"{entry.name} has no run with one worker in this study."
+        return f"{entry.name} has no fp32 run with one worker in this study."
     repeats = len(cell.runs) + cell.failed
     return (
         f"{entry.name} has no figure: of its {repeats} repeats in this study {len(cell.counted)} "

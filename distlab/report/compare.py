@@ -1,24 +1,34 @@
 """The table that compares runs, for the terminal."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from rich.box import HEAVY_HEAD, SIMPLE_HEAD
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
+from rich.measure import Measurement
 from rich.table import Table
+
+from distlab.report.runs import FP32, precision
 
 Summary = dict[str, Any]
 Row = tuple[str, Callable[[Summary], str]]
 
 COLUMNS_AT_MOST = 3
+DROPPED_FIRST = ("step ms", "accuracy")
+"""Figures that a narrow terminal leaves out, in this order."""
 
 
-def results(summaries: list[Summary]) -> Table:
+def results(summaries: list[Summary]) -> RenderableType:
     """The runs side by side; conditions that several runs share stand in the title.
 
-    Up to three runs are columns, with all figures; more are rows, with the main ones.
+    Up to three runs are columns, with all figures; more are rows, with the main ones, of which a
+    narrow terminal leaves some out.
     """
     many = len(summaries) > COLUMNS_AT_MOST
-    conditions = [row for row in _CONDITIONS if not (many and row[0] == "workers")]
+    rounded = any(precision(summary) != FP32 for summary in summaries)
+    hidden = [name for name, hide in (("workers", many), ("precision", not rounded)) if hide]
+    conditions = [row for row in _CONDITIONS if row[0] not in hidden]
     shared = [
         (name, show)
         for name, show in conditions
@@ -29,24 +39,53 @@ def results(summaries: list[Summary]) -> Table:
     own = [row for row in conditions if row not in shared]
     own += _COMPACT if many else _FIGURES
     own += [_SCALING] * scaled
-    style = SIMPLE_HEAD if many else HEAVY_HEAD
-    table = Table(
-        header_style="bold", title=title, title_justify="left", box=style, pad_edge=not many
-    )
     if many:
-        table.add_column("framework", no_wrap=True)
-        for name, _ in own:
-            table.add_column(name, justify="right", no_wrap=True)
-        for summary in summaries:
-            name = f"{summary['framework']} {summary['execution']}"
-            table.add_row(name, *(show(summary) for _, show in own))
-    else:
-        table.add_column("", no_wrap=True)
-        for summary in summaries:
-            table.add_column(_framework(summary), justify="right")
-        for name, show in own:
-            table.add_row(name, *(show(summary) for summary in summaries))
+        return _Rows(title, [(name, _BRIEF.get(name, show)) for name, show in own], summaries)
+    table = Table(header_style="bold", title=title, title_justify="left", box=HEAVY_HEAD)
+    table.add_column("", no_wrap=True)
+    for summary in summaries:
+        table.add_column(_framework(summary), justify="right")
+    for name, show in own:
+        table.add_row(name, *(show(summary) for summary in summaries))
     return table
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """A row for each run, with as many figures as there is room for."""
+
+    title: str | None
+    shown: list[Row]
+    summaries: list[Summary]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        kept, table = self.shown, self._table(self.shown)
+        unbounded = options.update(width=10_000)
+        for dropped in DROPPED_FIRST:
+            if Measurement.get(console, unbounded, table).maximum <= options.max_width:
+                break
+            kept = [row for row in kept if row[0] != dropped]
+            table = self._table(kept)
+        yield table
+
+    def _table(self, kept: list[Row]) -> Table:
+        left_out = [name for name, _ in self.shown if name not in [name for name, _ in kept]]
+        table = Table(
+            header_style="bold",
+            title=self.title,
+            title_justify="left",
+            caption=f"no room for: {', '.join(left_out)}" if left_out else None,
+            caption_justify="left",
+            box=SIMPLE_HEAD,
+            pad_edge=False,
+        )
+        table.add_column("framework", no_wrap=True)
+        for name, _ in kept:
+            table.add_column(name, justify="right", no_wrap=True)
+        for summary in self.summaries:
+            name = f"{summary['framework']} {summary['execution']}"
+            table.add_row(name, *(show(summary) for _, show in kept))
+        return table
 
 
 def _framework(summary: Summary) -> str:
@@ -86,8 +125,15 @@ _CONDITIONS: list[Row] = [
     ("data", lambda s: s["data"]),
     ("workers", _workers),
     ("batch", lambda s: f"{s['global_batch_size']} global ({s['scaling']} scaling)"),
+    ("precision", precision),
     ("epochs", lambda s: str(s["epochs"])),
 ]
+
+# The same in fewer characters, where runs are rows.
+_BRIEF: dict[str, Callable[[Summary], str]] = {
+    "model": lambda s: str(s["model"]),
+    "batch": lambda s: f"{s['global_batch_size']} {s['scaling']}",
+}
 
 _FIGURES: list[Row] = [
     ("execution", lambda s: s["execution"]),

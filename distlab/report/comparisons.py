@@ -13,6 +13,8 @@ from distlab.measure.statistics import FEWEST, Estimate
 from distlab.report.cells import Cell
 from distlab.report.runs import ratio
 
+EQUAL = ("comparison_key", "precision", "world_size")
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -28,7 +30,7 @@ class Comparison:
         Whether the interval lies above 1.
     sentence:
         All of it in words, without a full stop.
-    model, scaling, world_size, batch_size, device:
+    model, scaling, world_size, batch_size, device, precision:
         What both have in common, of what tables show.
     """
 
@@ -42,10 +44,11 @@ class Comparison:
     world_size: int
     batch_size: int
     device: str
+    precision: str
 
 
 def compare(cells: Sequence[Cell]) -> list[Comparison]:
-    """Compare every two ranked cells of one comparison key and world size.
+    """Compare every two ranked cells of one comparison key, precision and world size.
 
     Parameters
     ----------
@@ -61,7 +64,7 @@ def compare(cells: Sequence[Cell]) -> list[Comparison]:
     return [
         _comparison(one, other, ranked)
         for one, other in itertools.combinations(ranked, 2)
-        if (one.comparison_key, one.world_size) == (other.comparison_key, other.world_size)
+        if all(getattr(one, name) == getattr(other, name) for name in EQUAL)
     ]
 
 
@@ -96,6 +99,7 @@ def _comparison(one: Cell, other: Cell, ranked: Sequence[Cell]) -> Comparison:
         world_size=one.world_size,
         batch_size=one.batch_size,
         device=one.device,
+        precision=one.precision,
     )
 
 
@@ -149,7 +153,12 @@ def _under(cell: Cell, ranked: Sequence[Cell]) -> str:
         "device_name": str(cell.device_name),
         "threads_per_worker": f"threads per worker {cell.threads_per_worker}",
         "seed": f"seed {cell.seed}",
+        "precision": cell.precision,
     }
     alike = [other for other in ranked if other.model == cell.model]
-    said = [words for name, words in varied.items() if len({getattr(c, name) for c in alike}) > 1]
+    said = [
+        words
+        for name, words in varied.items()
+        if len({getattr(c, name) for c in alike}) > 1 or (name == "precision" and cell.rounded)
+    ]
     return f" ({', '.join(said)})" if said else ""

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from distlab.report.cells import Cell
+from distlab.report.runs import precision
 
 UNKNOWN = "not known"
 Conditions = dict[str, list[tuple[str, str]]]
@@ -118,6 +119,7 @@ def _work(study: dict[str, Any], cells: Sequence[Cell]) -> list[tuple[str, str]]
         ("data", data),
         ("epochs", _all(run.get("epochs") for run in runs)),
         ("batch", batches),
+        ("precision", _all(precision(run) for run in runs)),
         ("optimizer", _all(_optimizer(run) for run in runs)),
         ("seeds", _numbers(seeds) + " (initial weights and order of samples)"),
         ("repeats", _all(len(cell.runs) + cell.failed for cell in cells) + " a cell, interleaved"),

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from distlab.report import amortisation, legends, tables, verdict
 from distlab.report import conditions as facts
-from distlab.report import tables, verdict
 from distlab.report.cells import Cell
 from distlab.report.classroom import classroom
 from distlab.report.comparisons import Comparison, compare, note
@@ -17,60 +17,6 @@ from distlab.report.tables import Table, Value
 
 FILES = ("report.md", "cells.csv", "runs.csv", "report.json", "plots/")
 DOCUMENTS = ("docs/fairness.md", "docs/studies.md")
-
-LEGEND = (
-    "Medians over repeats, and their 95 % intervals. A row that stands out is faster than every "
-    "other framework with as many workers, beyond doubt. Start-up and compile times, in seconds, "
-    "are of runs in freshly started processes. Exchange is the share of a step that gradient "
-    "exchange takes; MFU (model FLOP utilisation) is the model's arithmetic over the float32 "
-    "matrix products that the same threads can do."
-)
-RATIOS_LEGEND = (
-    "Ratios of throughputs over pairs of repeats, which share their seed and their time. Where the "
-    "95 % interval holds 1, no difference can be told."
-)
-CLASSROOM_LEGEND = (
-    "Published means of ten runs beside ours. Ours are of training alone (all epochs' windows); a "
-    "whole run is from the command to the record."
-)
-SCORECARD_LEGEND = (
-    "The original study's three criteria. Lines of code and speed are measured; openness is dated "
-    "facts with their sources, and no ranking."
-)
-METHOD = [
-    (
-        "window",
-        "An epoch is timed between two barriers, with the devices idle at both ends. Only training "
-        "steps are inside; warm-up, compilation, evaluation and records are outside.",
-    ),
-    (
-        "throughput",
-        "Samples of all workers over the slowest worker's windows, over all epochs of a run.",
-    ),
-    (
-        "speed-up, efficiency",
-        "T(n) / T(1) and T(n) / (n T(1)) of throughputs, where the runs with 1 worker differ in "
-        "nothing else; geometric means over repeats.",
-    ),
-    (
-        "intervals",
-        "95 % intervals over repeats: of a median from its order statistics (fewer than 6 runs: "
-        "Student's t), of a ratio by Student's t from the logarithms of the ratios of pairs. A "
-        "pair is two runs of one repeat, which share their seed and their time. Fewer than 3 runs "
-        "have no interval.",
-    ),
-    (
-        "repeats",
-        "Repeat k of every cell uses seed + k, and repeats are interleaved, so that a drift of the "
-        "machine hits all cells alike. One run at a time has the machine.",
-    ),
-    (
-        "verified",
-        "Each run checks that its weights, samples, optimizer, arithmetic, threads and clock are "
-        "what the fairness contract demands. A run that fails a check, or whose machine was too "
-        "busy with other work, is set apart and no figure is from it.",
-    ),
-]
 
 
 @dataclass(frozen=True)
@@ -105,6 +51,7 @@ class Contents:
     ratios_legend: str
     ratios: list[Table]
     sentences: list[str]
+    compilation: Section | None
     classroom: Section | None
     plots: list[PlotKind]
     scorecard: Section | None
@@ -139,12 +86,13 @@ def contents(study: dict[str, Any], cells: Sequence[Cell], plots: Sequence[Plot]
         headline=verdict.headline(settings),
         verdict=verdict.sentences(settings, found),
         untold=verdict.untold(settings, cells),
-        legend=LEGEND,
+        legend=legends.FIGURES,
         main=[tables.main(group, fastest) for group in found if group.ranked],
         apart=[table for table in apart if table is not None],
-        ratios_legend=f"{RATIOS_LEGEND} {_ended(note(comparisons))}".strip(),
+        ratios_legend=f"{legends.RATIOS} {_ended(note(comparisons))}".strip(),
         ratios=_ratios(found, comparisons),
         sentences=[_ended(pair.sentence) for pair in comparisons],
+        compilation=_compilation(cells),
         classroom=_classroom(study, cells),
         plots=[
             PlotKind(title, description, [plot for plot in plots if plot.kind == kind])
@@ -155,7 +103,7 @@ def contents(study: dict[str, Any], cells: Sequence[Cell], plots: Sequence[Plot]
         conditions=facts.conditions(study, cells),
         loads=tables.loads(cells),
         packages=facts.packages(study),
-        method=METHOD,
+        method=legends.METHOD,
         documents=DOCUMENTS,
         files=FILES,
     )
@@ -195,6 +143,14 @@ def _ended(text: str | None) -> str:
     return f"{text.rstrip('.')}." if text else ""
 
 
+def _compilation(cells: Sequence[Cell]) -> Section | None:
+    found = amortisation.amortisations(cells)
+    if not found:
+        return None
+    sentences = [_ended(pair.sentence) for pair in found]
+    return Section([*sentences, legends.COMPILATION], [amortisation.table(found)])
+
+
 def _classroom(study: dict[str, Any], cells: Sequence[Cell]) -> Section | None:
     found = classroom(study, cells)
     if found is None:
@@ -221,7 +177,7 @@ def _classroom(study: dict[str, Any], cells: Sequence[Cell]) -> Section | None:
         for ratio in found.ratios
     ]
     return Section(
-        [*found.sentences, CLASSROOM_LEGEND],
+        [*found.sentences, legends.CLASSROOM],
         [
             Table(
                 f"{found.model}: mean training time in seconds",
@@ -272,7 +228,7 @@ def _scorecard(cells: Sequence[Cell]) -> Section | None:
         wordy=frozenset(columns),
         prose=frozenset(columns[1:]),
     )
-    return Section([SCORECARD_LEGEND], [table])
+    return Section([legends.SCORECARD], [table])
 
 
 def _ease(score: Score) -> Value:

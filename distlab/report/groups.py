@@ -13,9 +13,9 @@ class Group:
     Attributes
     ----------
     title:
-        For people: ``mlp, weak scaling, batch 64 a worker``.
+        For people: ``mlp, weak scaling, batch 64 a worker``; other precisions than fp32 are named.
     slug:
-        For file names: ``mlp-weak-64``.
+        For file names: ``mlp-weak-64``, ``mlp-weak-64-bf16``.
     """
 
     title: str
@@ -42,7 +42,7 @@ def groups(cells: Sequence[Cell]) -> list[Group]:
         else:
             gathered.append([cell])
     titles = _told_apart([_title(group) for group in gathered], gathered)
-    slugs = [f"{g[0].model}-{g[0].scaling}-{g[0].batch_size}" for g in gathered]
+    slugs = [setting(group[0]) for group in gathered]
     unique = [
         slug if slugs.count(slug) == 1 else f"{slug}-{slugs[:place].count(slug) + 1}"
         for place, slug in enumerate(slugs)
@@ -53,8 +53,14 @@ def groups(cells: Sequence[Cell]) -> list[Group]:
     ]
 
 
+def setting(cell: Cell) -> str:
+    """What a group has in common, for names: ``mlp-weak-64``, ``mlp-weak-64-bf16``."""
+    rounded = cell.rounded.replace(", ", "-")
+    return f"{cell.model}-{cell.scaling}-{cell.batch_size}{rounded}"
+
+
 def _comparable(group: Sequence[Cell], cell: Cell) -> bool:
-    names = ("model", "scaling", "batch_size", "device")
+    names = ("model", "scaling", "batch_size", "precision", "device")
     alike = all(getattr(group[-1], name) == getattr(cell, name) for name in names)
     keys = {c.comparison_key for c in group if c.comparison_key is not None}
     return alike and (cell.comparison_key is None or not keys or cell.comparison_key in keys)
@@ -63,7 +69,8 @@ def _comparable(group: Sequence[Cell], cell: Cell) -> bool:
 def _title(group: Sequence[Cell]) -> str:
     first = group[0]
     each = "a worker" if first.scaling == "weak" else "over all workers"
-    return f"{first.model}, {first.scaling} scaling, batch {first.batch_size} {each}"
+    work = f"{first.model}, {first.scaling} scaling, batch {first.batch_size} {each}"
+    return f"{work}{first.rounded}"
 
 
 def _told_apart(titles: list[str], gathered: Sequence[Sequence[Cell]]) -> list[str]:

@@ -33,6 +33,7 @@ def document(report: Contents) -> str:
         for shown in report.ratios:
             parts += [f"### {escaped(shown.title)}", table(shown)]
     for heading, section in (
+        ("When compilation pays", report.compilation),
         ("The classroom study, then and now", report.classroom),
         ("Scorecard", report.scorecard),
     ):
@@ -64,8 +65,9 @@ def summary(study: dict[str, Any]) -> str:
         parts += [f"**{escaped(shown.title)}**", table(shown, NOTE_COLUMNS)]
     if report.apart:
         parts += ["Some runs are set apart and not ranked; the report says which and why."]
-    if report.sentences:
-        parts += [_items(report.sentences)]
+    told = [*report.sentences, *(report.compilation.sentences[:-1] if report.compilation else [])]
+    if told:
+        parts += [_items(told)]
     return "\n\n".join(parts) + "\n"
 
 

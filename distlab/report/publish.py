@@ -5,6 +5,7 @@ from typing import Any
 
 from distlab.report import markdown, writer
 from distlab.report.cells import cells
+from distlab.report.groups import setting
 from distlab.tracking import parent
 
 # Plots that the note shows, by the beginning of their files' names.
@@ -33,7 +34,7 @@ def figures(study: dict[str, Any]) -> list[tuple[str, float, int]]:
     """Each cell's median throughput and efficiency: (metric, value, number of workers)."""
     found: list[tuple[str, float, int]] = []
     for cell in cells(study):
-        where = f"{cell.model}-{cell.scaling}-{cell.batch_size}/{cell.framework}-{cell.execution}"
+        where = f"{setting(cell)}/{cell.framework}-{cell.execution}"
         for name, estimate in (
             ("throughput", cell.throughput),
             ("scaling_efficiency", cell.efficiency),

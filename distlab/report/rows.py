@@ -7,8 +7,9 @@ from dataclasses import fields
 from typing import Any
 
 from distlab.measure.statistics import Estimate
+from distlab.report.amortisation import amortisations
 from distlab.report.cells import Cell
-from distlab.report.runs import counts
+from distlab.report.runs import counts, precision
 
 RUN_KEYS = (
     "cell",
@@ -18,6 +19,7 @@ RUN_KEYS = (
     "framework",
     "framework_version",
     "execution",
+    "precision",
     "model",
     "data",
     "device",
@@ -45,6 +47,18 @@ RUN_KEYS = (
 )
 """What a row of a run takes from its summary as it is."""
 
+PAIR_KEYS = (
+    "framework",
+    "framework_version",
+    "model",
+    "device",
+    "world_size",
+    "scaling",
+    "batch_size",
+    "precision",
+)
+"""What a row of a graph against eager has of both cells."""
+
 
 def cell_rows(cells: Sequence[Cell]) -> list[dict[str, Any]]:
     """Each cell as a flat row; an estimate becomes ``name``, ``name_low``, ``name_high``.
@@ -69,6 +83,25 @@ def cell_rows(cells: Sequence[Cell]) -> list[dict[str, Any]]:
     return rows
 
 
+def amortisation_rows(cells: Sequence[Cell]) -> list[dict[str, Any]]:
+    """Each graph against eager as a flat row: seconds, and epochs after which it has paid."""
+    return [
+        {
+            **{name: getattr(pair.graph, name) for name in PAIR_KEYS},
+            "eager_cell": pair.eager.cell,
+            "graph_cell": pair.graph.cell,
+            "compile_s_eager": pair.eager.compile_s,
+            "compile_s_graph": pair.graph.compile_s,
+            **_estimate("saved_s_per_epoch", pair.saved_s),
+            "pays_after_epochs": pair.after,
+            "pays_after_epochs_low": pair.after_low,
+            "pays_after_epochs_high": pair.after_high,
+            "sentence": pair.sentence,
+        }
+        for pair in amortisations(cells)
+    ]
+
+
 def run_rows(study: dict[str, Any]) -> list[dict[str, Any]]:
     """Each run as a flat row; ``state`` says whether figures are from it.
 
@@ -87,6 +120,7 @@ def run_rows(study: dict[str, Any]) -> list[dict[str, Any]]:
                 "state": "counted" if counts(run) else doubted,
                 "run_id": run["mlflow"].get("run_id"),
                 **{key: run.get(key) for key in RUN_KEYS},
+                "precision": precision(run),
                 "training_time_s": sum(seconds) if seconds else None,
                 "final_test_accuracy": accuracy[-1] if accuracy else None,
                 "own_cores": load.get("own_cores"),
@@ -98,6 +132,7 @@ def run_rows(study: dict[str, Any]) -> list[dict[str, Any]]:
     known = list(rows[0]) if rows else ["state", "run_id", *RUN_KEYS, "problem"]
     for run in study.get("failed", []):
         row = {**dict.fromkeys(known), **{key: run.get(key) for key in RUN_KEYS if key in run}}
+        row["precision"] = precision(run)
         rows.append({**row, "state": "failed", "problem": run["error"]})
     return rows
 

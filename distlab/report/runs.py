@@ -7,11 +7,17 @@ from distlab.measure.efficiency import SAME
 from distlab.measure.statistics import FEWEST, Estimate, paired_ratio, unpaired_ratio
 
 Run = dict[str, Any]
+FP32 = "fp32"
 
 
 def counts(run: Run) -> bool:
     """Whether a run's figures may be believed: it is verified and the machine was quiet enough."""
     return bool(run["verified"]) and _noise(run) is None
+
+
+def precision(run: Run) -> str:
+    """How its products were rounded; runs recorded before there was a choice are ``fp32``."""
+    return run.get("precision") or FP32
 
 
 def ratio(numerator: Sequence[Run], denominator: Sequence[Run]) -> Estimate:
@@ -71,6 +77,7 @@ def over_one_worker(
             if run["world_size"] == 1
             and counts(run)
             and all(run[name] == first[name] for name in SAME)
+            and precision(run) == precision(first)
         ]
         if alike and candidates is others:
             return ratio(counted, alike), "this study"

@@ -102,10 +102,11 @@ def relative_speeds(cells: Sequence[Cell]) -> dict[str, list[float]]:
     dict
         For each framework that was compared its ratios, each in (0, 1], in the order of the cells.
     """
-    conditions: dict[tuple[str | None, int], dict[str, float]] = {}
+    conditions: dict[tuple[str | None, str, int], dict[str, float]] = {}
     for cell in cells:
         if cell.ranked and cell.throughput is not None:
-            fastest = conditions.setdefault((cell.comparison_key, cell.world_size), {})
+            equal = cell.comparison_key, cell.precision, cell.world_size
+            fastest = conditions.setdefault(equal, {})
             rate = max(cell.throughput.value, fastest.get(cell.framework, -math.inf))
             fastest[cell.framework] = rate
     ratios: dict[str, list[float]] = {}

@@ -8,7 +8,7 @@ from typing import Any
 from distlab.measure.statistics import Estimate
 from distlab.report.cells import Cell
 from distlab.report.groups import Group
-from distlab.report.runs import counts
+from distlab.report.runs import FP32, counts, precision
 
 NOTHING = "–"  # noqa: RUF001
 
@@ -263,7 +263,8 @@ def _why(cell: Cell) -> str:
 
 def _whose(run: dict[str, Any]) -> list[Value]:
     size, device = run.get("world_size"), str(run.get("device") or "").upper()
-    workers = f"{size or '?'} {device} worker{'s' * (size != 1)}"
+    rounded = "" if precision(run) == FP32 else f", {precision(run)}"
+    workers = f"{size or '?'} {device} worker{'s' * (size != 1)}{rounded}"
     return [
         Value(f"{run['framework']} {run['execution']}, {workers}"),
         Value(f"{run['model']}, {run['scaling']}, batch {run['batch_size']}"),

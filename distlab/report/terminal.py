@@ -39,7 +39,9 @@ def show(study: dict[str, Any], page: Path, console: Console) -> None:
     apart = sum(len(table.rows) for table in report.apart)
     if apart:
         _say(console, "Some runs are set apart and not ranked; the report says which and why.")
-    for heading, sentences in (("", report.sentences), ("Not told:", report.untold)):
+    compilation = report.compilation.sentences[:-1] if report.compilation else []
+    said = (("", report.sentences), ("", compilation), ("Not told:", report.untold))
+    for heading, sentences in said:
         if sentences:
             console.print()
             _say(console, *([heading] if heading else []), *sentences)

@@ -8,7 +8,7 @@ from distlab.report import html, markdown, plots
 from distlab.report.cells import cells
 from distlab.report.contents import contents
 from distlab.report.groups import groups
-from distlab.report.rows import as_csv, cell_rows, run_rows
+from distlab.report.rows import amortisation_rows, as_csv, cell_rows, run_rows
 from distlab.report.style import Styles
 
 
@@ -52,6 +52,7 @@ def write(study: dict[str, Any], folder: Path) -> Path:
             "not_told": report.untold,
         },
         "comparisons": report.sentences,
+        "compilation": amortisation_rows(found),
         "cells": cell_rows(found),
         "runs": run_rows(study),
     }

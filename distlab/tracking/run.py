@@ -44,6 +44,7 @@ TAGS = (
     "framework",
     "framework_version",
     "execution",
+    "precision",
     "model",
     "data",
     "data_sha256",
@@ -240,8 +241,10 @@ def _description(summary: dict[str, Any]) -> str:
     )
     reached = summary["time_to_accuracy_s"]
     target = f"{summary['target_accuracy']:.1%}"
+    rounded = "" if summary["precision"] == "fp32" else f", {summary['precision']}"
     return (
-        f"**{summary['framework']} {summary['framework_version']}** ({summary['execution']}) "
+        f"**{summary['framework']} {summary['framework_version']}** "
+        f"({summary['execution']}{rounded}) "
         f"trained {summary['model']} on {summary['data']} for {summary['epochs']} epochs on "
         f"{summary['world_size']} {summary['device']} worker(s), {summary['device_name']}, "
         f"{summary['threads_per_worker']} thread(s) each, global batch "

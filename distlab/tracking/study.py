@@ -28,6 +28,7 @@ PAGE = 1000
 DESCRIBED_BY = {
     "framework": "framework.name",
     "execution": "execution",
+    "precision": "precision",
     "model": "model.name",
     "scaling": "scaling",
     "device": "device",

@@ -20,6 +20,7 @@ SECTION = "study"
 COLUMNS = {
     "tags.`framework`": 90,
     "tags.`execution`": 90,
+    "tags.`precision`": 80,
     "tags.`model`": 80,
     "tags.`scaling`": 80,
     "tags.`world_size`": 90,
@@ -30,7 +31,7 @@ COLUMNS = {
     "metrics.`final_test_accuracy`": 160,
     "metrics.`time_to_accuracy_s`": 160,
 }
-GROUPS = ("framework", "execution", "model", "scaling", "world_size")
+GROUPS = ("framework", "execution", "precision", "model", "scaling", "world_size")
 
 
 def add(

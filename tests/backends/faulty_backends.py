@@ -8,6 +8,7 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
+import rounded_products
 from numpy.typing import NDArray
 from numpy_sockets import NumpyBackend
 
@@ -228,6 +229,45 @@ class ExchangesAndThrowsAway(NumpyBackend):
         if not self.program.exchange:
             self.mean(np.concatenate([g.ravel() for g in gradients.values()], dtype="f4"))
         return super().averaged(gradients)
+
+
+class PrecisionIgnored(NumpyBackend):
+    def build(self, spec: Any, program: Any) -> None:
+        super().build(spec, replace(program, precision="fp32"))
+
+
+class PrecisionKept(NumpyBackend):
+    """A switch that is turned on, and never off again."""
+
+    def build(self, spec: Any, program: Any) -> None:
+        kept = program.precision if not hasattr(self, "program") else self.program.precision
+        precision = kept if program.precision == "fp32" else program.precision
+        super().build(spec, replace(program, precision=precision))
+
+
+class EvaluatesRounded(NumpyBackend):
+    def evaluate(self, start: int, stop: int) -> Evaluation:
+        with rounded_products.products(self.program.precision):
+            return super().evaluate(start, stop)
+
+
+class WeightsKeptRounded(NumpyBackend):
+    """Weights are rounded as they are stored, and not as operands alone."""
+
+    def step(self, gradients: Weights) -> None:
+        super().step(gradients)
+        if self.program.precision == "bf16":
+            for name, array in self.parameters.items():
+                self.parameters[name] = rounded_products.rounded(array, 8).astype(np.float32)
+
+
+class Tf32WithBf16(NumpyBackend):
+    def describe(self) -> dict[str, Any]:
+        return {**super().describe(), "tf32": self.program.precision == "bf16"}
+
+
+class PrecisionOfItsOwn(NumpyBackend):
+    precisions = ("fp32", "fp8")
 
 
 class BarrierThatDoesNotWait(NumpyBackend):

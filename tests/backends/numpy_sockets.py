@@ -9,6 +9,7 @@ from multiprocessing.connection import Client, Connection, Listener
 from typing import Any
 
 import numpy as np
+import rounded_products
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_info, threadpool_limits
 
@@ -28,6 +29,7 @@ from distlab.models.weights import Weights
 class NumpyBackend(Backend):
     framework = "numpy"
     executions: tuple[str, ...] = ("eager",)
+    precisions: tuple[str, ...] = ("fp32", "bf16")
 
     def __init__(self, placement: Placement) -> None:
         threadpool_limits(placement.threads)
@@ -96,9 +98,10 @@ class NumpyBackend(Backend):
         images, labels = self.train_set
         losses = []
         for batch in indices:
-            loss, gradients = reference.loss_and_gradients(
-                self.spec, self.parameters, images[batch], labels[batch]
-            )
+            with rounded_products.products(self.program.precision):
+                loss, gradients = reference.loss_and_gradients(
+                    self.spec, self.parameters, images[batch], labels[batch]
+                )
             self.step(self.averaged(gradients))
             losses.append(loss)
         return np.array(losses, np.float32)

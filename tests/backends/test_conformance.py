@@ -35,28 +35,34 @@ FAULTS = {
     "Tf32ClaimedOn": ["description"],
     "ThreadsNotObeyed": ["description"],
     "VersionOfAnAlienType": ["description"],
-    "TransposedIn": ["weights", "state", "gradients", "adam", "evaluation"],
+    "TransposedIn": ["weights", "state", "gradients", "adam", "evaluation", "precision"],
     "NegativeZeroLost": ["weights"],
     "HandsOutItsOwnArrays": ["weights", "state", "exchange_off"],
-    "StateNotRestored": ["state", "adam", "spans", "rebuild", "exchange_off"],
+    "StateNotRestored": ["state", "adam", "spans", "rebuild", "exchange_off", "precision"],
     "MomentsNotRestored": ["state", "adam"],
-    "TransposedInAndOut": ["gradients", "adam", "evaluation"],
-    "SamplesShiftedByOne": ["gradients", "adam"],
-    "LossAfterTheUpdate": ["gradients", "adam"],
-    "BetasOfItsOwn": ["gradients", "adam"],
-    "EpsilonHat": ["adam"],
-    "StepsShiftedByOne": ["adam", "spans"],
+    "TransposedInAndOut": ["gradients", "adam", "evaluation", "precision"],
+    "SamplesShiftedByOne": ["gradients", "adam", "precision"],
+    "LossAfterTheUpdate": ["gradients", "adam", "precision"],
+    "BetasOfItsOwn": ["gradients", "adam", "precision"],
+    "EpsilonHat": ["adam", "precision"],
+    "StepsShiftedByOne": ["adam", "spans", "precision"],
     "FirstStepOfASpanLost": ["spans"],
-    "GradientOfRank1Dropped": ["workers"],
-    "GradientsSummed": ["workers"],
-    "GradientsNotExchanged": ["workers", "replicas"],
-    "PaddedSampleCounted": ["evaluation"],
-    "MomentsOfTheOldModel": ["rebuild", "exchange_off"],
-    "EvaluatesTheOldModel": ["rebuild"],
-    "DataConvertedAgain": ["rebuild", "exchange_off"],
+    "GradientOfRank1Dropped": ["workers", "precision"],
+    "GradientsSummed": ["workers", "precision"],
+    "GradientsNotExchanged": ["workers", "replicas", "precision"],
+    "PaddedSampleCounted": ["evaluation", "precision"],
+    "MomentsOfTheOldModel": ["rebuild", "exchange_off", "precision"],
+    "EvaluatesTheOldModel": ["rebuild", "precision"],
+    "DataConvertedAgain": ["rebuild", "exchange_off", "precision"],
     "BatchOfTheOldProgram": ["exchange_off"],
     "ExchangesAlways": ["exchange_off"],
     "ExchangesAndThrowsAway": ["exchange_off"],
+    "PrecisionIgnored": ["precision"],
+    "PrecisionKept": ["precision"],
+    "EvaluatesRounded": ["precision"],
+    "WeightsKeptRounded": ["precision"],
+    "Tf32WithBf16": ["precision"],
+    "PrecisionOfItsOwn": ["precision"],
     "BarrierThatDoesNotWait": ["barrier"],
     "Talkative": ["quiet"],
 }
@@ -84,6 +90,7 @@ def test_crashing_rank_is_told_with_its_last_words() -> None:
         "barrier",
         "rebuild",
         "exchange_off",
+        "precision",
         "quiet",
         "ending",
     }
@@ -109,7 +116,7 @@ def test_command_line_exits_with_1_and_names_the_failed_check() -> None:
     failed = [line for line in result.stdout.splitlines() if "FAILED" in line]
     assert len(failed) == 1
     assert "description" in failed[0]
-    assert "14 passed, 1 failed" in result.stdout
+    assert "15 passed, 1 failed" in result.stdout
 
 
 def test_epsilon_in_the_wrong_place_moves_weights_far_beyond_the_bound() -> None:

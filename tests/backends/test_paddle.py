@@ -114,3 +114,192 @@ def test_a_gpu_that_this_paddle_cannot_use_is_a_users_error() -> None:
         """
     )
     assert result.returncode == 0, result.stderr
+
+
+def test_the_data_are_read_where_they_lie_and_kept_alive() -> None:
+    result = run(
+        """
+        import gc
+        import weakref
+
+        import numpy as np
+        from distlab.backends.base import Placement
+        from distlab.backends.paddle import PaddleBackend
+
+        class Array(np.ndarray):
+            pass
+
+        images = np.random.default_rng(0).random((100, 1, 4, 4), np.float32).view(Array)
+        # Where the axis of length 1 was added later, NumPy's stride is 0.
+        images = images.reshape(100, 4, 4)[:, np.newaxis]
+        labels = (np.arange(100) % 10).view(Array)
+        for array in (images, labels):
+            array.flags.writeable = False
+        expected, address = images.copy(), images.ctypes.data
+        backend = PaddleBackend(Placement(0, 1, 0, "cpu", ("127.0.0.1:1",), 1))
+        backend.load_data((images, labels), (images, labels))
+        assert backend._images.data_ptr() == backend._test_images.data_ptr() == address
+        assert backend._labels.data_ptr() == labels.ctypes.data
+        assert backend._images.is_contiguous() and backend._labels.is_contiguous()
+        alive = weakref.ref(images.base)
+        del images, array
+        gc.collect()
+        assert alive() is not None
+        assert (backend._images.numpy() == expected).all()
+        """
+    )
+    assert result.returncode == 0, result.stderr
+
+
+def test_data_that_are_not_aligned_or_not_contiguous_give_the_same_losses() -> None:
+    result = run(
+        """
+        import numpy as np
+        from distlab.backends.base import OptimizerState, Placement, Program
+        from distlab.backends.paddle import PaddleBackend
+        from distlab.models.spec import MODELS
+        from distlab.models.weights import draw
+
+        spec = MODELS["mlp"]
+        random = np.random.default_rng(0)
+        images = random.random((200, 1, 28, 28), np.float32)
+        labels = random.integers(0, 10, 200)
+        order = random.integers(0, 200, (5, 16), np.int32)
+
+        def shifted(array, by):
+            raw = np.zeros(array.nbytes + 64, np.uint8)[by:][: array.nbytes]
+            moved = raw.view(array.dtype).reshape(array.shape)
+            moved[:] = array
+            return moved
+
+        backend = PaddleBackend(Placement(0, 1, 0, "cpu", ("127.0.0.1:1",), 1))
+        found = []
+        for form in (
+            (images, labels),
+            (shifted(images, 1), shifted(labels, 1)),
+            (shifted(images, 4), shifted(labels, 8)),
+            (np.asfortranarray(images), np.repeat(labels, 2)[::2]),
+        ):
+            backend.build(spec, Program(16))
+            backend.load_data(form, form)
+            backend.set_weights(draw(spec, 0))
+            backend.set_optimizer_state(OptimizerState.zero(spec))
+            found.append((*backend.train(order), backend.evaluate(0, 200).loss_sum))
+        assert found[0] == found[1] == found[2] == found[3], found
+        """
+    )
+    assert result.returncode == 0, result.stderr
+
+
+def test_bfloat16_on_cpus_is_a_users_error_and_the_backend_goes_on() -> None:
+    result = run(
+        """
+        from distlab.backends.base import Placement, Program
+        from distlab.backends.paddle import PaddleBackend
+        from distlab.errors import DistlabError
+        from distlab.models.spec import MODELS
+
+        backend = PaddleBackend(Placement(0, 1, 0, "cpu", ("127.0.0.1:1",), 1))
+        assert backend.precisions == ("fp32",)
+        try:
+            backend.build(MODELS["mlp"], Program(16, precision="bf16"))
+        except DistlabError as error:
+            assert "no bfloat16 kernel" in error.found and "precision=fp32" in error.fix
+        else:
+            raise AssertionError("no error")
+        backend.build(MODELS["mlp"], Program(16))
+        assert backend.describe()["tf32"] is False
+        """
+    )
+    assert result.returncode == 0, result.stderr
+
+
+def test_layers_in_another_type_give_float32_gradients_near_those_of_float32() -> None:
+    # bfloat16 has no kernels on CPUs: float64 goes the same way through the casts.
+    result = run(
+        """
+        import numpy as np
+        from distlab.backends.paddle_import import paddle
+        from distlab.backends.paddle_model import function
+        from distlab.models.spec import Conv2D
+
+        random = np.random.default_rng(0)
+        layer = Conv2D("conv", 1, 2, 3)
+        parameters = {
+            name: paddle.to_tensor(random.random(shape, np.float32), stop_gradient=False)
+            for name, shape in layer.parameters.items()
+        }
+        images = paddle.to_tensor(random.random((4, 1, 6, 6), np.float32))
+        gradients = []
+        for dtype in ("float32", "float64"):
+            outputs = function(layer, parameters, dtype)(images)
+            assert outputs.dtype == getattr(paddle, dtype)
+            (outputs**2).sum().astype("float32").backward()
+            assert all(value.grad.dtype == paddle.float32 for value in parameters.values())
+            gradients.append([value.grad.numpy() for value in parameters.values()])
+            for value in parameters.values():
+                value.clear_gradient(False)
+        for single, double in zip(*gradients, strict=True):
+            np.testing.assert_allclose(single, double, rtol=1e-5)
+        assert any((single != double).any() for single, double in zip(*gradients, strict=True))
+        """
+    )
+    assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.parametrize(("forced", "expected"), [(None, [True, False]), ("0", False), ("1", True)])
+def test_tf32_is_what_the_switches_say_unless_the_environment_forces_it(
+    forced: str | None, expected: list[bool] | bool
+) -> None:
+    environment = {} if forced is None else {"NVIDIA_TF32_OVERRIDE": forced}
+    result = run(
+        f"""
+        from distlab.backends.paddle_precision import set_tf32, tf32_in_effect
+        from distlab.errors import DistlabError
+
+        found, refused = [], []
+        for allowed in (True, False):
+            try:
+                set_tf32(allowed)
+                found.append(tf32_in_effect())
+            except DistlabError:
+                refused.append(allowed)
+        expected = {expected!r}
+        if isinstance(expected, list):
+            assert found == expected and not refused
+        else:
+            assert found == [expected] and refused == [not expected]
+        """,
+        **environment,
+    )
+    assert result.returncode == 0, result.stderr
+
+
+def test_a_convolutions_memory_is_not_faulted_in_anew_at_every_step() -> None:
+    result = run(
+        """
+        import resource
+
+        import numpy as np
+        from distlab.backends.base import OptimizerState, Placement, Program
+        from distlab.backends.paddle import PaddleBackend
+        from distlab.models.spec import MODELS
+        from distlab.models.weights import draw
+
+        spec = MODELS["lenet5"]
+        random = np.random.default_rng(0)
+        data = random.random((640, 1, 28, 28), np.float32), random.integers(0, 10, 640)
+        backend = PaddleBackend(Placement(0, 1, 0, "cpu", ("127.0.0.1:1",), 1))
+        backend.build(spec, Program(64))
+        backend.load_data(data, data)
+        backend.set_weights(draw(spec, 0))
+        backend.set_optimizer_state(OptimizerState.zero(spec))
+        order = random.integers(0, 640, (20, 64), np.int32)
+        backend.train(order)
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        backend.train(order)
+        faults = resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+        assert faults < 20 * 10, faults
+        """
+    )
+    assert result.returncode == 0, result.stderr

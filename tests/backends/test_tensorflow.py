@@ -3,6 +3,7 @@
 This file runs itself in a child process: TensorFlow and Paddle imported in one process crash it.
 """
 
+import gc
 import json
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import pytest
 
 from distlab.backends.base import OptimizerState, Placement, Program
 from distlab.models import reference
+from distlab.models.rewrite import pool_first
 from distlab.models.spec import Conv2D, Dense, Flatten, MaxPool2D, ModelSpec, ReLU
 
 pytestmark = pytest.mark.skipif(
@@ -38,18 +40,58 @@ SPEC = ModelSpec(
     input_shape=(2, 10, 14),
 )
 PROGRAM = Program(local_batch=4, execution="graph")
+# Three pooled convolutions, the first narrow: all are computed by blocks. One input channel.
+POOLED = ModelSpec(
+    "pooled",
+    (
+        Conv2D("conv1", 1, 3, kernel=5, padding=2),
+        ReLU(),
+        MaxPool2D(2),
+        Conv2D("conv2", 3, 4, kernel=3),
+        MaxPool2D(2),
+        Conv2D("conv3", 4, 5, kernel=3),
+        ReLU(),
+        MaxPool2D(2),
+        Flatten(),
+        Dense("dense1", 5 * 4 * 2, 4),
+    ),
+    input_shape=(1, 44, 28),
+)
+PROGRAMS = {
+    f"{execution} {precision}": Program(local_batch=8, execution=execution, precision=precision)
+    for execution in ("graph", "eager")
+    for precision in ("fp32", "bf16")
+}
+ORDER = np.arange(48, dtype=np.int32).reshape(6, 8)
 SAMPLES = 2300  # not a multiple of the evaluation's batch
 
 
-def experiment() -> tuple[dict[str, Any], Any, Any]:
+def experiment(spec: ModelSpec = SPEC, samples: int = SAMPLES) -> tuple[dict[str, Any], Any, Any]:
     """Weights, images and labels, drawn alike in the test and in its child."""
     random = np.random.default_rng(3)
     weights = {
         name: random.normal(0, 0.3, shape).astype(np.float32)
-        for name, shape in SPEC.parameters.items()
+        for name, shape in spec.parameters.items()
     }
-    images = random.random((SAMPLES, *SPEC.input_shape), np.float32)
-    return weights, images, random.integers(0, 4, SAMPLES)
+    images = random.random((samples, *spec.input_shape), np.float32)
+    return weights, images, random.integers(0, 4, samples)
+
+
+def dark_corners() -> tuple[dict[str, Any], Any, Any]:
+    """As :func:`experiment` for :data:`POOLED`, with images mostly of equal pixels: ties."""
+    weights, images, labels = experiment(POOLED, 48)
+    images[:, :, :20] = 0
+    images[:, :, :, 15:] = 1
+    return weights, images, labels
+
+
+def aligned(array: Any, offset: int = 0) -> Any:
+    """A copy that begins ``offset`` bytes behind a multiple of 64, as in Ray's store with 0."""
+    memory = np.empty(array.nbytes + 128, np.uint8)
+    start = -memory.ctypes.data % 64 + offset
+    copy = memory[start : start + array.nbytes].view(array.dtype).reshape(array.shape)
+    copy[:] = array
+    return copy
 
 
 def gradients(steps: int) -> Any:
@@ -64,6 +106,8 @@ def child() -> dict[str, Any]:
 
     from distlab.backends.tensorflow import TensorFlowBackend
     from distlab.backends.tensorflow_adam import ReferenceAdam, StockAdam
+    from distlab.backends.tensorflow_blocks import blocked
+    from distlab.backends.tensorflow_model import layouts, logits
 
     backend = TensorFlowBackend(Placement(0, 1, 0, "cpu", (), threads=1))
     backend.build(SPEC, PROGRAM)
@@ -79,6 +123,66 @@ def child() -> dict[str, Any]:
     backend.set_weights(weights)
     whole, part = backend.evaluate(0, SAMPLES), backend.evaluate(700, 1900)
 
+    weights, images, labels = dark_corners()
+    whole_images = aligned(images)
+    whole_images.flags.writeable = False
+    unaligned = aligned(images, 4)
+    traces = backend._compiled_span.experimental_get_tracing_count()
+    evaluation_traces = backend._compiled_evaluation.experimental_get_tracing_count()
+    pooled: dict[str, Any] = {}
+    for name, program in PROGRAMS.items():
+        backend.build(POOLED, program)
+        backend.load_data((whole_images, labels), (unaligned, labels))
+        backend.set_weights(weights)
+        backend.set_optimizer_state(OptimizerState.zero(POOLED))
+        pooled[name] = {
+            "losses": backend.train(ORDER).tolist(),
+            "weights": {k: v.tolist() for k, v in backend.weights().items()},
+            "evaluation": backend.evaluate(0, 47).loss_sum,
+            "tf32": backend.describe()["tf32"],
+        }
+        backend.set_weights(weights)
+        pooled[name]["first_evaluation"] = backend.evaluate(0, 47).loss_sum
+
+    variables = {k: tf.Variable(f.to_stored(weights[k])) for k, f in layouts(POOLED).items()}
+
+    def tied_gradient(name: str, *, blocks: bool) -> Any:
+        """Gradient of a channel's weight that is zero, so that all of its outputs tie."""
+        weight, bias = (variables[f"{name}.{kind}"] for kind in ("weight", "bias"))
+        kept = weight.numpy()
+        weight.assign(kept * (np.arange(kept.shape[-1]) > 0))
+        bias.assign(tf.ones_like(bias))
+
+        @tf.function
+        def gradient(inputs: tf.Tensor) -> tf.Tensor:
+            with tf.GradientTape() as tape:
+                outputs = logits(POOLED, variables, inputs, blocks=blocks)
+                total = tf.reduce_sum(outputs[:, 0])
+            return tape.gradient(total, weight)
+
+        found = gradient(random_images.transpose(0, 2, 3, 1)).numpy()[..., 0]
+        weight.assign(kept)
+        return found
+
+    random_images = experiment(POOLED, 8)[1]
+    tied = {}
+    for name in ("conv1", "conv2", "conv3"):
+        plain = tied_gradient(name, blocks=False)
+        tied[name] = float(np.abs(tied_gradient(name, blocks=True) - plain).max())
+        tied[name] /= float(np.abs(plain).max())
+    kept = backend._train_data[0]
+    address = np.from_dlpack(kept).ctypes.data
+    memory = {
+        "shared": address == whole_images.ctypes.data,
+        "unaligned_shared": np.from_dlpack(backend._test_data[0]).ctypes.data
+        == unaligned.ctypes.data,
+        "unaligned_equal": bool(np.array_equal(backend._test_data[0][..., 0], images[:, 0])),
+        "shape": list(kept.shape),
+    }
+    whole_images = None  # the tensor alone keeps it now
+    gc.collect()
+    memory["alive"] = bool(np.array_equal(kept.numpy()[..., 0], images[:, 0]))
+
     moved = {}
     for adam in (ReferenceAdam, StockAdam):
         variable = tf.Variable(tf.zeros(60))
@@ -88,9 +192,14 @@ def child() -> dict[str, Any]:
         moved[adam.__name__] = variable.numpy().tolist()
     return {
         "losses": losses,
-        "traces": backend._compiled_span.experimental_get_tracing_count(),
+        "traces": traces,
         "evaluations": [(e.samples, e.correct, e.loss_sum) for e in (whole, part)],
-        "evaluation_traces": backend._compiled_evaluation.experimental_get_tracing_count(),
+        "evaluation_traces": evaluation_traces,
+        "blocks": len(blocked(POOLED, pool_first(POOLED.layers))),
+        "blocks_of_paddings": len(blocked(SPEC, pool_first(SPEC.layers))),
+        "pooled": pooled,
+        "tied": tied,
+        "memory": memory,
         **moved,
     }
 
@@ -134,6 +243,43 @@ def test_fused_adam_is_algorithm_1_where_epsilon_decides(found: dict[str, Any]) 
     np.testing.assert_allclose(found["ReferenceAdam"], expected["w"], rtol=3e-6)
     # Keras's own is another formula: the test above would notice it.
     assert not np.allclose(found["StockAdam"], expected["w"], rtol=1e-2)
+
+
+def test_blocks_of_pixels_follow_the_oracle_where_maxima_tie(found: dict[str, Any]) -> None:
+    assert (found["blocks"], found["blocks_of_paddings"]) == (3, 0)
+    weights, images, labels = dark_corners()
+    expected = reference.losses(POOLED, weights, images, labels, ORDER)
+    for execution in ("graph", "eager"):
+        losses = found["pooled"][f"{execution} fp32"]["losses"]
+        np.testing.assert_allclose(losses, expected, rtol=5e-6)
+
+
+def test_ties_of_a_block_go_to_the_pixel_that_max_pool_takes(found: dict[str, Any]) -> None:
+    # Windows of unequal patches are made to tie: whose patch is taken decides the gradient.
+    assert found["tied"].keys() == {"conv1", "conv2", "conv3"}
+    assert max(found["tied"].values()) < 1e-5
+
+
+@pytest.mark.parametrize("execution", ["graph", "eager"])
+def test_bfloat16_rounds_training_and_not_evaluation(found: dict[str, Any], execution: str) -> None:
+    exact, rounded = (found["pooled"][f"{execution} {name}"] for name in ("fp32", "bf16"))
+    errors = np.abs(np.divide(rounded["losses"], exact["losses"]) - 1)
+    assert 1e-5 < errors.max() < 0.05
+    assert rounded["first_evaluation"] == exact["first_evaluation"]
+    for name, values in rounded["weights"].items():
+        # Weights and Adam are float32: no tensor consists of bfloat16 values.
+        assert np.any(np.asarray(values, np.float32).view(np.uint32) & 0xFFFF), name
+    assert not rounded["tf32"]
+
+
+def test_data_is_shared_where_it_can_be(found: dict[str, Any]) -> None:
+    memory = found["memory"]
+    assert memory["shared"]
+    assert memory["shape"] == [48, 44, 28, 1]
+    assert memory["alive"]
+    # What does not begin at a multiple of 64 bytes is copied: kernels would abort the process.
+    assert not memory["unaligned_shared"]
+    assert memory["unaligned_equal"]
 
 
 if __name__ == "__main__":

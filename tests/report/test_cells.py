@@ -281,3 +281,21 @@ def test_a_study_that_went_through_json_gives_the_same_cells() -> None:
 
 def test_an_empty_study_has_no_cells() -> None:
     assert cells({**study(repeats=1), "runs": [], "failed": []}) == []
+
+
+def test_runs_recorded_without_a_precision_are_fp32() -> None:
+    made = study(repeats=1, precision="bf16")
+    assert {cell.precision for cell in cells(made)} == {"bf16"}
+    assert all(cell.label.endswith(", bf16") for cell in cells(made))
+    old = study(repeats=1)
+    for run in old["runs"]:
+        del run["precision"]
+    assert {cell.precision for cell in cells(old)} == {"fp32"}
+    assert not any("fp32" in cell.label for cell in cells(old))
+
+
+def test_no_speed_up_is_over_a_run_of_another_precision() -> None:
+    made = study(repeats=3, frameworks=("torch",), models=("mlp",), scalings=("weak",))
+    for run in made["runs"]:
+        run["precision"] = "bf16" if run["world_size"] == 2 else "fp32"
+    assert [cell.speedup is None for cell in cells(made)] == [False, True]

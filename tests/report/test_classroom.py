@@ -113,7 +113,7 @@ def test_a_framework_without_counted_runs_is_named_and_open() -> None:
 
 def test_a_framework_that_is_not_in_the_study_is_named() -> None:
     result = found(made("mlp", frameworks=("torch", "paddle")))
-    assert "TensorFlow has no run with one worker in this study." in result.sentences
+    assert "TensorFlow has no fp32 run with one worker in this study." in result.sentences
     assert result.kept is None
 
 
@@ -128,3 +128,9 @@ def test_fewer_runs_than_published_are_said() -> None:
     result = found(made("mlp", repeats=2))
     assert any("too few for an interval" in said for said in result.sentences)
     assert any("PyTorch's mean is of 2 of our runs" in said for said in result.sentences)
+
+
+def test_a_run_of_another_precision_stands_for_no_published_one() -> None:
+    result = found(made("mlp", precision="bf16"))
+    assert "PyTorch has no fp32 run with one worker in this study." in result.sentences
+    assert result.order_now == []

@@ -74,6 +74,28 @@ def test_more_than_three_runs_have_a_row_each() -> None:
     assert "7.20 90%" in line
 
 
+def test_a_narrow_terminal_leaves_figures_out_and_cuts_none() -> None:
+    runs = [
+        summary(
+            framework=framework,
+            execution="graph",
+            world_size=n,
+            global_batch_size=64 * n,
+            speedup=0.9 * n,
+            scaling_efficiency=0.9,
+        )
+        for framework in ("paddle", "torch")
+        for n in (1, 2)
+    ]
+    wide, narrow, narrower = (shown(*runs, width=width) for width in (120, 80, 73))
+    assert "step ms" in wide and "no room for" not in wide
+    assert "accuracy" in narrow and "no room for: step ms\n" in re.sub(r" +\n", "\n", narrow)
+    assert "no room for: step ms, accuracy" in narrower
+    for text in (wide, narrow, narrower):
+        assert "…" not in text
+        assert "speed-up" in text and "verified" in text
+
+
 def test_conditions_that_runs_do_not_share_are_shown_for_each() -> None:
     text = shown(summary(world_size=1), summary(world_size=4))
     assert re.search(r"1 x cpu.*4 x cpu", row(text, "workers"))
@@ -92,3 +114,16 @@ def test_an_unverified_run_is_shown_as_no_with_its_failed_checks() -> None:
     text = shown(summary(verified=False, checks=checks), summary())
     line = row(text, "verified")
     assert re.search(r"NO: clock, samples.*yes", line)
+
+
+def test_a_precision_is_shown_where_one_is_not_fp32() -> None:
+    assert "precision" not in shown(summary(), summary(framework="tf"))
+    text = shown(summary(), summary(framework="tf", precision="bf16"))
+    assert re.search(r"fp32.*bf16", row(text, "precision"))
+    many = shown(*[summary(precision="bf16")] * 4)
+    assert "precision bf16" in " ".join(many.split())
+
+
+def test_a_run_recorded_without_a_precision_is_shown() -> None:
+    old = {name: value for name, value in summary().items() if name != "precision"}
+    assert "fp32" in row(shown(old, summary(precision="tf32")), "precision")

@@ -3,7 +3,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from studies import study, where
+from studies import study, together, where
 
 from distlab.measure.statistics import Estimate
 from distlab.report.cells import cells
@@ -137,3 +137,22 @@ def test_the_note_says_how_many_pairs_were_compared() -> None:
     assert str(note(compare(cells(study(repeats=3))))).startswith("24 pairs were compared, each")
     assert note(compare(cells(study(repeats=2)))) is None
     assert note([two([2.0] * 3, [1.0] * 3)]) == "1 pair was compared, with a 95 % interval"
+
+
+def test_only_cells_of_one_precision_are_compared_and_it_is_said() -> None:
+    rounded = study(frameworks=("torch", "tf"), precision="bf16", random_seed=1, **ONE)
+    made = together(study(frameworks=("torch", "tf"), **ONE), rounded)
+    found = compare(cells(made))
+    assert [pair.precision for pair in found] == ["fp32", "bf16"]
+    assert all(pair.faster.precision == pair.slower.precision for pair in found)
+    assert ["(fp32)" in pair.sentence for pair in found] == [True, False]
+    assert "(bf16)" in found[1].sentence
+    (alone,) = compare(cells(rounded))
+    assert "(bf16)" in alone.sentence
+
+
+def test_cells_of_one_key_and_two_precisions_are_not_compared() -> None:
+    made = study(frameworks=("torch", "tf"), **ONE)
+    for run in made["runs"]:
+        run["precision"] = "tf32" if run["framework"] == "tf" else "fp32"
+    assert compare(cells(made)) == []

@@ -1,4 +1,4 @@
-from studies import study
+from studies import study, together
 
 from distlab.report.cells import cells
 from distlab.report.groups import groups
@@ -31,3 +31,25 @@ def test_a_cell_that_only_failed_stands_with_its_like() -> None:
     found = groups(cells(study(scalings=["weak"], failed=failed)))
     assert [len(group.cells) for group in found] == [6, 6]
     assert [len(group.ranked) for group in found] == [4, 6]
+
+
+def test_precisions_are_groups_of_their_own_and_other_ones_than_fp32_are_named() -> None:
+    own = {"models": ["mlp"], "scalings": ["weak"]}
+    rounded = study(precision="bf16", **own)
+    found = groups(cells(together(study(**own), rounded)))
+    assert [group.title for group in found] == [
+        "mlp, weak scaling, batch 64 a worker",
+        "mlp, weak scaling, batch 64 a worker, bf16",
+    ]
+    assert [group.slug for group in found] == ["mlp-weak-64", "mlp-weak-64-bf16"]
+    assert [{cell.precision for cell in group.cells} for group in found] == [{"fp32"}, {"bf16"}]
+
+
+def test_a_cell_of_another_precision_that_only_failed_stands_apart() -> None:
+    own = {"models": ["mlp"], "scalings": ["weak"], "frameworks": ["torch"]}
+    lost = study(precision="bf16", failed=lambda run: True, **own)
+    found = groups(cells(together(study(**own), lost)))
+    assert [(group.slug, len(group.ranked)) for group in found] == [
+        ("mlp-weak-64", 2),
+        ("mlp-weak-64-bf16", 0),
+    ]

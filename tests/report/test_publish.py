@@ -82,8 +82,9 @@ def test_each_cells_median_is_a_metric_by_number_of_workers(
 
 
 def test_cells_that_differ_have_figures_of_their_own() -> None:
-    data = studies.study(repeats=3)
+    data = studies.together(studies.study(repeats=3), studies.study(repeats=3, precision="bf16"))
     found = figures(data)
+    assert any(name == "throughput/mlp-weak-64-bf16/torch-eager" for name, _, _ in found)
     places = [(name, step) for name, _, step in found]
     assert len(set(places)) == len(places)
 

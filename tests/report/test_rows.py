@@ -54,3 +54,12 @@ def test_csv_reads_back_as_it_was() -> None:
 
 def test_no_rows_are_no_lines() -> None:
     assert as_csv([]) == ""
+
+
+def test_rows_have_the_precision_also_of_runs_recorded_without_one() -> None:
+    made = study(repeats=2, precision="bf16", failed=lambda run: run["repeat"] == 1)
+    assert {row["precision"] for row in cell_rows(cells(made))} == {"bf16"}
+    assert {row["precision"] for row in run_rows(made)} == {"bf16"}
+    for run in [*made["runs"], *made["failed"]]:
+        del run["precision"]
+    assert {row["precision"] for row in run_rows(made)} == {"fp32"}

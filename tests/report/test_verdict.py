@@ -1,6 +1,6 @@
 from typing import Any
 
-from studies import study, where
+from studies import study, together, where
 
 from distlab.report import verdict
 from distlab.report.cells import Cell, cells
@@ -72,3 +72,12 @@ def test_without_any_run_that_counts_nothing_is_ranked() -> None:
 def test_a_missing_baseline_is_said() -> None:
     found, _, every = judged(world_sizes=[2], baselines="nowhere")
     assert any("no verified run with 1 worker" in text for text in verdict.untold(found, every))
+
+
+def test_each_precision_is_a_setting_of_its_own() -> None:
+    one = {"models": ("mlp",), "scalings": ("weak",), "world_sizes": (1,)}
+    made = together(study(**one), study(precision="bf16", random_seed=1, **one))
+    found = groups(cells(made))
+    told = verdict.settings(found, compare(cells(made)))
+    assert [{cell.precision for cell in setting.cells} for setting in told] == [{"fp32"}, {"bf16"}]
+    assert told[1].name.endswith("(weak scaling, batch 64 a worker, bf16)")

@@ -141,6 +141,17 @@ def test_metrics_have_a_history_by_epoch_and_figures_by_run(
     assert found.tags["verified"] == "true" and "failed_checks" not in found.tags
     assert found.tags["weights_sha256"] == summary["weights_sha256"]
     assert found.tags["world_size"] == "1"
+    assert found.tags["precision"] == "fp32"
+
+
+def test_another_precision_than_fp32_is_a_tag_and_said(
+    tracker: Track, client: MlflowClient, record: Record
+) -> None:
+    with tracker() as one:
+        one.finish({**summarized(record), "precision": "bf16"})
+    tags = client.get_run(one.run_id).data.tags
+    assert tags["precision"] == "bf16"
+    assert "(eager, bf16) trained" in tags["mlflow.note.content"]
 
 
 def test_failed_checks_are_tags(tracker: Track, client: MlflowClient, record: Record) -> None:

@@ -77,9 +77,11 @@ def test_a_run_by_itself_is_no_study(record: Any, options: TrackingOptions, tmp_
 def test_the_last_try_of_a_run_counts(begin: Any, record: Any) -> None:
     tracker = begin()
     part = Part(tracker.study, "c", 0)
-    tracker.failed(part, "a run", {"gpus": None, "batch_size": 32, "model.name": "mlp"}, "it died")
+    parameters = {"gpus": None, "batch_size": 32, "model.name": "mlp", "precision": "bf16"}
+    tracker.failed(part, "a run", parameters, "it died")
     (failed,) = tracker.load()["failed"]
     told = {"cell": "c", "repeat": 0, "error": "it died", "model": "mlp", "batch_size": 32}
+    told["precision"] = "bf16"
     assert {name: failed[name] for name in told} == told
     assert (failed["world_size"], failed["log"]) == (1, None)
     record(tracker, "c", 0)

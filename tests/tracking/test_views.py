@@ -46,7 +46,7 @@ def test_means_are_of_verified_runs_by_what_makes_up_a_cell(
     (found,) = client.search_runs([experiment], means["searchFilter"])
     assert found.data.tags["verified"] == "true"
     keys = [key["groupByData"] for key in means["groupBy"]["groupByKeys"]]
-    assert {"framework", "execution", "model", "scaling", "world_size"} == set(keys)
+    assert {"framework", "execution", "precision", "model", "scaling", "world_size"} == set(keys)
 
 
 def test_charts_show_metrics_that_runs_have(state: Any) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from distlab.backends.base import Evaluation, OptimizerState
 from distlab.backends.conformance.compare import (
+    LOSS_SUM,
     MOVED,
     bits_equal,
     follows,
@@ -21,14 +22,12 @@ from distlab.backends.conformance.compare import (
 )
 from distlab.backends.conformance.evidence import Evidence, last_line, mean_losses, seen
 from distlab.backends.conformance.problem import HALFWAY, MOMENTS, STEPS
-from distlab.backends.conformance.rebuilds import exchange_off, rebuild
+from distlab.backends.conformance.rebuilds import exchange_off, precision, rebuild
 
 FIRST_LOSS = 2e-6
 """Relative; the fairness contract's bound for the first loss, some 15 float32 roundings."""
 GRADIENT = 1e-5
 """Float32 sums of up to 30,000 terms; the frameworks come to within 2e-6."""
-LOSS_SUM = 1e-5
-"""Relative; float32 logits leave 1e-6, a sample too many or too few in 1,027 some 1e-3."""
 DESCRIPTION = {
     "framework_version": str,
     "device_name": str,
@@ -249,6 +248,7 @@ CHECKS: dict[str, Callable[[Evidence], str]] = {
         barrier,
         rebuild,
         exchange_off,
+        precision,
         quiet,
         ending,
     )

@@ -10,6 +10,8 @@ Arrays = Mapping[str, NDArray[Any]]
 
 LOSSES = 1e-4
 """Relative; the fairness contract's bound for ten losses."""
+LOSS_SUM = 1e-5
+"""Relative; float32 logits leave 1e-6, a sample too many or too few in 1,027 some 1e-3."""
 MOVED = 1e-3
 """Of weights in ten steps. Storing weights of 0.1 in float32 costs up to 1e-4 of an update of
 1e-3 in some elements, and Adam amplifies what rounding does to gradients near zero."""

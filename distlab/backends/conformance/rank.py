@@ -15,14 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from distlab.backends.base import Backend, OptimizerState
-from distlab.backends.conformance.notes import Notes
-from distlab.backends.conformance.problem import HALFWAY, MOMENTS, Job, Problem
+from distlab.backends.conformance.problem import HALFWAY, MOMENTS, Problem
+from distlab.backends.conformance.rebuilding import Rebuilding, copies
 from distlab.backends.registry import load
-from distlab.data.order import shard
-from distlab.models.weights import Weights
 
 FRAMEWORKS = {
     "torch": "PyTorch",
@@ -34,23 +31,12 @@ FRAMEWORKS = {
     "mindspore": "MindSpore",
 }
 """Which framework a top-level module is a part of."""
-PAIR = 2
-"""Ranks of the larger world."""
-PATIENCE_S = 10.0
-"""How long rank 1 waits for a step of rank 0, which must not need rank 1."""
 LATE_S = 0.3
 """How much later than the others rank 0 comes to the barrier."""
 
 
-class Rank:
+class Rank(Rebuilding):
     """The acts of one rank, in order; ``notes`` holds what was seen."""
-
-    def __init__(self, job: Job, path: Path) -> None:
-        self.job, self.problem = job, job.problem
-        self.notes = Notes(path)
-        self.rank_0_stepped = path.parent / "rank_0_stepped"
-        placement = job.placement
-        self.mine = shard(self.problem.order, placement.rank, placement.world_size)
 
     def run(self) -> None:
         """Do everything; an exception ends the process after it was noted."""
@@ -70,6 +56,7 @@ class Rank:
                 self._rebuild,
                 self._train_apart,
                 self._rebuild_again,
+                self._train_rounded,
             ):
                 act(backend)
                 self.notes.save()
@@ -90,6 +77,7 @@ class Rank:
         backend_class = load(self.job.framework)
         self.notes.note("framework", backend_class.framework)
         self.notes.note("executions", tuple(backend_class.executions))
+        self.notes.note("precisions", tuple(backend_class.precisions))
         self.notes.save()
         execution = self.job.execution
         if isinstance(execution, int):
@@ -110,18 +98,6 @@ class Rank:
         self.notes.note("frameworks", _frameworks())
         self.notes.save()
         return backend
-
-    def _set(self, backend: Backend, weights: Weights, state: OptimizerState) -> None:
-        """Set weights and state from arrays of which nothing is left afterwards."""
-        weights = _copies(weights)
-        state = OptimizerState(
-            state.step, _copies(state.first_moment), _copies(state.second_moment)
-        )
-        backend.set_weights(weights)
-        backend.set_optimizer_state(state)
-        for arrays in (weights, state.first_moment, state.second_moment):
-            for array in arrays.values():
-                array.fill(np.nan)
 
     def _resume_first(self, backend: Backend) -> None:
         """Go on from the oracle's state in a process that has not trained yet."""
@@ -160,10 +136,10 @@ class Rank:
         problem = self.problem
         self._set(backend, problem.initial, OptimizerState.zero(problem.spec))
         parts = [backend.train(self.mine[:1])]
-        self.notes.note("first_moment", _copies(backend.optimizer_state().first_moment))
+        self.notes.note("first_moment", copies(backend.optimizer_state().first_moment))
         parts.append(backend.train(self.mine[1:HALFWAY]))
         self.halfway = weights, state = backend.weights(), backend.optimizer_state()
-        kept = _copies(weights), _copies(state.first_moment)
+        kept = copies(weights), copies(state.first_moment)
         parts.append(backend.train(self.mine[HALFWAY:]))
         self.notes.note(
             "not_copies",
@@ -195,12 +171,6 @@ class Rank:
     def _train_in_one_call(self, backend: Backend) -> None:
         self.notes.note("one_call", self._trained(backend, self.mine))
 
-    def _trained(self, backend: Backend, *spans: NDArray[np.int32]) -> dict[str, Any]:
-        """Losses and weights of steps from the start, in one call of ``train`` for each span."""
-        self._set(backend, self.problem.initial, OptimizerState.zero(self.problem.spec))
-        losses = np.concatenate([backend.train(span) for span in spans])
-        return {"losses": losses, "weights": backend.weights()}
-
     def _evaluate(self, backend: Backend) -> None:
         """Every range on every rank, but different ones at a time."""
         self._set(backend, self.problem.halfway, self.problem.halfway_state)
@@ -213,50 +183,6 @@ class Rank:
         )
         self.notes.note("after_evaluation", self._held(backend))
 
-    def _rebuild(self, backend: Backend) -> None:
-        """The same program once more, with the data that are there."""
-        self.notes.note("rebuilt", self._rebuilt(backend))
-
-    def _rebuild_again(self, backend: Backend) -> None:
-        """The same program after others."""
-        self.notes.note("rebuilt_again", self._rebuilt(backend))
-
-    def _rebuilt(self, backend: Backend) -> dict[str, Any]:
-        mine, everything = self.mine, self.problem.ranges[-1]
-        # Nobody who looks at the old model's weights must find those that are evaluated below.
-        backend.set_weights(self.problem.initial)
-        backend.build(self.problem.spec, self.program)
-        found = self._trained(backend, mine[:1], mine[1:HALFWAY], mine[HALFWAY:])
-        self._set(backend, self.problem.halfway, self.problem.halfway_state)
-        return {**found, "evaluations": {everything: backend.evaluate(*everything)}}
-
-    def _train_apart(self, backend: Backend) -> None:
-        """Half shards of a pair: one worker takes both in turn, two take theirs unexchanged.
-
-        Then rank 1 takes a step only after rank 0 has taken one, or couldn't.
-        """
-        spec, rank = self.problem.spec, self.job.placement.rank
-        shards = [shard(self.problem.order, of, PAIR) for of in range(PAIR)]
-        halves = [part[:, : part.shape[1] // 2] for part in shards]
-        program = replace(self.program, local_batch=halves[0].shape[1])
-        if self.job.placement.world_size == 1:
-            backend.build(spec, program)
-            self.notes.note("halves", [self._trained(backend, half) for half in halves])
-            backend.build(spec, replace(self.program, exchange=False))
-            self.notes.note("unexchanged", self._trained(backend, self.mine))
-            return
-        backend.build(spec, replace(program, exchange=False))
-        self.notes.note("unexchanged", self._trained(backend, halves[rank]))
-        if rank > 0:
-            given_up = time.monotonic() + PATIENCE_S
-            while not self.rank_0_stepped.exists() and time.monotonic() < given_up:
-                time.sleep(0.01)
-        begun = time.monotonic()
-        backend.train(halves[rank][:1])
-        self.notes.note("stepping", (begun, time.monotonic()))
-        if rank == 0:
-            self.rank_0_stepped.touch()
-
     def _held(self, backend: Backend) -> dict[str, Any]:
         state = backend.optimizer_state()
         return {"weights": backend.weights(), **{m: getattr(state, m) for m in MOMENTS}}
@@ -268,10 +194,6 @@ class Rank:
         came = time.monotonic()
         backend.barrier()
         self.notes.note("barrier", (came, time.monotonic()))
-
-
-def _copies(arrays: Weights) -> dict[str, NDArray[np.float32]]:
-    return {name: np.array(array, order="C") for name, array in arrays.items()}
 
 
 def _frameworks() -> list[str]:

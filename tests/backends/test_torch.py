@@ -1,0 +1,225 @@
+"""What is torch's alone; the rules for every backend stand in the conformance suite.
+
+This file runs itself in child processes: frameworks must not meet in the tests' process.
+"""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from importlib.util import find_spec
+from typing import Any
+
+import numpy as np
+import pytest
+
+from distlab.backends.base import OptimizerState, Placement, Program
+from distlab.models import reference
+from distlab.models.spec import Conv2D, Dense, Flatten, MaxPool2D, ModelSpec, ReLU
+
+pytestmark = pytest.mark.skipif(
+    find_spec("torch") is None, reason='PyTorch is not installed: pip install "distlab[torch]"'
+)
+
+# Few channels and many, windows of two sizes, one of them over overlapping kernels and padding.
+SPEC = ModelSpec(
+    "pooling",
+    (
+        Conv2D("few", 2, 3, kernel=3, padding=1),
+        ReLU(),
+        MaxPool2D(3),
+        Conv2D("many", 3, 16, kernel=3),
+        MaxPool2D(2),
+        Flatten(),
+        Dense("dense1", 16 * 2 * 3, 7),
+        ReLU(),
+        Dense("dense2", 7, 4),
+    ),
+    input_shape=(2, 18, 24),
+)
+PROGRAM = Program(local_batch=4)
+STEPS = 10
+
+
+def experiment() -> tuple[dict[str, Any], Any, Any]:
+    """Weights, images with constant regions (so that maxima are tied), and labels."""
+    random = np.random.default_rng(3)
+    weights = {
+        name: random.normal(0, 0.3, shape).astype(np.float32)
+        for name, shape in SPEC.parameters.items()
+    }
+    images = random.random((40, *SPEC.input_shape), np.float32)
+    images[:, :, :8] = 0
+    images[:, :, :, :9] = 0.5
+    return weights, images, random.integers(0, 4, 40)
+
+
+ORDER = np.arange(4 * STEPS, dtype=np.int32).reshape(STEPS, 4)
+
+
+def fresh(program: Program, spec: ModelSpec = SPEC) -> Any:
+    """A backend of this process with the experiment's data and weights."""
+    from distlab.backends.torch import TorchBackend
+
+    weights, images, labels = experiment()
+    backend = TorchBackend(Placement(0, 1, 0, "cpu", (), threads=1))
+    backend.build(spec, program)
+    backend.load_data((images, labels), (images, labels))
+    start(backend, weights)
+    return backend
+
+
+def start(backend: Any, weights: dict[str, Any]) -> None:
+    backend.set_weights(weights)
+    backend.set_optimizer_state(OptimizerState.zero(SPEC))
+
+
+def spans() -> dict[str, Any]:
+    """Ten steps cut in several ways: losses, weights and Adam's step after each."""
+    backend = fresh(replace(PROGRAM, execution="graph"))
+    found = {}
+    for cut in ((10,), (1,) * 10, (3, 7), (7, 3), (2, 1, 3, 4)):
+        start(backend, experiment()[0])
+        parts = np.split(ORDER, np.cumsum(cut)[:-1])
+        losses = [loss for part in parts for loss in backend.train(part).tolist()]
+        state = backend.optimizer_state()
+        held = [array.tobytes().hex() for array in backend.weights().values()]
+        held += [array.tobytes().hex() for array in state.second_moment.values()]
+        found[str(cut)] = {"losses": losses, "step": state.step, "held": held}
+    return found
+
+
+def pooling() -> dict[str, Any]:
+    """The compiled pools' gradients beside those of torch's own layers."""
+    import torch
+    from torch.nn import functional
+
+    from distlab.backends.torch_model import convolution_and_max_pool, max_pool
+
+    weights, images, _ = experiment()
+    weight, bias = (torch.tensor(weights[f"few.{kind}"]).double() for kind in ("weight", "bias"))
+    x = torch.tensor(images[:4]).double()
+    slopes = torch.linspace(-1, 1, 4 * 3 * 6 * 8, dtype=torch.float64).view(4, 3, 6, 8)
+
+    def gradients(pooled: Callable[..., Any]) -> list[Any]:
+        inputs = [part.clone().requires_grad_() for part in (x, weight, bias)]
+        output = pooled(*inputs)
+        return [output.tolist()] + [
+            part.tolist() for part in torch.autograd.grad((output * slopes).sum(), inputs)
+        ]
+
+    def plain(x: Any, weight: Any, bias: Any) -> Any:
+        return functional.max_pool2d(functional.conv2d(x, weight, bias, padding=1), 3)
+
+    tied = torch.zeros((1, 1, 4, 4), requires_grad=True)
+    max_pool(tied, 2).sum().backward()
+    return {
+        "plain": gradients(plain),
+        "in_one": gradients(lambda x, w, b: convolution_and_max_pool(x, w, b, 1, 3)),
+        "tied": tied.grad.tolist() if tied.grad is not None else None,
+    }
+
+
+def adam() -> dict[str, Any]:
+    """Weights after ten steps of eager training, and of a loop with ``torch.optim.Adam``."""
+    import torch
+    from torch.nn import functional
+
+    from distlab.backends.torch_model import module
+
+    backend = fresh(PROGRAM)
+    ours = backend.train(ORDER).tolist()
+    loaded = sorted({"torch._dynamo", "sympy"} & set(sys.modules))
+    weights, images, labels = experiment()
+    model = module(SPEC)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            value = torch.tensor(weights[name])
+            parameter.copy_(value.T if value.dim() == 2 else value)
+            if value.dim() == 4:
+                parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, fused=True)
+    losses = []
+    for batch in ORDER:
+        optimizer.zero_grad()
+        loss = functional.cross_entropy(
+            model(torch.tensor(images[batch])), torch.tensor(labels[batch])
+        )
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    arrays = {
+        name: (p.T if p.dim() == 2 else p).detach().numpy() for name, p in model.named_parameters()
+    }
+    equal = [
+        name for name, array in backend.weights().items() if np.array_equal(array, arrays[name])
+    ]
+    return {"ours": ours, "theirs": losses, "equal": equal, "loaded": loaded}
+
+
+def precisions() -> dict[str, Any]:
+    """Losses and one evaluation for each execution and precision."""
+    backend = fresh(PROGRAM)
+    found = {}
+    for execution in ("eager", "graph"):
+        for precision in ("fp32", "bf16"):
+            changed = {"execution": execution, "precision": precision}
+            backend.build(SPEC, replace(PROGRAM, **changed))  # type: ignore[arg-type]
+            start(backend, experiment()[0])
+            evaluation = backend.evaluate(0, 40).loss_sum
+            losses = backend.train(ORDER).tolist()
+            types = sorted({str(array.dtype) for array in backend.weights().values()})
+            tf32 = backend.describe()["tf32"]
+            found[f"{execution} {precision}"] = (losses, evaluation, types, tf32)
+    return found
+
+
+def child(what: str) -> Any:
+    result = subprocess.run(
+        [sys.executable, __file__, what], capture_output=True, text=True, timeout=240
+    )
+    assert result.returncode == 0, result.stderr[-3000:]
+    return json.loads(result.stdout.splitlines()[-1])
+
+
+@pytest.mark.slow
+def test_calls_that_are_filled_up_change_nothing() -> None:
+    whole, *others = child("spans").values()
+    assert whole["step"] == STEPS
+    assert all(other == whole for other in others)
+    weights, images, labels = experiment()
+    expected = reference.losses(SPEC, weights, images, labels, ORDER)
+    np.testing.assert_allclose(whole["losses"], expected, rtol=5e-6)
+
+
+def test_compiled_pools_give_the_first_maximum_the_gradient() -> None:
+    found = child("pooling")
+    for ours, torchs in zip(found["in_one"], found["plain"], strict=True):
+        np.testing.assert_allclose(ours, torchs, rtol=1e-12, atol=1e-12)
+    assert found["tied"] == [[[[1, 0, 1, 0], [0] * 4, [1, 0, 1, 0], [0] * 4]]]
+
+
+def test_adam_as_a_function_is_torchs_adam_and_loads_no_compiler() -> None:
+    found = child("adam")
+    assert found["ours"] == found["theirs"]
+    assert found["equal"] == list(SPEC.parameters)
+    assert found["loaded"] == []
+
+
+@pytest.mark.slow
+def test_bf16_rounds_training_and_not_evaluation() -> None:
+    found = child("precisions")
+    weights, images, labels = experiment()
+    expected = np.array(reference.losses(SPEC, weights, images, labels, ORDER))
+    for execution in ("eager", "graph"):
+        exact, rounded = found[f"{execution} fp32"], found[f"{execution} bf16"]
+        np.testing.assert_allclose(exact[0], expected, rtol=5e-6)
+        error = np.abs(np.array(rounded[0]) - expected) / expected
+        assert 1e-5 < error.max() < 0.05
+        assert rounded[1] == exact[1]
+        assert rounded[2:] == exact[2:] == [["float32"], False]
+
+
+if __name__ == "__main__":
+    sys.stdout.write(json.dumps(globals()[sys.argv[1]]()))
