@@ -10,6 +10,8 @@ from distlab import job
 from distlab.config import Experiment, resolve
 from distlab.data.sources import Dataset
 from distlab.job import Jobs, group_key
+from distlab.options import Precision
+from distlab.worker_group import tf32_environment
 
 Of = Callable[..., Experiment]
 
@@ -93,6 +95,7 @@ def workers(machine: Machine, dataset: Dataset) -> Any:
     [
         "model=lenet5",
         "execution=graph",
+        "precision=bf16",
         "epochs=3",
         "seed=5",
         "batch_size=32",
@@ -124,6 +127,17 @@ def test_experiments_that_differ_in_the_process_do_not(
     experiment: Of, dataset: Dataset, override: str
 ) -> None:
     assert group_key(experiment(override), dataset) != group_key(experiment(), dataset)
+
+
+def test_tf32_has_processes_of_its_own_where_it_is_not_forbidden(
+    on_gpu: Of, dataset: Dataset
+) -> None:
+    rounded, plain = on_gpu("gpus=1"), on_gpu("gpus=1")
+    rounded.options.precision = Precision.tf32
+    assert group_key(rounded, dataset) != group_key(plain, dataset)
+    assert tf32_environment(Precision.tf32) == {}
+    for precision in (Precision.fp32, Precision.bf16):
+        assert tf32_environment(precision) == {"NVIDIA_TF32_OVERRIDE": "0"}
 
 
 def test_other_devices_and_other_data_need_other_workers(

@@ -1,7 +1,9 @@
 """Kept workers, on a real Ray, with a backend that starts at once."""
 
+import importlib
 import os
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +19,7 @@ from distlab.config import Experiment
 from distlab.data.sources import Dataset
 from distlab.errors import DistlabError, WorkerError
 from distlab.events import Event, Finished, Ready, Started
+from distlab.rank_actor import RankActor
 from distlab.task import Task
 from distlab.worker_group import WorkerGroup
 
@@ -127,3 +130,24 @@ def test_a_start_that_takes_too_long_is_given_up(
     with pytest.raises(DistlabError, match=r"start_timeout_s=0\.01"):
         list(one.run(task(experiment_of_two), tmp_path))
     one.close()
+
+
+class Listed(RankActor):
+    """A rank's process that tells which packages it has imported."""
+
+    def imported(self, *packages: str) -> list[str]:
+        return [name for name in packages if name in sys.modules]
+
+    def importable(self, package: str) -> bool:
+        return bool(importlib.import_module(package))
+
+
+def test_a_rank_does_without_packages_that_ray_alone_would_import(
+    experiment_of_two: Experiment,
+) -> None:
+    actor: Any = ray.remote(Listed).options(num_cpus=0)
+    one = actor.remote()
+    assert ray.get(one.imported.remote("ray", "pyarrow", "pydantic", "starlette")) == ["ray"]
+    assert ray.get(one.address.remote(), timeout=60)[0]
+    assert ray.get(one.importable.remote("pyarrow"))  # for a framework that needs it
+    ray.kill(one)

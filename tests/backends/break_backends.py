@@ -29,7 +29,7 @@ from rich.text import Text
 from distlab.backends import conformance
 
 MODULES = {"torch": "broken_torch", "tf": "broken_tensorflow", "paddle": "broken_paddle"}
-DEFAULT_EXECUTIONS = {"torch": "eager", "tf": "graph", "paddle": "eager"}
+EXECUTIONS = {"torch": "eager", "tf": "graph", "paddle": "eager"}
 SOUND = "Sound"
 JOB = ("experiment=quickstart", "model=mlp", "epochs=1", "tracking.log_model=false")
 
@@ -68,7 +68,7 @@ def suite_failures(framework: str, fault: str) -> Failures:
     outcomes = conformance.examine(
         name(framework, fault),
         models=["mlp"],
-        execution=DEFAULT_EXECUTIONS[framework],
+        execution=EXECUTIONS[framework],
         env=conformance.shipped_environment(framework),
     )
     failures = {outcome.check: outcome.detail for outcome in outcomes if not outcome.passed}
@@ -87,6 +87,7 @@ def run_failures(framework: str, fault: str, folder: Path) -> Failures:
         folder,
         *JOB,
         f"framework={framework}",
+        f"execution={EXECUTIONS[framework]}",
         f"framework.name={name(framework, fault)}",
         environment={
             **command.ENVIRONMENT,
