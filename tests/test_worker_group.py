@@ -132,22 +132,18 @@ def test_a_start_that_takes_too_long_is_given_up(
     one.close()
 
 
-class Listed(RankActor):
-    """A rank's process that tells which packages it has imported."""
-
-    def imported(self, *packages: str) -> list[str]:
-        return [name for name in packages if name in sys.modules]
-
-    def importable(self, package: str) -> bool:
-        return bool(importlib.import_module(package))
-
-
 def test_a_rank_does_without_packages_that_ray_alone_would_import(
     experiment_of_two: Experiment,
 ) -> None:
-    actor: Any = ray.remote(Listed).options(num_cpus=0)
-    one = actor.remote()
-    assert ray.get(one.imported.remote("ray", "pyarrow", "pydantic", "starlette")) == ["ray"]
-    assert ray.get(one.address.remote(), timeout=60)[0]
-    assert ray.get(one.importable.remote("pyarrow"))  # for a framework that needs it
-    ray.kill(one)
+    def imported(_: RankActor) -> list[str]:
+        return [name for name in ("ray", "pyarrow", "pydantic", "starlette") if name in sys.modules]
+
+    def importable(_: RankActor) -> bool:
+        return bool(importlib.import_module("pyarrow"))
+
+    remote: Any = ray.remote(RankActor)
+    actor = remote.options(num_cpus=0).remote()
+    assert ray.get(actor.address.remote(), timeout=60)[0]
+    assert ray.get(actor.__ray_call__.remote(imported)) == ["ray"]
+    assert ray.get(actor.__ray_call__.remote(importable))  # for a framework that needs it
+    ray.kill(actor)
