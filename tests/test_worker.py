@@ -1,5 +1,7 @@
+import resource
 from collections.abc import Callable
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -290,3 +292,18 @@ def test_the_program_reaches_the_backend(run: Any) -> None:
     program = dict(World.current.calls[1])["build"]
     assert (program.local_batch, program.learning_rate) == (2, 0.25)
     assert (program.optimizer, program.execution) == ("stock", "eager")
+
+
+def test_shared_data_are_mapped_before_the_first_epoch(tmp_path: Path) -> None:
+    np.zeros(2**24, np.float32).tofile(tmp_path / "images")
+    labels = np.zeros(3, np.int64)
+
+    def faults(touched: bool) -> int:
+        images = np.memmap(tmp_path / "images", np.float32, "r").reshape(-1, 1, 16, 16)
+        if touched:
+            worker._touch(((images, labels), (images[:0], labels[:0])))
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        assert not images.any()
+        return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+    assert faults(touched=True) < faults(touched=False) / 10
