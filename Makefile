@@ -1,4 +1,4 @@
-# distlab's commands. `make quickstart` and `make test` need Python 3.11 or newer and gcc.
+# distlab's commands. `make quickstart` and `make test` need Python 3.11 or newer and gcc with g++.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
