@@ -83,11 +83,13 @@ class Rank:
                 f"this backend runs {' and '.join(backend.executions)} only",
                 f"execution={backend.executions[0]}",
             )
-        if task.program.precision not in backend.precisions:
+        # What the framework has at all; what it lacks on this device, its build says best.
+        precisions = type(backend).precisions
+        if task.program.precision not in precisions:
             raise DistlabError(
                 f"framework={task.framework} precision={task.program.precision}",
-                f"this backend runs {' and '.join(backend.precisions)} only",
-                f"precision={backend.precisions[0]}",
+                f"this backend runs {' and '.join(precisions)} only",
+                f"precision={precisions[0]}",
             )
         # What an earlier run left may go now, and its peak of memory is forgotten.
         gc.unfreeze()
