@@ -20,6 +20,14 @@ ENVIRONMENT = {
     **{name: value for name, value in os.environ.items() if not name.startswith("RAY_")},
     "CUDA_VISIBLE_DEVICES": "",
 }
+# eager: it is ready at once, and what is tested with it is the same for both executions.
+SMALL_JOB = (
+    "framework=torch",
+    "framework.execution=eager",
+    "model=mlp",
+    "data=mnist5k",
+    "device=cpu",
+)
 
 
 @dataclass(frozen=True)

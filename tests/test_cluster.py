@@ -20,15 +20,7 @@ from distlab.cluster import Resources
 from distlab.config import Experiment
 from distlab.errors import DistlabError
 
-# eager: it is ready at once, and what is tested here is the same for both executions.
-JOB = (
-    "framework=torch",
-    "framework.execution=eager",
-    "model=mlp",
-    "data=mnist5k",
-    "device=cpu",
-    "epochs=1",
-)
+JOB = (*command.SMALL_JOB, "epochs=1")
 
 
 # Ray asks for the token of the user's home, if there is one; this Ray has a token of its own.

@@ -18,15 +18,7 @@ from distlab.data.sources import load
 from distlab.models.spec import MODELS
 from distlab.models.weights import draw, fingerprint
 
-# eager: it is ready at once, and what is tested here is the same for both executions.
-JOB = (
-    "framework=torch",
-    "framework.execution=eager",
-    "model=mlp",
-    "data=mnist5k",
-    "device=cpu",
-    "seed=1",
-)
+JOB = (*command.SMALL_JOB, "seed=1")
 STRONG = ("scaling=strong", "batch_size=48", "epochs=2", "execution=eager")
 STEPS = 4000 // 48
 FRAMEWORKS = ("torch", "tensorflow", "keras", "paddle", "jax")

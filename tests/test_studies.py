@@ -13,15 +13,7 @@ from mlflow import MlflowClient
 
 from distlab.tracking.views import TAG
 
-# eager: it is ready at once, and what is tested here is the same for both executions.
-CELL = (
-    "framework=torch",
-    "framework.execution=eager",
-    "model=mlp",
-    "data=mnist5k",
-    "device=cpu",
-    "epochs=1",
-)
+CELL = (*command.SMALL_JOB, "epochs=1")
 
 pytestmark = pytest.mark.slow
 
