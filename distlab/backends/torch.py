@@ -76,6 +76,7 @@ class TorchBackend(Backend):
             and (torch.backends.cuda.matmul.allow_tf32 or torch.backends.cudnn.allow_tf32),
             "collectives": dist.get_backend() if dist.is_initialized() else "none",
             "cuda": torch.version.cuda if on_gpu else None,
+            "products": "cublas" if on_gpu else self._execution.products,
         }
 
     def build(self, spec: ModelSpec, program: Program) -> None:

@@ -26,6 +26,8 @@ class Execution(Protocol):
     """One way to run the steps; what it exposes are the live tensors of its state."""
 
     steps_taken: int
+    products: str
+    """The libraries that multiply matrices on a CPU in training: ``mkl``, ``onednn and mkl``."""
 
     @property
     def parameters(self) -> Mapping[str, Tensor]:
@@ -118,6 +120,7 @@ class Eager:
             )
         self._optimizer = FusedAdam(list(self.parameters.values()), program)
         self._bf16 = program.precision == "bf16"
+        self.products = "mkl"
 
     @property
     def moments(self) -> tuple[dict[str, Tensor], dict[str, Tensor]]:

@@ -13,6 +13,7 @@ import os
 import shutil
 from collections.abc import Hashable, Mapping
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -118,10 +119,15 @@ class Graph:
                 values.append(value)
             return torch.stack(values)
 
-        self._several = torch.compile(
-            several, fullgraph=True, dynamic=False, options={"cpp_wrapper": True}
-        )
-        self._gradient = torch.compile(gradient, fullgraph=True, dynamic=False)
+        options: dict[str, Any] = {"cpp_wrapper": self._whole}
+        if on_cpu:
+            # Loads the compiler, which eager execution does without.
+            from distlab.backends.torch_products import products_by_onednn
+
+            options |= products_by_onednn()
+        self.products = "onednn and mkl" if "post_grad_custom_post_pass" in options else "mkl"
+        self._several = torch.compile(several, fullgraph=True, dynamic=False, options=options)
+        self._gradient = torch.compile(gradient, fullgraph=True, dynamic=False, options=options)
         self._adam = torch.compile(adam, fullgraph=True, dynamic=False)
         self._stock: FusedAdam | None = None
         if program.optimizer == "stock":

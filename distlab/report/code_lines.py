@@ -14,8 +14,8 @@ from pathlib import Path
 from distlab.backends import registry
 
 _BACKENDS = "distlab.backends"
-# What all backends share is no part of any.
-_SHARED = tuple(f"{_BACKENDS}.{name}" for name in ("base", "registry", "conformance"))
+# What backends share is no part of any.
+_SHARED = tuple(f"{_BACKENDS}.{name}" for name in ("base", "registry", "conformance", "processor"))
 
 
 def backend_sources(framework: str) -> dict[str, str]:
@@ -23,7 +23,7 @@ def backend_sources(framework: str) -> dict[str, str]:
 
     These are the module of its entry point and those that it imports, directly or through each
     other, at the top or in a function, if they lie in ``distlab.backends`` or in the entry point's
-    own package. ``base`` and ``registry``, which all backends share, are left out.
+    own package. What backends share (``base``, ``registry``, ``processor``) is left out.
 
     Parameters
     ----------

@@ -1,22 +1,22 @@
 import pytest
 
-from distlab.backends.paddle_mkl import mkl_cpu_type
-
-AVX2 = "flags : fma avx2"
-AVX512 = AVX2 + " avx512f avx512cd avx512dq avx512bw avx512vl"
+from distlab.backends import paddle_mkl
+from distlab.backends.paddle_mkl import resolve_mkl_cpu_type
 
 
-@pytest.mark.parametrize(
-    ("cpuinfo", "expected"),
-    [
-        (f"vendor_id : AuthenticAMD\n{AVX512}\n", "7"),
-        (f"vendor_id : AuthenticAMD\n{AVX2} avx512f\n", "5"),
-        ("vendor_id : AuthenticAMD\nflags : sse2\n", None),
-        (f"vendor_id : GenuineIntel\n{AVX512}\n", None),
-        ("", None),
-    ],
-)
-def test_only_an_amd_processor_is_named_to_mkl_and_only_what_it_can_do(
-    cpuinfo: str, expected: str | None
+@pytest.mark.parametrize(("bits", "expected"), [(512, "7"), (256, "5"), (None, None)])
+def test_auto_stands_for_what_the_processor_can_do(
+    bits: int | None, expected: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert mkl_cpu_type(cpuinfo) == expected
+    monkeypatch.setattr(paddle_mkl, "amd_vector_bits", lambda: bits)
+    monkeypatch.setenv("MKL_DEBUG_CPU_TYPE", "auto")
+    resolve_mkl_cpu_type()
+    assert paddle_mkl.os.environ.get("MKL_DEBUG_CPU_TYPE") == expected
+
+
+@pytest.mark.parametrize("value", ["5", ""])
+def test_what_the_user_has_set_stays(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(paddle_mkl, "amd_vector_bits", lambda: 512)
+    monkeypatch.setenv("MKL_DEBUG_CPU_TYPE", value)
+    resolve_mkl_cpu_type()
+    assert paddle_mkl.os.environ["MKL_DEBUG_CPU_TYPE"] == value

@@ -1,0 +1,105 @@
+"""Which products oneDNN computes in a compiled step, and that they are the same.
+
+This file runs itself in child processes: frameworks must not meet in the tests' process.
+"""
+
+import json
+import subprocess
+import sys
+from importlib.util import find_spec
+from typing import Any
+
+import numpy as np
+import pytest
+
+from distlab.backends.base import OptimizerState, Placement, Program
+from distlab.models import reference
+from distlab.models.spec import MODELS
+from distlab.models.weights import draw
+
+pytestmark = pytest.mark.skipif(
+    find_spec("torch") is None, reason='PyTorch is not installed: pip install "distlab[torch]"'
+)
+
+BATCH, STEPS = 64, 6
+ORDER = np.arange(BATCH * STEPS, dtype=np.int32).reshape(STEPS, BATCH)
+
+
+def data() -> tuple[Any, Any]:
+    """Images and labels."""
+    random = np.random.default_rng(5)
+    images = random.random((BATCH * STEPS, 1, 28, 28), np.float32)
+    return images, random.integers(0, 10, BATCH * STEPS)
+
+
+def training() -> dict[str, Any]:
+    """In a child: losses of the MLP's compiled steps, and which products went to oneDNN."""
+    import torch
+
+    from distlab.backends import torch_products
+    from distlab.backends.torch import TorchBackend
+
+    found: dict[str, Any] = {}
+    backend = TorchBackend(Placement(0, 1, 0, "cpu", ("127.0.0.1:0",), 1))
+    for bits in (512, 256):
+        torch_products.amd_vector_bits = lambda bits=bits: bits  # type: ignore[assignment]
+        torch.compiler.reset()
+        backend.build(MODELS["mlp"], Program(BATCH, execution="graph"))
+        backend.load_data(data(), data())
+        backend.train(ORDER)  # compiles, for which torch runs steps of its own
+        backend.set_weights(draw(MODELS["mlp"], 0))
+        backend.set_optimizer_state(OptimizerState.zero(MODELS["mlp"]))
+        with torch.profiler.profile(record_shapes=True) as profile:
+            losses = backend.train(ORDER).tolist()
+        shapes = [e.input_shapes for e in profile.events() if e.name == "distlab::product"]
+        found[str(bits)] = [losses, backend.describe()["products"], shapes]
+    return found
+
+
+def products() -> list[float]:
+    """In a child: the largest difference to float64, for matrices and transposed views of such."""
+    import torch
+
+    from distlab.backends import torch_products  # noqa: F401
+
+    random = np.random.default_rng(0)
+    differences = []
+    for transposed in range(4):
+        a, b = random.random((30, 50), np.float32), random.random((50, 20), np.float32)
+        left = torch.from_numpy(a.T.copy()).t() if transposed & 1 else torch.from_numpy(a)
+        right = torch.from_numpy(b.T.copy()).t() if transposed & 2 else torch.from_numpy(b)
+        ours = torch.ops.distlab.product(left, right).numpy()
+        differences.append(float(np.abs(ours - a.astype(np.float64) @ b).max()))
+    return differences
+
+
+def child(name: str) -> Any:
+    """What one of the functions above finds in a process of its own."""
+    ran = subprocess.run(
+        [sys.executable, __file__, name], capture_output=True, text=True, timeout=300, check=False
+    )
+    assert ran.returncode == 0, ran.stderr[-3000:]
+    return json.loads(ran.stdout)
+
+
+def test_a_product_takes_matrices_as_they_lie() -> None:
+    found = child("products")
+    assert len(found) == 4
+    assert max(found) < 30 * 2**-24 * 50
+
+
+@pytest.mark.slow
+def test_only_large_products_go_to_onednn_and_the_losses_stay() -> None:
+    found = child("training")
+    expected = reference.losses(MODELS["mlp"], draw(MODELS["mlp"], 0), *data(), ORDER)
+    for losses, _, _ in found.values():
+        np.testing.assert_allclose(losses, expected, rtol=2e-6)
+    forward_and_backward = [[[64, 784], [784, 100]], [[100, 64], [64, 784]]]
+    libraries, shapes = found["512"][1:]
+    assert libraries == "onednn and mkl"
+    assert sorted(shapes) == sorted(forward_and_backward * STEPS)
+    assert found["256"][1:] == ["mkl", []]
+
+
+if __name__ == "__main__":
+    sys.stdout.write(json.dumps(globals()[sys.argv[1]]()))
