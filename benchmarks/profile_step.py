@@ -5,11 +5,11 @@ gather alone, with the forward pass, with the backward pass, and the backend's w
 workers also the whole step with gradient exchange. What each part adds is its share. Each figure is
 the least disturbed of several rounds, in which the parts take turns.
 
-Two floors stand beside it: the step's floating-point operations over the measured rate of a large
-float32 matrix product in NumPy (column "FLOPs"; its share of the whole step is "MFU"), and the
-step's own matrix products, at their shapes, in NumPy (a convolution as the product of its unfolded
-input, without the unfolding). A framework with better kernels for small shapes can be faster than
-the latter.
+Two floors stand beside it: the step's floating-point operations over the rate of a large float32
+matrix product, the best that NumPy and the frameworks measured here reach (column "FLOPs"; its
+share of the whole step is "MFU"), and the step's own matrix products, at their shapes, in NumPy (a
+convolution as the product of its unfolded input, without the unfolding). A framework with better
+kernels can be faster than the latter.
 """
 
 import importlib
@@ -28,6 +28,8 @@ from rich.table import Table
 
 from distlab.models.spec import MODELS, Conv2D, Dense, ModelSpec
 
+LARGE = 1024
+"""Rows and columns of the large matrices."""
 SPAN_S = 0.2
 """Seconds that one timing of a part should take, so that its beginning and end don't count."""
 
@@ -61,7 +63,7 @@ def _outputs(spec: ModelSpec) -> list[tuple[int, ...]]:
 
 
 def floors(model: str, batch: int, rounds: int) -> dict[str, float]:
-    """Both floors in seconds, and the rate of the large product in operations per second."""
+    """Seconds of the step's products, and of the large one."""
     spec = MODELS[model]
     random = np.random.default_rng(0)
 
@@ -69,7 +71,7 @@ def floors(model: str, batch: int, rounds: int) -> dict[str, float]:
         a, b = (random.random(size, np.float32) for size in ((rows, inner), (inner, columns)))
         return a, b, np.empty((rows, columns), np.float32)
 
-    large = operands(1024, 1024, 1024)
+    large = operands(LARGE, LARGE, LARGE)
     small = [operands(*sizes) for sizes in products(spec, batch)]
 
     def multiply() -> None:
@@ -79,9 +81,7 @@ def floors(model: str, batch: int, rounds: int) -> dict[str, float]:
     seconds = least(
         {"large": lambda: np.matmul(*large[:2], out=large[2]), "small": multiply}, rounds
     )
-    rate = 2 * 1024**3 / seconds["large"]
-    flops = spec.training_flops * batch
-    return {"flops_floor_s": flops / rate, "shapes_floor_s": seconds["small"], "flops_per_s": rate}
+    return {"shapes": seconds["small"], "product": seconds["large"]}
 
 
 def child(
@@ -116,14 +116,17 @@ def child(
     steps = int(np.clip(SPAN_S / ((time.perf_counter() - start) / 10), 10, len(order)))
     indices = np.ascontiguousarray(order[: steps if len(endpoints) == 1 else 50])
     parts: dict[str, Callable[[], Any]] = {}
+    alone: dict[str, float] = {}
     if len(endpoints) == 1:
-        parts = importlib.import_module(f"stages.{framework}").stages(backend, spec, indices)
+        module = importlib.import_module(f"stages.{framework}")
+        alone = least({"product": module.product(LARGE)}, rounds)
+        parts = module.stages(backend, spec, indices)
     parts["whole"] = lambda: backend.train(indices)
     for part in parts.values():
         part()
     seconds = least(parts, rounds)
     backend.close()
-    return {name: total / len(indices) for name, total in seconds.items()}
+    return {**{name: total / len(indices) for name, total in seconds.items()}, **alone}
 
 
 def arithmetic(model: str, batch: int, rounds: int) -> dict[str, float]:
@@ -163,6 +166,38 @@ def start(what: dict[str, Any], workers: int) -> dict[str, float]:
     return found
 
 
+def table_of(results: list[dict[str, Any]], batch: int) -> Table:
+    """Microseconds that each part adds, the floors, and the step's share of the best rate."""
+    table = Table(title=f"microseconds of a step, 1 thread, batch {batch}")
+    for column in ("framework", "model", "execution"):
+        table.add_column(column)
+    columns = ("gather", "forward", "backward", "Adam, loop", "whole", "exchange")
+    for column in (*columns, "FLOPs", "NumPy", "MFU"):
+        table.add_column(column, justify="right")
+    products = [found[key]["product"] for found in results for key in ("one_worker_s", "numpy_s")]
+    rate = 2 * LARGE**3 / min(products)
+    for found in results:
+        one, whole = found["one_worker_s"], found["one_worker_s"]["whole"]
+        floor = MODELS[found["model"]].training_flops * batch / rate
+        parts = (
+            one["gather"],
+            one["forward"] - one["gather"],
+            one["backward"] - one["forward"],
+            whole - one["backward"],
+            whole,
+            found["two_workers_s"]["whole"] - whole,
+            floor,
+            found["numpy_s"]["shapes"],
+        )
+        table.add_row(
+            *(found[name] for name in ("framework", "model", "execution")),
+            *(f"{1e6 * seconds:,.0f}" for seconds in parts),
+            f"{floor / whole:.0%}",
+        )
+    table.caption = f"best rate of a large product: {rate / 1e9:,.0f} billion operations a second"
+    return table
+
+
 def main() -> None:
     """Measure, print, write."""
     if sys.argv[1:2] in (["--child"], ["--floors"]):
@@ -173,12 +208,6 @@ def main() -> None:
     arguments.add_argument("--executions", type=executions, default=executions(BEST))
     arguments.add_argument("--batch", type=int, default=64, help="samples of a step, each worker")
     options = arguments.parse_args()
-    table = Table(title=f"microseconds of a step, 1 thread, batch {options.batch}")
-    for column in ("framework", "model", "execution"):
-        table.add_column(column)
-    columns = ("gather", "forward", "backward", "Adam, loop", "whole", "exchange")
-    for column in (*columns, "FLOPs", "NumPy", "MFU"):
-        table.add_column(column, justify="right")
     results, busy = [], []
     for framework, execution in options.executions:
         for model in options.models if framework in options.frameworks else ():
@@ -188,24 +217,11 @@ def main() -> None:
             floor = arithmetic(model, options.batch, options.repeats)
             one = start({**what, **how}, 1)
             two = start({**what, **how}, 2)
-            parts = (
-                one["gather"],
-                one["forward"] - one["gather"],
-                one["backward"] - one["forward"],
-                one["whole"] - one["backward"],
-                one["whole"],
-                two["whole"] - one["whole"],
-                floor["flops_floor_s"],
-                floor["shapes_floor_s"],
+            results.append(
+                {**what, **how, "one_worker_s": one, "two_workers_s": two, "numpy_s": floor}
             )
-            table.add_row(
-                *what.values(),
-                *(f"{1e6 * seconds:,.0f}" for seconds in parts),
-                f"{floor['flops_floor_s'] / one['whole']:.0%}",
-            )
-            results.append({**what, **how, "one_worker_s": one, "two_workers_s": two, **floor})
             write(options.output, "profile_step", results, busy)
-    CONSOLE.print(table)
+    CONSOLE.print(table_of(results, options.batch))
     conclude(options.output, busy)
 
 

@@ -7,6 +7,12 @@ import numpy as np
 import paddle
 
 
+def product(size: int) -> Callable[[], Any]:
+    """What multiplies two matrices of ``size`` rows and columns."""
+    matrix = paddle.linspace(-1, 1, size**2).reshape([size, size])
+    return lambda: matrix @ matrix
+
+
 def stages(backend: Any, spec: Any, indices: np.ndarray) -> dict[str, Callable[[], Any]]:
     """By name, what runs a part of the step for each row of ``indices``."""
     images, labels = backend._images, backend._labels

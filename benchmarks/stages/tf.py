@@ -11,6 +11,12 @@ import numpy as np
 import tensorflow as tf
 
 
+def product(size: int) -> Callable[[], Any]:
+    """What multiplies two matrices of ``size`` rows and columns."""
+    matrix = tf.reshape(tf.linspace(-1.0, 1.0, size**2), [size, size])
+    return lambda: tf.matmul(matrix, matrix)[0, 0].numpy()
+
+
 def stages(backend: Any, spec: Any, indices: np.ndarray) -> dict[str, Callable[[], Any]]:
     """By name, what runs a part of the step for each row of ``indices``."""
     images, labels = backend._train_data

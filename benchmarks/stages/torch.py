@@ -10,6 +10,12 @@ from torch.nn import functional
 from distlab.backends.torch_model import logits
 
 
+def product(size: int) -> Callable[[], Any]:
+    """What multiplies two matrices of ``size`` rows and columns."""
+    matrix = torch.linspace(-1, 1, size**2).view(size, size)
+    return lambda: matrix @ matrix
+
+
 def stages(backend: Any, spec: Any, indices: np.ndarray) -> dict[str, Callable[[], Any]]:
     """By name, what runs a part of the step for each row of ``indices``."""
     images, labels = backend._train
@@ -40,8 +46,11 @@ def stages(backend: Any, spec: Any, indices: np.ndarray) -> dict[str, Callable[[
         return value
 
     if compiled:
-        forward = torch.compile(forward, fullgraph=True, dynamic=False)
-        backward = torch.compile(backward, fullgraph=True, dynamic=False)
+        from distlab.backends.torch_products import products_by_onednn
+
+        how = {"fullgraph": True, "dynamic": False, "options": products_by_onednn()}
+        forward = torch.compile(forward, **how)
+        backward = torch.compile(backward, **how)
 
     def loop(part: Callable[[torch.Tensor], Any]) -> Callable[[], Any]:
         def run() -> None:

@@ -11,6 +11,7 @@ Tensors here are in torch's layout (dense weights ``[outputs, inputs]``), named 
 import math
 import os
 import shutil
+import time
 from collections.abc import Hashable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -32,6 +33,9 @@ STEPS_PER_CALL = 2
 """How many steps of a small model one compiled program runs, so that calls into it cost little."""
 SMALL_STEP_FLOPS = 50e6
 """A step of fewer floating-point operations is small: a call from Python is some 5 % of it."""
+
+AWAKE_S = 0.005
+"""For how long a rank stays awake while it waits for the others, in seconds."""
 
 NO_STEP = (0.0, 1.0, 1.0, 0.0, 1.0, 0.0)
 """The factors of a step of Adam that leaves weights and moments as they are."""
@@ -157,7 +161,7 @@ class Graph:
         loss: Tensor
         loss, slope = self._gradient(self._weights, images, labels, batch, self._share)
         if self._exchange:
-            dist.all_reduce(slope)
+            _all_reduce(slope)
         if self._stock is None:
             self._adam(self._weights, self._first, self._second, slope, scales)
         else:
@@ -216,6 +220,22 @@ def _apart(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         )
         for name, tensor in tensors.items()
     }
+
+
+def _all_reduce(tensor: Tensor) -> None:
+    """Sum a tensor over the ranks, in place.
+
+    On a CPU the waiting thread keeps its core awake for a while and gives it to whoever wants it:
+    waking a core that sleeps takes longer than gloo's messages do.
+    """
+    if tensor.device.type != "cpu":
+        dist.all_reduce(tensor)
+        return
+    work = dist.all_reduce(tensor, async_op=True)
+    asleep_at = time.perf_counter() + AWAKE_S
+    while not work.is_completed() and time.perf_counter() < asleep_at:
+        os.sched_yield()
+    work.wait()
 
 
 def _make_room_for(program: Hashable) -> None:
