@@ -186,7 +186,7 @@ def clock(record: Record) -> Check:
     steps = len(record.dataset.train_labels) // record.experiment.global_batch
     parts = [part for by_rank in record.windows for part in by_rank.values()]
     flops_per_step = record.experiment.spec.training_flops * record.experiment.program.local_batch
-    spans = span_lengths(steps, flops_per_step)
+    spans = span_lengths(steps, flops_per_step, record.experiment.device)
     whole = all([n for n, _ in part.window.spans] == spans for part in parts)
     held = all(
         0 < sum(seconds for _, seconds in part.window.spans) <= part.window.seconds

@@ -102,9 +102,13 @@ class Finished:
     weights:
         The final weights; rank 0 only, else None.
     peak_memory_bytes:
-        Largest resident set of the process (``getrusage``) until the end of the last epoch.
+        Largest resident set of the process (``getrusage``), which is the host's memory on every
+        device, until the end of the last epoch.
     exchange:
         What the exchange of gradients cost, where that was measured.
+    peak_device_memory_bytes:
+        Most GPU memory that the framework's arrays held at once, from ``build`` to the end of the
+        last epoch; None on a CPU.
     """
 
     rank: int
@@ -112,6 +116,7 @@ class Finished:
     peak_memory_bytes: int
     weights: Weights | None = field(default=None, repr=False)
     exchange: ExchangeWindows | None = None
+    peak_device_memory_bytes: int | None = None
 
 
 @dataclass(frozen=True)

@@ -275,6 +275,14 @@ class Record:
             "peak_memory_bytes": max(
                 (finished.peak_memory_bytes for finished in self.finished.values()), default=None
             ),
+            "peak_device_memory_bytes": max(
+                (
+                    finished.peak_device_memory_bytes
+                    for finished in self.finished.values()
+                    if finished.peak_device_memory_bytes is not None
+                ),
+                default=None,
+            ),
             "wall_s": time.time() - self.command_time,
         }
 

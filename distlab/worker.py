@@ -94,6 +94,7 @@ class Rank:
         # What an earlier run left may go now, and its peak of memory is forgotten.
         gc.unfreeze()
         _reset_peak_memory()
+        backend.peak_device_memory()
         # The first run pays for the process; those after it for themselves alone.
         seconds, self._seconds = {**_NO_START, **self._seconds}, {}
         with _Stopwatch(seconds, "build"):
@@ -104,8 +105,11 @@ class Rank:
         steps = len(train_set[1]) // task.global_batch
         with _Stopwatch(seconds, "warm_up"):
             optimizer_error, seconds["compile"] = probes.warm_up(backend, task, placement, steps)
+        # Of the warm-up, too: a recorded CUDA graph is given its memory there. Not of the limits.
+        device_peaks = [backend.peak_device_memory()]
         with _Stopwatch(seconds, "limits"):
             self._measure_limits()
+        backend.peak_device_memory()
         backend.set_weights(draw(task.spec, task.seed))
         backend.set_optimizer_state(OptimizerState.zero(task.spec))
         resources = self._resources()
@@ -121,6 +125,7 @@ class Rank:
             emit(_epoch(backend, task, placement, epoch, len(train_set[1]), len(test_set[1]), emit))
         weights = backend.weights()
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        device_peaks.append(backend.peak_device_memory())
         exchange = None
         if task.measure_exchange and placement.world_size > 1:
             exchange = probes.exchange_windows(backend, task, placement, steps)
@@ -131,6 +136,7 @@ class Rank:
                 peak,
                 weights if placement.rank == 0 else None,
                 exchange,
+                max((peak for peak in device_peaks if peak is not None), default=None),
             )
         )
 
@@ -200,7 +206,7 @@ def _epoch(
     order = epoch_order(task.seed, epoch, train_samples, task.global_batch)
     mine = shard(order, placement.rank, placement.world_size)
     flops_per_step = task.spec.training_flops * task.program.local_batch
-    bounds = np.cumsum([0, *span_lengths(len(mine), flops_per_step)])
+    bounds = np.cumsum([0, *span_lengths(len(mine), flops_per_step, placement.device)])
     losses: list[np.ndarray] = []
     spans: list[tuple[int, float]] = []
     live = task.live and placement.rank == 0

@@ -243,6 +243,7 @@ def _run(
         matrix_product_flops_per_s=peak,
         model_flop_utilisation=rate * FLOPS[model] / peak,
         peak_memory_bytes=float(random.integers(400, 600)) * 2**20,
+        peak_device_memory_bytes=None,
         compile_s=0.3 * pace if fresh else 0.01,
         startup_s=8.0 * pace if fresh else 0.9,
         startup_split_s={"workers": 5.0 if fresh else 0.2, "worker_framework_import": 2.1},

@@ -106,6 +106,7 @@ def test_summary_holds_the_runs_figures(record: Record) -> None:
     assert summary["weights_sha256"] == "a" * 64
     assert summary["final_weights_sha256"] == "b" * 64
     assert summary["peak_memory_bytes"] == 30_000
+    assert summary["peak_device_memory_bytes"] is None
     assert summary["compile_s"] == 2.5
     assert summary["parameters"] == 89_610
     assert summary["framework_version"] == "1.2"
@@ -113,6 +114,13 @@ def test_summary_holds_the_runs_figures(record: Record) -> None:
     assert summary["precision"] == "fp32"
     # Spans of rank 1, the slower one: 50 ms a step in epoch 0, 100 ms in epoch 1.
     assert summary["step_time_ms"]["p50"] == pytest.approx(75.0)
+
+
+def test_the_peak_of_device_memory_is_the_greatest_that_is_known(record: Record) -> None:
+    fill(record)
+    for rank, peak in ((0, 7_000), (1, None)):
+        record.finished[rank] = replace(record.finished[rank], peak_device_memory_bytes=peak)
+    assert record.summary()["peak_device_memory_bytes"] == 7_000
 
 
 def test_start_up_is_split_by_the_slowest_rank_without_counting_compilation_twice(

@@ -1,14 +1,15 @@
 import resource
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from thread_backend import World, train
+from thread_backend import ThreadBackend, World, train
 
-from distlab import probes, worker
+from distlab import checks, probes, worker
 from distlab.config import Experiment
 from distlab.data.order import epoch_order
 from distlab.data.sources import Dataset
@@ -17,6 +18,7 @@ from distlab.events import EpochDone, Event, Finished, Progress, Ready
 from distlab.measure import clock
 from distlab.models import reference
 from distlab.models.weights import draw, fingerprint
+from distlab.record import Record
 
 STRONG = ("scaling=strong", "batch_size=4", "seed=3", "measure_exchange=false")
 STEPS = 31
@@ -125,6 +127,50 @@ def test_an_epoch_is_cut_into_spans(run: Any, monkeypatch: Any) -> None:
     monkeypatch.setattr(clock, "SPAN_FLOPS", 1.0)
     _, events = run("epochs=1")
     assert [steps for steps, _ in epochs(events)[0].window.spans] == [10, 10, 10, 1]
+
+
+def test_a_gpu_is_warmed_up_longer_and_its_epoch_cut_into_longer_spans(
+    experiment: Callable[..., Experiment],
+    dataset: Dataset,
+    world: Callable[[int], World],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(clock, "SPAN_FLOPS", 1.0)
+    on_cpu = experiment(*STRONG, "epochs=1")
+    on_gpu = replace(on_cpu, device="gpu")
+    expected = epochs(train(on_cpu, dataset))[0]
+    events = train(on_gpu, dataset)
+    trained = [len(detail) for name, detail in World.current.calls[0] if name == "train"]
+    assert trained == [1, STEPS, *[STEPS] * probes.GPU_WARM_UP_SPANS, STEPS, STEPS]
+    done = epochs(events)[0]
+    assert [steps for steps, _ in done.window.spans] == [STEPS]
+    np.testing.assert_array_equal(done.losses, expected.losses)
+    for one, passed in ((on_gpu, True), (on_cpu, False)):
+        record = Record(one, dataset, 0.0)
+        for event in events:
+            record.add(event)
+        assert checks.clock(record).passed is passed
+
+
+@pytest.mark.parametrize(("warm_up", "expected"), [(20, 30), (50, 50)])
+def test_the_peak_of_device_memory_is_of_warm_up_and_epochs(
+    run: Any, monkeypatch: pytest.MonkeyPatch, warm_up: int, expected: int
+) -> None:
+    # Before the run, the warm-up, the limits, the epochs.
+    peaks = [[900, warm_up, 999, 30 + rank] for rank in range(2)]
+    monkeypatch.setattr(
+        ThreadBackend, "peak_device_memory", lambda self: peaks[self._rank].pop(0), raising=False
+    )
+    _, events = run("epochs=2", "gpus=2")
+    found = {e.rank: e.peak_device_memory_bytes for e in events if isinstance(e, Finished)}
+    assert found == {0: expected, 1: max(expected, 31)}
+    assert peaks == [[], []]
+
+
+def test_the_peak_of_device_memory_is_unknown_on_a_cpu(run: Any) -> None:
+    _, events = run("epochs=1")
+    (done,) = (e for e in events if isinstance(e, Finished))
+    assert done.peak_device_memory_bytes is None
 
 
 def test_warm_up_leaves_no_trace(run: Any, dataset: Dataset) -> None:

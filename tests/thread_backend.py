@@ -162,7 +162,12 @@ def train(
 
     def rank_thread(rank: int) -> None:
         placement = Placement(
-            rank, size, rank, "cpu", ("nowhere:0",) * size, experiment.options.threads_per_worker
+            rank,
+            size,
+            rank,
+            experiment.device,  # type: ignore[arg-type]
+            ("nowhere:0",) * size,
+            experiment.options.threads_per_worker,
         )
         try:
             one = worker.Rank("threads", placement, dataset.normalized)

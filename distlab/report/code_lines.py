@@ -15,7 +15,10 @@ from distlab.backends import registry
 
 _BACKENDS = "distlab.backends"
 # What backends share is no part of any.
-_SHARED = tuple(f"{_BACKENDS}.{name}" for name in ("base", "registry", "conformance", "processor"))
+_SHARED = tuple(
+    f"{_BACKENDS}.{name}"
+    for name in ("base", "registry", "conformance", "processor", "product_rate")
+)
 
 
 def backend_sources(framework: str) -> dict[str, str]:
@@ -23,7 +26,7 @@ def backend_sources(framework: str) -> dict[str, str]:
 
     These are the module of its entry point and those that it imports, directly or through each
     other, at the top or in a function, if they lie in ``distlab.backends`` or in the entry point's
-    own package. What backends share (``base``, ``registry``, ``processor``) is left out.
+    own package. What backends share (``base``, ``registry``, ``processor`` ...) is left out.
 
     Parameters
     ----------

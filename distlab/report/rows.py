@@ -42,6 +42,7 @@ RUN_KEYS = (
     "model_flop_utilisation",
     "matrix_product_flops_per_s",
     "peak_memory_bytes",
+    "peak_device_memory_bytes",
     "wall_s",
     "verified",
 )

@@ -35,6 +35,7 @@ RUN_METRICS = {
     "compile_s": "compile_s",
     "wall_s": "wall_s",
     "peak_memory_bytes": "peak_memory_bytes",
+    "peak_device_memory_bytes": "peak_device_memory_bytes",
     "communication_share": "communication_share",
     "model_flop_utilisation": "model_flop_utilisation",
     "other_cores": "other_cores",

@@ -7,6 +7,7 @@ import gc
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from importlib.util import find_spec
 from typing import Any
 
@@ -104,6 +105,7 @@ def child() -> dict[str, Any]:
     """Everything that needs TensorFlow."""
     import tensorflow as tf
 
+    from distlab.backends import product_rate, tensorflow_device
     from distlab.backends.tensorflow import TensorFlowBackend
     from distlab.backends.tensorflow_adam import ReferenceAdam, StockAdam
     from distlab.backends.tensorflow_blocks import blocked
@@ -123,12 +125,28 @@ def child() -> dict[str, Any]:
     backend.set_weights(weights)
     whole, part = backend.evaluate(0, SAMPLES), backend.evaluate(700, 1900)
 
+    traces = backend._compiled_span.experimental_get_tracing_count()
+    evaluation_traces = backend._compiled_evaluation.experimental_get_tracing_count()
+
+    # On a GPU the indices of a span are cast to int64: so here, on the CPU.
+    cast: dict[str, Any] = {}
+    for execution in ("graph", "eager"):
+        for device in ("cpu", "gpu"):
+            backend._placement = Placement(0, 1, 0, device, (), threads=1)
+            backend.build(SPEC, replace(PROGRAM, execution=execution))
+            backend.set_weights(weights)
+            backend.set_optimizer_state(OptimizerState.zero(SPEC))
+            batches = np.arange(24, dtype=np.int32).reshape(6, 4)
+            cast[f"{execution} {device}"] = backend.train(batches).tolist()
+    backend._placement = Placement(0, 1, 0, "cpu", (), threads=1)
+    unknown = backend.matrix_product_rate() is backend.peak_device_memory() is None
+    product_rate.SIZE = 32
+    rate = tensorflow_device.product_rate("CPU:0")
+
     weights, images, labels = dark_corners()
     whole_images = aligned(images)
     whole_images.flags.writeable = False
     unaligned = aligned(images, 4)
-    traces = backend._compiled_span.experimental_get_tracing_count()
-    evaluation_traces = backend._compiled_evaluation.experimental_get_tracing_count()
     pooled: dict[str, Any] = {}
     for name, program in PROGRAMS.items():
         backend.build(POOLED, program)
@@ -192,6 +210,9 @@ def child() -> dict[str, Any]:
         moved[adam.__name__] = variable.numpy().tolist()
     return {
         "losses": losses,
+        "cast": cast,
+        "unknown": unknown,
+        "rate": rate,
         "traces": traces,
         "evaluations": [(e.samples, e.correct, e.loss_sum) for e in (whole, part)],
         "evaluation_traces": evaluation_traces,
@@ -214,6 +235,17 @@ def found() -> dict[str, Any]:
 def test_spans_of_any_length_share_one_graph(found: dict[str, Any]) -> None:
     assert found["traces"] == 1
     assert found["evaluation_traces"] == 1
+
+
+def test_int64_indices_as_on_a_gpu_give_the_same_losses(found: dict[str, Any]) -> None:
+    for execution in ("graph", "eager"):
+        assert found["cast"][f"{execution} cpu"] == found["cast"][f"{execution} gpu"]
+        assert found["cast"][f"{execution} cpu"] == pytest.approx(found["losses"], rel=1e-6)
+
+
+def test_gpu_figures_are_unknown_on_a_cpu_and_products_are_timed(found: dict[str, Any]) -> None:
+    assert found["unknown"]
+    assert 1e3 < found["rate"] < 1e15
 
 
 def test_every_padding_and_the_flatten_order_follow_the_oracle(found: dict[str, Any]) -> None:

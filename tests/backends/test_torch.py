@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from importlib.metadata import version
 from importlib.util import find_spec
 from typing import Any
 
@@ -158,6 +159,24 @@ def adam() -> dict[str, Any]:
     return {"ours": ours, "theirs": losses, "equal": equal, "loaded": loaded}
 
 
+def no_gpu() -> list[str] | None:
+    """What is said where a GPU is asked for and there is none."""
+    import torch
+
+    from distlab.backends.torch import TorchBackend
+    from distlab.errors import DistlabError
+
+    backend = fresh(PROGRAM)
+    assert backend.matrix_product_rate() is None and backend.peak_device_memory() is None
+    if torch.cuda.is_available():
+        return None
+    try:
+        TorchBackend(Placement(0, 1, 0, "gpu", ("127.0.0.1:1",), threads=1))
+    except DistlabError as error:
+        return [error.asked, error.found, error.fix]
+    return []
+
+
 def precisions() -> dict[str, Any]:
     """Losses and one evaluation for each execution and precision."""
     backend = fresh(PROGRAM)
@@ -205,6 +224,16 @@ def test_adam_as_a_function_is_torchs_adam_and_loads_no_compiler() -> None:
     assert found["ours"] == found["theirs"]
     assert found["equal"] == list(SPEC.parameters)
     assert found["loaded"] == []
+
+
+def test_a_gpu_that_torch_does_not_see_is_a_users_error() -> None:
+    told = child("no_gpu")
+    if told is None:
+        pytest.skip("this torch sees a GPU")
+    asked, found, fix = told
+    assert "device=gpu" in asked
+    assert f"PyTorch {version('torch')}" in found and "CUDA" in found
+    assert "device=cpu" in fix
 
 
 @pytest.mark.slow

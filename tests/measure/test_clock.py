@@ -27,6 +27,8 @@ from distlab.measure.clock import (
 )
 def test_span_lengths_known(steps: int, gflop: float, expected: list[int]) -> None:
     assert span_lengths(steps, int(gflop * 1e9)) == expected
+    assert span_lengths(steps, int(gflop * 1e9), "cpu") == expected
+    assert span_lengths(steps, int(gflop * 1e11), "gpu") == expected
 
 
 @given(st.integers(1, 200_000), st.integers(1, 10**13))

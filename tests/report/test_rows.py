@@ -42,6 +42,14 @@ def test_a_row_for_each_run_says_whether_it_counts() -> None:
     assert rows[0]["final_test_accuracy"] == first["test_accuracy"][-1]
 
 
+def test_rows_have_the_peak_of_device_memory_also_of_runs_recorded_without_one() -> None:
+    made = study(repeats=2, models=["mlp"])
+    made["runs"][0]["peak_device_memory_bytes"] = 7_000
+    del made["runs"][1]["peak_device_memory_bytes"]
+    assert [row["peak_device_memory_bytes"] for row in run_rows(made)][:3] == [7_000, None, None]
+    assert cells(made)
+
+
 def test_csv_reads_back_as_it_was() -> None:
     rows = cell_rows(cells(study(models=["mlp"], unverified=where(framework="tf", repeat=0))))
     read = list(csv.DictReader(io.StringIO(as_csv(rows))))

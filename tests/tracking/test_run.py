@@ -138,10 +138,19 @@ def test_metrics_have_a_history_by_epoch_and_figures_by_run(
     for name in ("startup_s", "wall_s"):
         assert found.metrics[name] == pytest.approx(summary[name])
     assert "time_to_accuracy_s" not in found.metrics, "the target was not reached"
+    assert "peak_device_memory_bytes" not in found.metrics, "there is no GPU"
     assert found.tags["verified"] == "true" and "failed_checks" not in found.tags
     assert found.tags["weights_sha256"] == summary["weights_sha256"]
     assert found.tags["world_size"] == "1"
     assert found.tags["precision"] == "fp32"
+
+
+def test_the_peak_of_device_memory_is_a_metric_where_it_is_known(
+    tracker: Track, client: MlflowClient, record: Record
+) -> None:
+    with tracker() as one:
+        one.finish({**summarized(record), "peak_device_memory_bytes": 7_000})
+    assert client.get_run(one.run_id).data.metrics["peak_device_memory_bytes"] == 7_000
 
 
 def test_another_precision_than_fp32_is_a_tag_and_said(

@@ -1,0 +1,59 @@
+"""The device that TensorFlow computes on, and what it tells of it. Not yet run on a GPU."""
+
+import platform
+
+import tensorflow as tf
+
+from distlab.backends.product_rate import best_rate, operand
+from distlab.errors import DistlabError
+
+GPU = "GPU:0"
+
+
+def choose(device: str) -> None:
+    """Let TensorFlow see the first GPU alone (``gpu``) or none (``cpu``).
+
+    Raises
+    ------
+    distlab.errors.DistlabError
+        If there is no GPU and one is asked for.
+    """
+    gpus = tf.config.list_physical_devices("GPU")
+    if device == "cpu":
+        tf.config.set_visible_devices([], "GPU")
+    elif gpus:
+        tf.config.set_visible_devices(gpus[0], "GPU")
+        tf.config.experimental.set_memory_growth(gpus[0], True)
+    else:
+        raise DistlabError(
+            asked="TensorFlow on a GPU",
+            found=f"TensorFlow {tf.__version__} sees no GPU in this process",
+            fix='install the GPU build: pip install "tensorflow[and-cuda]"\n'
+            "or run on the CPU: device=cpu",
+        )
+
+
+def name(device: str) -> str:
+    """The maker's name of the GPU, or what Python calls the CPU."""
+    if device == "cpu":
+        return platform.processor() or platform.machine()
+    details = tf.config.experimental.get_device_details(tf.config.get_visible_devices("GPU")[0])
+    return str(details.get("device_name", "GPU"))
+
+
+def product_rate(device: str = GPU) -> float:
+    """See :meth:`distlab.backends.base.Backend.matrix_product_rate`."""
+    with tf.device(device):
+        matrix = tf.convert_to_tensor(operand())
+
+        def multiply() -> None:
+            tf.linalg.matmul(matrix, matrix)[0, 0].numpy()  # which waits for the device
+
+        return best_rate(multiply)
+
+
+def peak_memory() -> int:
+    """See :meth:`distlab.backends.base.Backend.peak_device_memory`."""
+    peak = tf.config.experimental.get_memory_info(GPU)["peak"]
+    tf.config.experimental.reset_memory_stats(GPU)
+    return int(peak)
