@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from distlab.data.order import digest, epoch_order
+from distlab.data.sources import normalize
 from distlab.measure.clock import span_lengths
 from distlab.measure.rounding import UNIT_ROUNDOFF, loss_errors, why_not
 from distlab.models import reference
@@ -74,7 +75,7 @@ def samples(record: Record) -> Check:
         for epoch in range(options.epochs)
     ]
     expected = digest(orders)
-    once = all(np.unique(order).size == order.size for order in orders)
+    once = all(np.bincount(order.ravel()).max() == 1 for order in orders)
     return Check(
         record.samples_sha256 == expected and once,
         f"consumed {record.samples_sha256[:12]}, the seed's order is {expected[:12]}",
@@ -109,7 +110,7 @@ def recount(record: Record) -> Check:
     """
     if record.final_weights is None or not record.epochs:
         return Check(False, "there are no final weights")
-    _, (images, labels) = record.dataset.normalized()
+    images, labels = normalize(record.dataset.test_images), record.dataset.test_labels
     logits = np.concatenate(
         [
             reference.logits(record.experiment.spec, record.final_weights, part, np.float32)
@@ -240,14 +241,14 @@ def reference_losses(record: Record) -> np.ndarray:
         if len(batches) >= FIRST_LOSSES:
             break
     order = np.stack(batches[:FIRST_LOSSES])
-    (images, labels), _ = record.dataset.normalized()
+    used, places = np.unique(order, return_inverse=True)
     return np.array(
         reference.losses(
             experiment.spec,
             draw(experiment.spec, experiment.run_seed),
-            images,
-            labels,
-            order,
+            normalize(record.dataset.train_images[used]),
+            record.dataset.train_labels[used],
+            places.reshape(order.shape),
             learning_rate=options.learning_rate,
         )
     )

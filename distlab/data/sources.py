@@ -70,12 +70,12 @@ class Dataset:
         Returns
         -------
         tuple
-            ((images, labels), (images, labels)): images float32 ``[n, 1, 28, 28]``, C-contiguous,
-            pixel / 255 computed in float32; labels int64 ``[n]``.
+            ((images, labels), (images, labels)): images as :func:`normalize` makes them; labels
+            int64 ``[n]``.
         """
         return (
-            (_normalize(self.train_images), self.train_labels),
-            (_normalize(self.test_images), self.test_labels),
+            (normalize(self.train_images), self.train_labels),
+            (normalize(self.test_images), self.test_labels),
         )
 
 
@@ -128,7 +128,19 @@ def load(
     return _from_folder(cache, f"public mirrors, cached in {cache}")
 
 
-def _normalize(images: NDArray[np.uint8]) -> NDArray[np.float32]:
+def normalize(images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Images as the models take them.
+
+    Parameters
+    ----------
+    images:
+        uint8 ``[n, 28, 28]``.
+
+    Returns
+    -------
+    numpy.ndarray
+        float32 ``[n, 1, 28, 28]``, C-contiguous: pixel / 255, computed in float32.
+    """
     return np.divide(images, np.float32(255), dtype=np.float32)[:, np.newaxis]
 
 
