@@ -8,6 +8,7 @@ import torch
 from torch.nn import functional
 
 from distlab.backends.torch_model import logits
+from distlab.backends.torch_products import onednn_is_faster
 
 
 def product(size: int) -> Callable[[], Any]:
@@ -21,13 +22,13 @@ def stages(backend: Any, spec: Any, indices: np.ndarray) -> dict[str, Callable[[
     images, labels = backend._train
     execution = backend._execution
     batches = torch.from_numpy(indices)
-    compiled = hasattr(execution, "_gradient")
+    compiled = hasattr(execution, "_steps")
 
     def gather(batch: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         return images.index_select(0, batch), labels.index_select(0, batch)
 
     def loss(parameters: dict[str, torch.Tensor], x: torch.Tensor, y: torch.Tensor) -> Any:
-        return functional.cross_entropy(logits(spec, parameters, x), y)
+        return functional.cross_entropy(logits(spec, parameters, x, compiled=True), y)
 
     def forward(batch: torch.Tensor) -> Any:
         x, y = gather(batch)
@@ -46,9 +47,10 @@ def stages(backend: Any, spec: Any, indices: np.ndarray) -> dict[str, Callable[[
         return value
 
     if compiled:
-        from distlab.backends.torch_products import products_by_onednn
+        from distlab.backends.torch_product_pass import LargeProductsByOneDnn
 
-        how = {"fullgraph": True, "dynamic": False, "options": products_by_onednn()}
+        passes = {"post_grad_custom_post_pass": LargeProductsByOneDnn()}
+        how = {"dynamic": False, "options": passes if onednn_is_faster() else {}}
         forward = torch.compile(forward, **how)
         backward = torch.compile(backward, **how)
 

@@ -1,18 +1,17 @@
 """How torch runs the steps compiled.
 
 For one CPU worker several whole steps are one program on separate parameters; elsewhere all
-parameters are one flat tensor, whose gradient needs one all-reduce, between two programs. On a GPU
-these and the all-reduce are recorded as one CUDA graph (not yet run on a GPU).
+parameters are one flat tensor, whose gradient needs one all-reduce, between two programs. On a CPU
+they are compiled ahead of time (:mod:`distlab.backends.torch_ahead`); on a GPU torch compiles them
+here, and they and the all-reduce are recorded as one CUDA graph (not yet run on a GPU).
 ``optimizer.variant=stock`` runs torch's own Adam behind the compiled gradient.
 
 Tensors here are in torch's layout (dense weights ``[outputs, inputs]``), named as in the spec.
 """
 
-import math
 import os
-import shutil
 import time
-from collections.abc import Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -20,19 +19,14 @@ import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor
-from torch.nn import functional
 
+from distlab.backends import torch_ahead
 from distlab.backends.base import Program
 from distlab.backends.torch_cuda_graph import RecordedStep
 from distlab.backends.torch_execution import FusedAdam
-from distlab.backends.torch_model import logits
-from distlab.errors import DistlabError
+from distlab.backends.torch_products import onednn_is_faster
+from distlab.backends.torch_step import Steps
 from distlab.models.spec import ModelSpec
-
-STEPS_PER_CALL = 2
-"""How many steps of a small model one compiled program runs, so that calls into it cost little."""
-SMALL_STEP_FLOPS = 50e6
-"""A step of fewer floating-point operations is small: a call from Python is some 5 % of it."""
 
 AWAKE_S = 0.005
 """For how long a rank stays awake while it waits for the others, in seconds."""
@@ -41,7 +35,7 @@ NO_STEP = (0.0, 1.0, 1.0, 0.0, 1.0, 0.0)
 """The factors of a step of Adam that leaves weights and moments as they are."""
 
 COMPILED_PROGRAMS = 4
-"""How many compiled programs a process keeps; each once more for data of another size."""
+"""How many programs torch keeps that it compiled in this process."""
 
 _compiled: set[Hashable] = set()
 
@@ -52,98 +46,70 @@ class Graph:
     def __init__(
         self, spec: ModelSpec, program: Program, device: torch.device, world_size: int
     ) -> None:
-        if device.type == "cpu" and shutil.which(os.environ.get("CXX", "g++")) is None:
-            raise DistlabError(
-                "execution=graph with framework=torch device=cpu",
-                "torch.compile needs a C++ compiler on CPU and there is no g++",
-                "install g++ (apt-get install g++)\nor execution=eager",
-            )
-        _make_room_for((spec, replace(program, learning_rate=0.0, exchange=True), world_size))
-        self._program, self._world_size = program, world_size
+        self._program, self._on_cpu = program, device.type == "cpu"
         self._exchange = program.exchange and world_size > 1
         self._share = torch.tensor(1 / world_size if self._exchange else 1.0, device=device)
         self.steps_taken = 0
-        shapes = {
-            name: shape[::-1] if len(shape) == 2 else shape
-            for name, shape in spec.parameters.items()
-        }
+        self._steps = Steps(spec, replace(program, learning_rate=0.0, exchange=True))
         flat = [torch.zeros(spec.parameter_count, device=device) for _ in range(3)]
         self._weights, self._first, self._second = flat
-        self.parameters = _views(self._weights, shapes)
-        self.moments = _views(self._first, shapes), _views(self._second, shapes)
-        on_cpu = device.type == "cpu"
-        self._whole = on_cpu and world_size == 1 and program.optimizer == "reference"
-        self._recorded: tuple[tuple[int, int], RecordedStep] | None = None
+        self.parameters = self._steps.views(self._weights)
+        self.moments = self._steps.views(self._first), self._steps.views(self._second)
+        self._whole = self._on_cpu and world_size == 1 and program.optimizer == "reference"
         if self._whole:  # faster apart on CPU; views that change compile badly
             self.parameters = _apart(self.parameters)
             self.moments = _apart(self.moments[0]), _apart(self.moments[1])
-        small = program.local_batch * spec.training_flops < SMALL_STEP_FLOPS
-        self._steps_per_call = steps_per_call = STEPS_PER_CALL if small else 1
-        epsilon, bf16 = program.epsilon, program.precision == "bf16"
-
-        def loss_of(weights: Mapping[str, Tensor], images: Tensor, labels: Tensor) -> Tensor:
-            # Casts of weights are not kept: they would be those of an earlier step.
-            with torch.autocast(device.type, torch.bfloat16, bf16, cache_enabled=False):
-                outputs = logits(spec, weights, images)
-            return functional.cross_entropy(outputs.float(), labels)
-
-        def loss_of_flat(weights: Tensor, images: Tensor, labels: Tensor) -> Tensor:
-            return loss_of(_views(weights, shapes), images, labels)
-
-        def gradient(
-            weights: Tensor, images: Tensor, labels: Tensor, batch: Tensor, share: Tensor
-        ) -> tuple[Tensor, Tensor]:
-            x, y = images.index_select(0, batch), labels.index_select(0, batch)
-            slope, value = torch.func.grad_and_value(loss_of_flat)(weights, x, y)
-            return value, slope * share
-
-        def adam(
-            weights: Tensor, first: Tensor, second: Tensor, slope: Tensor, scales: Tensor
-        ) -> None:
-            first.mul_(scales[2]).add_(slope * scales[3])
-            second.mul_(scales[4]).add_(slope * slope * scales[5])
-            weights.sub_(scales[0] * first / (second.sqrt() * scales[1] + epsilon))
-
-        def several(
-            weights: dict[str, Tensor],
-            first: dict[str, Tensor],
-            second: dict[str, Tensor],
-            images: Tensor,
-            labels: Tensor,
-            batches: Tensor,
-            scales: Tensor,
-        ) -> Tensor:
-            values = []
-            for step in range(steps_per_call):
-                x = images.index_select(0, batches[step])
-                y = labels.index_select(0, batches[step])
-                slopes, value = torch.func.grad_and_value(loss_of)(weights, x, y)
-                for name, slope in slopes.items():
-                    adam(weights[name], first[name], second[name], slope, scales[step])
-                values.append(value)
-            return torch.stack(values)
-
-        options: dict[str, Any] = {"cpp_wrapper": self._whole}
-        if on_cpu:
-            # Loads the compiler, which eager execution does without.
-            from distlab.backends.torch_products import products_by_onednn
-
-            options |= products_by_onednn()
-        self.products = "onednn and mkl" if "post_grad_custom_post_pass" in options else "mkl"
-        self._several = torch.compile(several, fullgraph=True, dynamic=False, options=options)
-        self._gradient = torch.compile(gradient, fullgraph=True, dynamic=False, options=options)
-        self._adam = torch.compile(adam, fullgraph=True, dynamic=False)
+        self.products = "onednn and mkl" if self._on_cpu and onednn_is_faster() else "mkl"
+        self._functions: tuple[Hashable, dict[str, Callable[..., Any]]] | None = None
+        self._recorded: tuple[tuple[int, int], RecordedStep] | None = None
         self._stock: FusedAdam | None = None
         if program.optimizer == "stock":
             moments = [self._first], [self._second]
             self._stock = FusedAdam([self._weights], program, moments)
 
+    def _compiled_for(self, images: Tensor, labels: Tensor) -> dict[str, Callable[..., Any]]:
+        """The compiled functions, for data of this size, by their names in :class:`Steps`."""
+        size = images.shape, images.stride(), labels.stride()
+        if self._functions is not None and self._functions[0] == size:
+            return self._functions[1]
+        if self._on_cpu:
+            functions = torch_ahead.load(self._steps, self._calls(images, labels))
+        else:
+            _make_room_for(self._steps)
+            functions = {
+                name: torch.compile(getattr(self._steps, name), fullgraph=True, dynamic=False)
+                for name in ("gradient", "adam")
+            }
+        self._functions = size, functions
+        return functions
+
+    def _calls(self, images: Tensor, labels: Tensor) -> dict[str, tuple[Tensor, ...]]:
+        """What each function is called with, for its shapes."""
+        batches = torch.empty((self._steps.per_call, self._program.local_batch), dtype=torch.int32)
+        scales = torch.empty((self._steps.per_call, len(NO_STEP)))
+        if self._whole:
+            return {"several": (*self._state, images, labels, batches, scales)}
+        calls: dict[str, tuple[Tensor, ...]] = {}
+        calls["gradient"] = (self._weights, images, labels, batches[0], self._share)
+        if self._stock is None:
+            flat = self._weights, self._first, self._second, self._weights
+            calls["adam"] = (*flat, scales[0])
+        return calls
+
+    @property
+    def _state(self) -> tuple[Tensor, ...]:
+        """Weights, first and second moments, one after the other."""
+        return tuple(
+            tensor for part in (self.parameters, *self.moments) for tensor in part.values()
+        )
+
     @torch.no_grad()
     def train(self, images: Tensor, labels: Tensor, batches: Tensor) -> Tensor:
         """Run a step for each row of ``batches``; return the local losses."""
+        self._compiled_for(images, labels)
         if self._whole:
             losses = self._train_whole(images, labels, batches)
-        elif images.device.type == "cuda" and self._stock is None:
+        elif not self._on_cpu and self._stock is None:
             scales = self._scales(len(batches)).to(images.device)
             losses = self._record(images, labels).run(batches, scales)
         else:
@@ -158,12 +124,13 @@ class Graph:
 
     def _step(self, images: Tensor, labels: Tensor, batch: Tensor, scales: Tensor) -> Tensor:
         """Gradient, all-reduce and Adam on the flat tensors; returns the local loss."""
+        functions = self._compiled_for(images, labels)
         loss: Tensor
-        loss, slope = self._gradient(self._weights, images, labels, batch, self._share)
+        loss, slope = functions["gradient"](self._weights, images, labels, batch, self._share)
         if self._exchange:
             _all_reduce(slope)
         if self._stock is None:
-            self._adam(self._weights, self._first, self._second, slope, scales)
+            functions["adam"](self._weights, self._first, self._second, slope, scales)
         else:
             self._stock.step([slope])
         return loss
@@ -184,7 +151,8 @@ class Graph:
 
     def _train_whole(self, images: Tensor, labels: Tensor, batches: Tensor) -> Tensor:
         """Several steps a call; the last call is filled up with steps that change nothing."""
-        steps, chunk = len(batches), self._steps_per_call
+        several, state = self._compiled_for(images, labels)["several"], self._state
+        steps, chunk = len(batches), self._steps.per_call
         idle = -steps % chunk
         scales = self._scales(steps)
         if idle:
@@ -193,9 +161,7 @@ class Graph:
         losses = torch.empty(steps + idle)
         for start in range(0, steps, chunk):
             part = slice(start, start + chunk)
-            losses[part] = self._several(
-                self.parameters, *self.moments, images, labels, batches[part], scales[part]
-            )
+            (losses[part],) = several(*state, images, labels, batches[part], scales[part])
         return losses[:steps]
 
     def _scales(self, steps: int) -> Tensor:
@@ -241,7 +207,7 @@ def _all_reduce(tensor: Tensor) -> None:
 def _make_room_for(program: Hashable) -> None:
     """Let torch compile this program, unless it has it already.
 
-    torch keeps compiled programs by the place of their source, which all instances of ``Graph``
+    torch keeps compiled programs by the place of their source, which all instances of ``Steps``
     share: one that comes back is found there. It refuses to compile more than 8 in one place; so
     before that many are there, all are dropped.
     """
@@ -249,11 +215,3 @@ def _make_room_for(program: Hashable) -> None:
         torch.compiler.reset()
         _compiled.clear()
     _compiled.add(program)
-
-
-def _views(flat: Tensor, shapes: dict[str, tuple[int, ...]]) -> dict[str, Tensor]:
-    """The parts of a flat tensor as tensors of the given shapes."""
-    parts = flat.split([math.prod(shape) for shape in shapes.values()])
-    return {
-        name: part.view(shape) for (name, shape), part in zip(shapes.items(), parts, strict=True)
-    }

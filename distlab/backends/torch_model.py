@@ -16,10 +16,12 @@ SIMD_WIDTH = 16
 """float32 values in a vector of AVX-512; oneDNN fills a convolution's channels up to it."""
 
 
-def logits(spec: ModelSpec, parameters: Mapping[str, Tensor], images: Tensor) -> Tensor:
+def logits(
+    spec: ModelSpec, parameters: Mapping[str, Tensor], images: Tensor, *, compiled: bool = False
+) -> Tensor:
     """The model as a function of its parameters; compiled for CPU, pooling is compiled, too."""
     x = images
-    compiled_for_cpu = torch.compiler.is_compiling() and images.device.type == "cpu"
+    compiled_for_cpu = compiled and images.device.type == "cpu"
     layers = list(pool_first(spec.layers))
     while layers:
         match layers.pop(0):

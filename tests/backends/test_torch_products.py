@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from distlab.backends.base import OptimizerState, Placement, Program
+from distlab.backends.processor import amd_vector_bits
 from distlab.models import reference
 from distlab.models.spec import MODELS
 from distlab.models.weights import draw
@@ -36,23 +37,48 @@ def training() -> dict[str, Any]:
     """In a child: losses of the MLP's compiled steps, and which products went to oneDNN."""
     import torch
 
-    from distlab.backends import torch_products
     from distlab.backends.torch import TorchBackend
 
-    found: dict[str, Any] = {}
     backend = TorchBackend(Placement(0, 1, 0, "cpu", ("127.0.0.1:0",), 1))
-    for bits in (512, 256):
-        torch_products.amd_vector_bits = lambda bits=bits: bits  # type: ignore[assignment]
-        torch.compiler.reset()
-        backend.build(MODELS["mlp"], Program(BATCH, execution="graph"))
-        backend.load_data(data(), data())
-        backend.train(ORDER)  # compiles, for which torch runs steps of its own
-        backend.set_weights(draw(MODELS["mlp"], 0))
-        backend.set_optimizer_state(OptimizerState.zero(MODELS["mlp"]))
-        with torch.profiler.profile(record_shapes=True) as profile:
-            losses = backend.train(ORDER).tolist()
-        shapes = [e.input_shapes for e in profile.events() if e.name == "distlab::product"]
-        found[str(bits)] = [losses, backend.describe()["products"], shapes]
+    backend.build(MODELS["mlp"], Program(BATCH, execution="graph"))
+    backend.load_data(data(), data())
+    backend.set_weights(draw(MODELS["mlp"], 0))
+    backend.set_optimizer_state(OptimizerState.zero(MODELS["mlp"]))
+    with torch.profiler.profile(record_shapes=True) as profile:
+        losses = backend.train(ORDER).tolist()
+    return {
+        "losses": losses,
+        "libraries": backend.describe()["products"],
+        "onednn": [e.input_shapes for e in profile.events() if e.name == "distlab::product"],
+    }
+
+
+def replaced() -> dict[str, Any]:
+    """In a child: what the pass makes of products, small and large, plain and with a bias."""
+    import torch
+    from torch.fx.experimental.proxy_tensor import make_fx
+
+    from distlab.backends.torch_product_pass import LARGE, LargeProductsByOneDnn
+
+    aten, found = torch.ops.aten, {}
+    side = int(LARGE ** (1 / 3)) + 1
+    for name, size, dtype in (
+        ("large", side, torch.float32),
+        ("small", side - 2, torch.float32),
+        ("double", side, torch.float64),
+    ):
+        a, b, c = (torch.rand(size, size, dtype=dtype) for _ in range(3))
+
+        def both(a: Any, b: Any, c: Any) -> Any:
+            return aten.mm(a, b), aten.addmm(c, a, b)
+
+        module = make_fx(both, tracing_mode="fake")(a, b, c)
+        LargeProductsByOneDnn()(module.graph)
+        module.recompile()
+        pairs = zip(module(a, b, c), both(a, b, c), strict=True)
+        error = max(float((ours - plain).abs().max()) for ours, plain in pairs)
+        kinds = [str(node.target) for node in module.graph.nodes if node.op == "call_function"]
+        found[name] = [kinds, error]
     return found
 
 
@@ -88,17 +114,24 @@ def test_a_product_takes_matrices_as_they_lie() -> None:
     assert max(found) < 30 * 2**-24 * 50
 
 
+def test_only_large_float32_products_are_replaced() -> None:
+    found = child("replaced")
+    ours = "distlab.product.default"
+    assert found["large"][0] == [ours, ours, "aten.add.Tensor"]
+    assert found["large"][1] < 1e-3
+    plain = ["aten.mm.default", "aten.addmm.default"]
+    assert found["small"] == found["double"] == [plain, 0]
+
+
 @pytest.mark.slow
-def test_only_large_products_go_to_onednn_and_the_losses_stay() -> None:
+def test_the_losses_are_the_references_whatever_computes_the_products() -> None:
     found = child("training")
     expected = reference.losses(MODELS["mlp"], draw(MODELS["mlp"], 0), *data(), ORDER)
-    for losses, _, _ in found.values():
-        np.testing.assert_allclose(losses, expected, rtol=2e-6)
+    np.testing.assert_allclose(found["losses"], expected, rtol=2e-6)
     forward_and_backward = [[[64, 784], [784, 100]], [[100, 64], [64, 784]]]
-    libraries, shapes = found["512"][1:]
-    assert libraries == "onednn and mkl"
-    assert sorted(shapes) == sorted(forward_and_backward * STEPS)
-    assert found["256"][1:] == ["mkl", []]
+    wide = amd_vector_bits() == 512
+    assert found["libraries"] == ("onednn and mkl" if wide else "mkl")
+    assert sorted(found["onednn"]) == sorted(forward_and_backward * STEPS if wide else [])
 
 
 if __name__ == "__main__":

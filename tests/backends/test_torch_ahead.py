@@ -1,0 +1,118 @@
+"""Steps compiled ahead of time: kept, found again, and told what is wrong where they can't be.
+
+This file runs itself in child processes: frameworks must not meet in the tests' process.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from distlab.backends.base import OptimizerState, Placement, Program
+from distlab.models.spec import Dense, Flatten, ModelSpec, ReLU
+
+pytestmark = pytest.mark.skipif(
+    find_spec("torch") is None, reason='PyTorch is not installed: pip install "distlab[torch]"'
+)
+
+SPEC = ModelSpec(
+    "small", (Flatten(), Dense("one", 6, 5), ReLU(), Dense("two", 5, 4)), input_shape=(1, 2, 3)
+)
+ORDER = np.arange(12, dtype=np.int32).reshape(4, 3)
+
+
+def trained(samples: int) -> Any:
+    """A backend that has taken four steps on that many samples, and its losses."""
+    from distlab.backends.torch import TorchBackend
+
+    random = np.random.default_rng(1)
+    data = random.random((samples, 1, 2, 3), np.float32), random.integers(0, 4, samples)
+    weights = {n: random.random(s).astype(np.float32) for n, s in SPEC.parameters.items()}
+    backend = TorchBackend(Placement(0, 1, 0, "cpu", ("127.0.0.1:0",), 1))
+    backend.build(SPEC, Program(3, execution="graph"))
+    backend.load_data(data, data)
+    backend.set_weights(weights)
+    backend.set_optimizer_state(OptimizerState.zero(SPEC))
+    return backend, backend.train(ORDER).tolist()
+
+
+def once(samples: str) -> dict[str, Any]:
+    """In a child: losses, the libraries in the cache, and what was loaded to run them."""
+    from distlab.backends.torch_ahead import cache_folder
+
+    _, losses = trained(int(samples))
+    folder = cache_folder()
+    compiler = {"torch._dynamo", "torch._inductor", "sympy"} & set(sys.modules)
+    names = sorted(file.name for file in folder.iterdir() if not file.suffix)
+    return {"losses": losses, "libraries": names, "compiler": sorted(compiler)}
+
+
+def refused() -> list[str]:
+    """In a child: what is said instead of compiling."""
+    from distlab.errors import DistlabError
+
+    try:
+        trained(12)
+    except DistlabError as error:
+        return [error.asked, error.found, error.fix]
+    return []
+
+
+def child(*what: str, **environment: str) -> Any:
+    """What one of the functions above finds in a process of its own."""
+    ran = subprocess.run(
+        [sys.executable, __file__, *what],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+        env={**os.environ, **environment},
+    )
+    assert ran.returncode == 0, ran.stderr[-3000:]
+    return json.loads(ran.stdout)
+
+
+@pytest.mark.slow
+def test_a_library_is_compiled_once_for_each_size_of_data(tmp_path: Path) -> None:
+    # Only distlab's cache is new; torch's own, of what the compiler can do, serves on.
+    cache = str(tmp_path)
+    first = child("once", "12", XDG_CACHE_HOME=cache)
+    assert len(first["libraries"]) == 1
+    # Without a compiler it can only be found.
+    again = child("once", "12", XDG_CACHE_HOME=cache, CXX="no-such-compiler")
+    assert again == first
+    assert first["compiler"] == []
+    other = child("once", "20", XDG_CACHE_HOME=cache)
+    assert len(other["libraries"]) == 2
+    assert set(first["libraries"]) < set(other["libraries"])
+
+
+@pytest.mark.parametrize(
+    ("compiler", "cache", "found", "fix"),
+    [
+        ("no-such-compiler", "", "there is no no-such-compiler", "install g++"),
+        ("false", "", "could not compile the steps:\n", "execution=eager"),
+        ("g++", "file", "no compiled steps can be kept in", "TORCHINDUCTOR_CACHE_DIR="),
+    ],
+)
+def test_what_cannot_be_compiled_is_told(
+    compiler: str, cache: str, found: str, fix: str, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    environment = {"CXX": compiler, "TORCHINDUCTOR_CACHE_DIR": str(tmp_path / cache)}
+    asked, said, fixes = child("refused", **environment)
+    assert asked == "execution=graph with framework=torch device=cpu"
+    assert found in said
+    assert len(said.splitlines()) < 8
+    assert fix in fixes
+    assert list(tmp_path.rglob("compiling-*")) == []
+
+
+if __name__ == "__main__":
+    sys.stdout.write(json.dumps(globals()[sys.argv[1]](*sys.argv[2:])))
