@@ -69,7 +69,7 @@ class Graph:
 
     def _compiled_for(self, images: Tensor, labels: Tensor) -> dict[str, Callable[..., Any]]:
         """The compiled functions, for data of this size, by their names in :class:`Steps`."""
-        size = images.shape, images.stride(), labels.stride()
+        size = tuple((t.shape, t.stride(), t.dtype) for t in (images, labels))
         if self._functions is not None and self._functions[0] == size:
             return self._functions[1]
         if self._on_cpu:
@@ -106,7 +106,7 @@ class Graph:
     @torch.no_grad()
     def train(self, images: Tensor, labels: Tensor, batches: Tensor) -> Tensor:
         """Run a step for each row of ``batches``; return the local losses."""
-        self._compiled_for(images, labels)
+        batches = batches.to(torch.int32).contiguous()  # what the steps are compiled for
         if self._whole:
             losses = self._train_whole(images, labels, batches)
         elif not self._on_cpu and self._stock is None:
