@@ -97,6 +97,10 @@ class Rank:
         backend.peak_device_memory()
         # The first run pays for the process; those after it for themselves alone.
         seconds, self._seconds = {**_NO_START, **self._seconds}, {}
+        on_cpu = placement.device == "cpu"
+        if on_cpu:  # while the process is small: its matrices add to the peak of memory
+            with _Stopwatch(seconds, "limits"):
+                self._measure_limits()
         with _Stopwatch(seconds, "build"):
             backend.build(task.spec, task.program)
             if not self._loaded:
@@ -107,8 +111,9 @@ class Rank:
             optimizer_error, seconds["compile"] = probes.warm_up(backend, task, placement, steps)
         # Of the warm-up, too: a recorded CUDA graph is given its memory there. Not of the limits.
         device_peaks = [backend.peak_device_memory()]
-        with _Stopwatch(seconds, "limits"):
-            self._measure_limits()
+        if not on_cpu:
+            with _Stopwatch(seconds, "limits"):
+                self._measure_limits()
         backend.peak_device_memory()
         backend.set_weights(draw(task.spec, task.seed))
         backend.set_optimizer_state(OptimizerState.zero(task.spec))

@@ -34,7 +34,7 @@ from distlab.backends.torch_model import logits
 from distlab.errors import DistlabError
 from distlab.models.spec import ModelSpec
 
-EVALUATION_BATCH = 250
+EVALUATION_BATCH = 100
 
 
 class TorchBackend(Backend):
