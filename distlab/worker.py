@@ -94,27 +94,20 @@ class Rank:
         # What an earlier run left may go now, and its peak of memory is forgotten.
         gc.unfreeze()
         _reset_peak_memory()
-        backend.peak_device_memory()
         # The first run pays for the process; those after it for themselves alone.
         seconds, self._seconds = {**_NO_START, **self._seconds}, {}
-        on_cpu = placement.device == "cpu"
-        if on_cpu:  # while the process is small: its matrices add to the peak of memory
-            with _Stopwatch(seconds, "limits"):
-                self._measure_limits()
         with _Stopwatch(seconds, "build"):
             backend.build(task.spec, task.program)
             if not self._loaded:
                 backend.load_data(train_set, test_set)
                 self._loaded = True
         steps = len(train_set[1]) // task.global_batch
+        # Before anything else takes memory, because their matrices add to its peak.
+        with _Stopwatch(seconds, "limits"):
+            self._measure_limits()
+        backend.peak_device_memory()
         with _Stopwatch(seconds, "warm_up"):
             optimizer_error, seconds["compile"] = probes.warm_up(backend, task, placement, steps)
-        # Of the warm-up, too: a recorded CUDA graph is given its memory there. Not of the limits.
-        device_peaks = [backend.peak_device_memory()]
-        if not on_cpu:
-            with _Stopwatch(seconds, "limits"):
-                self._measure_limits()
-        backend.peak_device_memory()
         backend.set_weights(draw(task.spec, task.seed))
         backend.set_optimizer_state(OptimizerState.zero(task.spec))
         resources = self._resources()
@@ -130,7 +123,7 @@ class Rank:
             emit(_epoch(backend, task, placement, epoch, len(train_set[1]), len(test_set[1]), emit))
         weights = backend.weights()
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-        device_peaks.append(backend.peak_device_memory())
+        device_peak = backend.peak_device_memory()
         exchange = None
         if task.measure_exchange and placement.world_size > 1:
             exchange = probes.exchange_windows(backend, task, placement, steps)
@@ -141,7 +134,7 @@ class Rank:
                 peak,
                 weights if placement.rank == 0 else None,
                 exchange,
-                max((peak for peak in device_peaks if peak is not None), default=None),
+                device_peak,
             )
         )
 
