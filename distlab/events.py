@@ -107,8 +107,8 @@ class Finished:
     exchange:
         What the exchange of gradients cost, where that was measured.
     peak_device_memory_bytes:
-        Most GPU memory that the framework's arrays held at once, from ``build`` to the end of the
-        last epoch; None on a CPU.
+        Most GPU memory that the framework's arrays held at once, from the warm-up to the end of
+        the last epoch (model and data included); None on a CPU.
     """
 
     rank: int

@@ -102,7 +102,7 @@ class Rank:
                 backend.load_data(train_set, test_set)
                 self._loaded = True
         steps = len(train_set[1]) // task.global_batch
-        # Before anything else takes memory, because their matrices add to its peak.
+        # Before the warm-up takes memory, because their matrices add to its peak.
         with _Stopwatch(seconds, "limits"):
             self._measure_limits()
         backend.peak_device_memory()

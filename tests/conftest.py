@@ -21,6 +21,9 @@ from distlab.config import Experiment
 from distlab.data.sources import Dataset
 from distlab.options import CONF, Options, register
 
+# torch's compiled steps trust their callers; here they look at the tensors that they are given.
+os.environ["AOTI_RUNTIME_CHECK_INPUTS"] = "1"
+
 
 @pytest.fixture(scope="session")
 def compose() -> Callable[..., DictConfig]:

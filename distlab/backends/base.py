@@ -17,7 +17,8 @@ it is imported in worker processes alone.
    module;
 2. makes ``MyBackend(placement)``: set thread counts, choose the device, join the process group;
 3. calls :meth:`Backend.build` with the model spec and the :class:`Program`;
-4. calls :meth:`Backend.load_data` once, with the whole training and test set;
+4. calls :meth:`Backend.load_data` once, with the whole training and test set, and then, once too,
+   :meth:`Backend.barrier` and, on GPUs, :meth:`Backend.matrix_product_rate`;
 5. calls :meth:`Backend.set_weights` and :meth:`Backend.set_optimizer_state`, trains a few
    warm-up steps (compilation happens here), and sets both again: a backend must come back to
    exactly the state it was given;

@@ -1,9 +1,9 @@
 """PyTorch behind the contract: gloo on CPU, NCCL on GPU.
 
 ``execution=eager`` is how PyTorch is written by most: ``nn.Module``, DistributedDataParallel with
-gradients as bucket views, fused Adam. ``execution=graph`` compiles the step with ``torch.compile``:
-forward, backward and Adam become one compiled function, or, with peers, two with a single
-all-reduce of all gradients between them.
+gradients as bucket views, fused Adam. ``execution=graph`` compiles the step: forward, backward and
+Adam become one function, or, with peers, two with a single all-reduce of all gradients between them
+(:mod:`distlab.backends.torch_graph`).
 """
 
 import os

@@ -6,10 +6,13 @@ it; every worker, of this run and of later ones, loads it from the cache: in the
 ``TORCHINDUCTOR_CACHE_DIR`` names, or the user's cache folder.
 """
 
+import ctypes
 import hashlib
 import os
 import pickle
+import platform
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -22,12 +25,17 @@ import torch
 from filelock import FileLock
 from torch import Tensor
 
-from distlab.backends import torch_model, torch_products, torch_step
+from distlab.backends import processor, torch_model, torch_products, torch_step
 from distlab.backends.torch_step import Steps
 from distlab.errors import DistlabError
 from distlab.models import rewrite
 
-SOURCES = (__file__, torch_model.__file__, torch_products.__file__, torch_step.__file__)
+ASKED = "execution=graph with framework=torch device=cpu"
+SOURCES = [
+    Path(str(module.__file__))
+    for module in (processor, rewrite, torch_model, torch_products, torch_step)
+] + [Path(__file__), Path(__file__).with_name("torch_product_pass.py")]
+"""What decides how steps are compiled; the last is not imported, because it loads the compiler."""
 
 Layout = tuple[tuple[int, ...], tuple[int, ...], torch.dtype]
 """A tensor's shape, strides and type: what a library is compiled for, and does not check."""
@@ -62,27 +70,34 @@ def load(
     }
     folder = cache_folder() / _key(steps, layouts)
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder.with_suffix(".lock")):
-            if not folder.exists():
-                _compile_in_a_child(steps, layouts, folder)
+        if not folder.exists():
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            with FileLock(folder.with_suffix(".lock")):
+                if not folder.exists():
+                    _compile_in_a_child(steps, layouts, folder)
     except OSError as error:
         raise DistlabError(
-            "execution=graph with framework=torch device=cpu",
+            ASKED,
             f"no compiled steps can be kept in {folder.parent}: {error}",
             "name a folder: TORCHINDUCTOR_CACHE_DIR=...\nor execution=eager",
         ) from error
-    return {name: _loaded(folder / name / "steps.so") for name in calls}
+    try:
+        return {name: _loaded(folder / name / "steps.so") for name in calls}
+    except RuntimeError as error:
+        raise DistlabError(
+            ASKED,
+            f"the compiled steps in {folder} cannot be loaded: {str(error).splitlines()[0]}",
+            f"delete the folder: rm -r {folder}\nor execution=eager",
+        ) from error
 
 
 def cache_folder() -> Path:
     """Where compiled steps are kept."""
-    named = os.environ.get("TORCHINDUCTOR_CACHE_DIR")
-    user = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(named or user) / "distlab" / "torch"
+    named = os.environ.get("TORCHINDUCTOR_CACHE_DIR") or os.environ.get("XDG_CACHE_HOME")
+    return Path(named or os.path.expanduser("~/.cache")) / "distlab" / "torch"  # noqa: PTH111
 
 
-@lru_cache
+@lru_cache(maxsize=8)
 def _loaded(library: Path) -> Callable[..., list[Tensor]]:
     runner = torch._C._aoti.AOTIModelContainerRunnerCpu(str(library), 1)
 
@@ -97,28 +112,36 @@ def _key(steps: Steps, layouts: Mapping[str, Sequence[Layout]]) -> str:
     """A name for all that the libraries depend on."""
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
-    flags = next((line for line in lines if line.startswith("flags")), "")
-    sources = [Path(file).read_text() for file in (*SOURCES, rewrite.__file__)]
-    what = (torch.__version__, torch.get_num_threads(), flags, steps, layouts, sources)
-    return hashlib.sha256(repr(what).encode()).hexdigest()[:32]
+    instructions = next((line for line in lines if line.startswith(("flags", "Features"))), "")
+    compiler_settings = sorted(
+        (name, value)
+        for name, value in os.environ.items()
+        if name == "ATEN_CPU_CAPABILITY"
+        or (name.startswith(("TORCHINDUCTOR_", "AOT_INDUCTOR_")) and "CACHE" not in name)
+    )
+    machine = platform.machine(), platform.libc_ver(), instructions, torch.get_num_threads()
+    how = torch.__version__, torch_products.onednn_is_faster(), compiler_settings
+    sources = [file.read_text() for file in SOURCES]
+    return hashlib.sha256(repr((machine, how, steps, layouts, sources)).encode()).hexdigest()[:32]
 
 
 def _compile_in_a_child(
     steps: Steps, layouts: Mapping[str, Sequence[Layout]], folder: Path
 ) -> None:
     """Fill the folder; it appears when all is in it."""
-    asked = "execution=graph with framework=torch device=cpu"
     compiler = os.environ.get("CXX", "g++")
     if shutil.which(compiler) is None:
         raise DistlabError(
-            asked,
+            ASKED,
             f"torch needs a C++ compiler to compile for a CPU, and there is no {compiler}",
             "install g++ (apt-get install g++)\nor execution=eager",
         )
-    with tempfile.TemporaryDirectory(
-        dir=folder.parent, prefix="compiling-", ignore_cleanup_errors=True
-    ) as part:
-        order = pickle.dumps((part, steps, layouts, torch.get_num_threads()))
+    for left in folder.parent.glob(f"{folder.name}-*"):  # by one that was killed
+        shutil.rmtree(left, ignore_errors=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f"{folder.name}-") as part:
+        filled = Path(part) / "filled"  # a folder that other users may read, unlike part
+        filled.mkdir()
+        order = pickle.dumps((filled, steps, layouts, torch.get_num_threads()))
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
         command = [sys.executable, "-m", "distlab.backends.torch_ahead"]
         child = subprocess.run(
@@ -126,12 +149,18 @@ def _compile_in_a_child(
         )
         if child.returncode:
             last = child.stderr.decode(errors="replace").strip().splitlines()[-5:]
+            ended = [f"the compiler's process ended with code {child.returncode}"]
             raise DistlabError(
-                asked,
-                f"torch {torch.__version__} could not compile the steps:\n" + "\n".join(last),
+                ASKED,
+                f"torch {torch.__version__} could not compile the steps:\n"
+                + "\n".join(last or ended),
                 "execution=eager",
             )
-        Path(part).rename(folder)
+        try:
+            filled.rename(folder)
+        except OSError:
+            if not folder.exists():  # else another node with this file system was first
+                raise
 
 
 def _compile(
@@ -167,5 +196,7 @@ def _compile(
 
 
 if __name__ == "__main__":
+    if sys.platform == "linux":  # a worker that is killed takes its compiler along
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG of prctl(2)
     to, *what = pickle.load(sys.stdin.buffer)
-    _compile(Path(to), *what)
+    _compile(to, *what)

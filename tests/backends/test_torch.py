@@ -159,6 +159,35 @@ def adam() -> dict[str, Any]:
     return {"ours": ours, "theirs": losses, "equal": equal, "loaded": loaded}
 
 
+def compiled_here() -> dict[str, Any]:
+    """Both halves of a step by ``torch.compile``, as on GPUs, and as they are written."""
+    import torch
+
+    from distlab.backends.torch_step import Steps
+
+    layers = (Flatten(), Dense("one", 2 * 18 * 24, 8), ReLU(), Dense("two", 8, 4))
+    spec = ModelSpec("dense", layers, input_shape=SPEC.input_shape)
+    steps = Steps(spec, PROGRAM)
+    _, images, labels = experiment()
+    random = torch.Generator().manual_seed(0)
+    start = [torch.rand(spec.parameter_count, generator=random) / 10 for _ in range(3)]
+    inputs = torch.tensor(images), torch.tensor(labels), torch.tensor(ORDER[0]), torch.tensor(0.5)
+    scales = torch.tensor([1e-2, 1.1, 0.9, 0.1, 0.99, 0.01])
+    found = {}
+    for name in ("written", "compiled"):
+        gradient, adam = steps.gradient, steps.adam
+        if name == "compiled":
+            gradient, adam = (
+                torch.compile(half, fullgraph=True, dynamic=False) for half in (gradient, adam)
+            )
+        weights, first, second = (part.clone() for part in start)
+        with torch.no_grad():
+            loss, slope = gradient(weights, *inputs)
+            adam(weights, first, second, slope, scales)
+        found[name] = [loss.item(), *(part.tolist() for part in (weights, first, second))]
+    return found
+
+
 def no_gpu() -> list[str] | None:
     """What is said where a GPU is asked for and there is none."""
     import torch
@@ -217,6 +246,13 @@ def test_compiled_pools_give_the_first_maximum_the_gradient() -> None:
     for ours, torchs in zip(found["in_one"], found["plain"], strict=True):
         np.testing.assert_allclose(ours, torchs, rtol=1e-12, atol=1e-12)
     assert found["tied"] == [[[[1, 0, 1, 0], [0] * 4, [1, 0, 1, 0], [0] * 4]]]
+
+
+@pytest.mark.slow
+def test_torch_compiles_a_step_in_the_worker_where_a_gpu_needs_it() -> None:
+    found = child("compiled_here")
+    for written, compiled in zip(found["written"], found["compiled"], strict=True):
+        np.testing.assert_allclose(compiled, written, rtol=1e-5, atol=1e-6)
 
 
 def test_adam_as_a_function_is_torchs_adam_and_loads_no_compiler() -> None:

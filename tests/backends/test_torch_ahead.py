@@ -50,7 +50,7 @@ def once(samples: str) -> dict[str, Any]:
     _, losses = trained(int(samples))
     folder = cache_folder()
     compiler = {"torch._dynamo", "torch._inductor", "sympy"} & set(sys.modules)
-    names = sorted(file.name for file in folder.iterdir() if not file.suffix)
+    names = sorted(file.name for file in folder.iterdir() if file.suffix != ".lock")
     return {"losses": losses, "libraries": names, "compiler": sorted(compiler)}
 
 
@@ -72,6 +72,30 @@ def indices() -> list[list[float]]:
     return found
 
 
+def keys() -> list[str]:
+    """In a child: the library's name here, for other data, and where other things differ."""
+    from distlab.backends import torch_ahead, torch_products
+    from distlab.backends.torch_step import Steps
+
+    def key() -> str:
+        return torch_ahead._key(Steps(SPEC, PROGRAM), layouts)
+
+    layouts: dict[str, Any] = {}
+    found = [key(), key()]
+    layouts = {"several": [((12, 1, 2, 3), (6, 6, 3, 1), "float32")]}
+    found.append(key())
+    os.environ["TORCHINDUCTOR_CPP_ENABLE_UNSAFE_MATH_OPT_FLAG"] = "1"
+    found.append(key())
+    os.environ["ATEN_CPU_CAPABILITY"] = "avx2"
+    found.append(key())
+    here = torch_products.onednn_is_faster()
+    torch_products.onednn_is_faster = lambda: not here
+    found.append(key())
+    torch_ahead.SOURCES.append(Path(__file__))
+    found.append(key())
+    return found
+
+
 def refused() -> list[str]:
     """In a child: what is said instead of compiling."""
     from distlab.errors import DistlabError
@@ -85,40 +109,58 @@ def refused() -> list[str]:
 
 def child(*what: str, **environment: str) -> Any:
     """What one of the functions above finds in a process of its own."""
+    inherited = {n: v for n, v in os.environ.items() if n != "TORCHINDUCTOR_CACHE_DIR"}
     ran = subprocess.run(
         [sys.executable, __file__, *what],
         capture_output=True,
         text=True,
         timeout=300,
         check=False,
-        env={**os.environ, **environment},
+        env={**inherited, **environment},
     )
     assert ran.returncode == 0, ran.stderr[-3000:]
     return json.loads(ran.stdout)
 
 
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A cache of distlab's own, so that torch's, of what its compiler can do, serves on."""
+    return str(tmp_path_factory.mktemp("cache"))
+
+
 @pytest.mark.slow
-def test_a_library_is_compiled_once_for_each_size_of_data(tmp_path: Path) -> None:
-    # Only distlab's cache is new; torch's own, of what the compiler can do, serves on.
-    cache = str(tmp_path)
+def test_a_library_is_compiled_once_and_without_a_compiler_in_the_process(cache: str) -> None:
     first = child("once", "12", XDG_CACHE_HOME=cache)
     assert len(first["libraries"]) == 1
     # Without a compiler it can only be found.
     again = child("once", "12", XDG_CACHE_HOME=cache, CXX="no-such-compiler")
     assert again == first
     assert first["compiler"] == []
-    other = child("once", "20", XDG_CACHE_HOME=cache)
-    assert len(other["libraries"]) == 2
-    assert set(first["libraries"]) < set(other["libraries"])
+
+
+def test_a_library_is_found_again_only_where_all_is_as_it_was() -> None:
+    here, again, *others = child("keys")
+    assert here == again
+    assert len({here, *others}) == 6
 
 
 @pytest.mark.slow
-def test_indices_may_lie_in_memory_as_they_like() -> None:
-    first, *whole_and_stock = child("indices")
+def test_indices_may_lie_in_memory_as_they_like(cache: str) -> None:
+    first, *whole_and_stock = child("indices", XDG_CACHE_HOME=cache)
     whole, stock = whole_and_stock[:3], whole_and_stock[3:]
     assert whole[0] == whole[1] == whole[2] != first
     assert stock[0] == stock[1] == stock[2]
     np.testing.assert_allclose(stock[0], whole[0], rtol=1e-5)
+
+
+@pytest.mark.slow
+def test_a_damaged_library_is_told_and_the_command_that_mends_it(cache: str) -> None:
+    child("once", "12", XDG_CACHE_HOME=cache)
+    for library in Path(cache).rglob("several/steps.so"):
+        library.write_bytes(b"")
+    _, found, fix = child("refused", XDG_CACHE_HOME=cache)
+    assert "cannot be loaded" in found
+    assert fix.splitlines()[0] == f"delete the folder: rm -r {library.parents[1]}"
 
 
 @pytest.mark.parametrize(
@@ -139,7 +181,7 @@ def test_what_cannot_be_compiled_is_told(
     assert found in said
     assert len(said.splitlines()) < 8
     assert fix in fixes
-    assert list(tmp_path.rglob("compiling-*")) == []
+    assert [file for file in tmp_path.rglob("distlab/torch/*") if file.suffix != ".lock"] == []
 
 
 if __name__ == "__main__":
