@@ -117,14 +117,21 @@ class Graph:
             scales = self._scales(len(batches)).to(images.device)
             if self._stock is not None:
                 self._stock.steps_taken = self.steps_taken
+            functions = self._compiled_for(images, labels)
             for step, batch in enumerate(batches):
-                losses[step] = self._step(images, labels, batch, scales[step])
+                losses[step] = self._step(functions, images, labels, batch, scales[step])
         self.steps_taken += len(batches)
         return losses
 
-    def _step(self, images: Tensor, labels: Tensor, batch: Tensor, scales: Tensor) -> Tensor:
+    def _step(
+        self,
+        functions: Mapping[str, Callable[..., Any]],
+        images: Tensor,
+        labels: Tensor,
+        batch: Tensor,
+        scales: Tensor,
+    ) -> Tensor:
         """Gradient, all-reduce and Adam on the flat tensors; returns the local loss."""
-        functions = self._compiled_for(images, labels)
         loss: Tensor
         loss, slope = functions["gradient"](self._weights, images, labels, batch, self._share)
         if self._exchange:
@@ -140,8 +147,9 @@ class Graph:
         place = images.data_ptr(), labels.data_ptr()
         if self._recorded is None or self._recorded[0] != place:
             self._recorded = None  # the old one's memory goes first
+            functions = self._compiled_for(images, labels)
             recorded = RecordedStep(
-                lambda batch, scales: self._step(images, labels, batch, scales),
+                lambda batch, scales: self._step(functions, images, labels, batch, scales),
                 self._program.local_batch,
                 torch.tensor(NO_STEP),
                 images.device,

@@ -3,27 +3,14 @@
 Paddle and TensorFlow crash a process that imports both: here Paddle is imported in children only.
 """
 
-import subprocess
-import sys
-import textwrap
 from importlib.util import find_spec
 
 import pytest
+from paddle_process import run
 
 pytestmark = pytest.mark.skipif(
     find_spec("paddle") is None, reason='Paddle is not installed: pip install "distlab[paddle]"'
 )
-
-
-def run(program: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run a Python program in a process of its own that sees only this environment."""
-    return subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(program)],
-        env={"PATH": "/usr/bin:/bin", "OMP_NUM_THREADS": "1", **environment},
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
 
 
 @pytest.mark.parametrize("optimizer", ["reference", "stock"])
@@ -152,51 +139,6 @@ def test_cross_entropy_is_paddles_own_bit_for_bit_with_the_operator_and_without(
         """
     )
     assert result.returncode == 0, result.stderr
-
-
-def test_gpu_figures_are_unknown_on_a_cpu_and_powers_of_betas_stay_there() -> None:
-    result = run(
-        """
-        from distlab.backends import paddle_gpu, product_rate
-        from distlab.backends.base import OptimizerState, Placement, Program
-        from distlab.backends.paddle import PaddleBackend
-        from distlab.backends.paddle_import import paddle
-        from distlab.models.spec import MODELS
-
-        spec = MODELS["mlp"]
-        backend = PaddleBackend(Placement(0, 1, 0, "cpu", ("127.0.0.1:1",), 1))
-        backend.build(spec, Program(16))
-        backend.set_optimizer_state(OptimizerState.zero(spec))
-        assert backend.matrix_product_rate() is None and backend.peak_device_memory() is None
-        for kind, beta in (("beta1_pow_acc", 0.9), ("beta2_pow_acc", 0.999)):
-            for tensor in backend._moments(kind).values():
-                assert tensor.place.is_cpu_place() and abs(tensor.item() - beta) < 1e-7
-        waited = []
-        paddle.device.synchronize = lambda: waited.append(1)
-        product_rate.SIZE = 32
-        assert 1e3 < paddle_gpu.product_rate() < 1e15
-        assert len(waited) == product_rate.PRODUCTS + 1
-        """
-    )
-    assert result.returncode == 0, result.stderr
-
-
-def test_autotuning_is_turned_on_for_gpus_unless_the_environment_has_it() -> None:
-    for forced, expected in (({}, [True]), ({"FLAGS_cudnn_exhaustive_search": "0"}, [])):
-        result = run(
-            f"""
-            from distlab.backends import paddle_gpu
-            from distlab.backends.paddle_import import paddle
-
-            given = []
-            paddle.is_compiled_with_cuda = lambda: True
-            paddle.set_flags = lambda flags: given.extend(flags.values())
-            paddle_gpu.prepare()
-            assert given == {expected}, given
-            """,
-            **forced,
-        )
-        assert result.returncode == 0, result.stderr
 
 
 def test_the_data_are_read_where_they_lie_and_kept_alive() -> None:

@@ -1,0 +1,55 @@
+"""What a CPU shows of the code for GPUs."""
+
+from importlib.util import find_spec
+
+import pytest
+from paddle_process import run
+
+pytestmark = pytest.mark.skipif(
+    find_spec("paddle") is None, reason='Paddle is not installed: pip install "distlab[paddle]"'
+)
+
+
+def test_gpu_figures_are_unknown_on_a_cpu_and_powers_of_betas_stay_there() -> None:
+    result = run(
+        """
+        from distlab.backends import paddle_gpu, product_rate
+        from distlab.backends.base import OptimizerState, Placement, Program
+        from distlab.backends.paddle import PaddleBackend
+        from distlab.backends.paddle_import import paddle
+        from distlab.models.spec import MODELS
+
+        spec = MODELS["mlp"]
+        backend = PaddleBackend(Placement(0, 1, 0, "cpu", ("127.0.0.1:1",), 1))
+        backend.build(spec, Program(16))
+        backend.set_optimizer_state(OptimizerState.zero(spec))
+        assert backend.matrix_product_rate() is None and backend.peak_device_memory() is None
+        for kind, beta in (("beta1_pow_acc", 0.9), ("beta2_pow_acc", 0.999)):
+            for tensor in backend._moments(kind).values():
+                assert tensor.place.is_cpu_place() and abs(tensor.item() - beta) < 1e-7
+        waited = []
+        paddle.device.synchronize = lambda: waited.append(1)
+        product_rate.SIZE = 32
+        assert 1e3 < paddle_gpu.product_rate() < 1e15
+        assert len(waited) == product_rate.PRODUCTS + 1
+        """
+    )
+    assert result.returncode == 0, result.stderr
+
+
+def test_autotuning_is_turned_on_for_gpus_unless_the_environment_has_it() -> None:
+    for forced, expected in (({}, [True]), ({"FLAGS_cudnn_exhaustive_search": "0"}, [])):
+        result = run(
+            f"""
+            from distlab.backends import paddle_gpu
+            from distlab.backends.paddle_import import paddle
+
+            given = []
+            paddle.is_compiled_with_cuda = lambda: True
+            paddle.set_flags = lambda flags: given.extend(flags.values())
+            paddle_gpu.prepare()
+            assert given == {expected}, given
+            """,
+            **forced,
+        )
+        assert result.returncode == 0, result.stderr
