@@ -8,7 +8,7 @@ import io
 import os
 import warnings
 
-from distlab.backends.paddle_malloc import keep_freed_memory
+from distlab.backends.freed_memory import keep_freed_memory
 from distlab.backends.paddle_mkl import resolve_mkl_cpu_type
 
 # Paddle reads these when it is imported. The config's `env:` comes first.

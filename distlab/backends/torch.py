@@ -27,6 +27,7 @@ from distlab.backends.base import (
     Program,
     Weights,
 )
+from distlab.backends.freed_memory import keep_freed_memory
 from distlab.backends.product_rate import best_rate, operand
 from distlab.backends.torch_execution import Eager, Execution
 from distlab.backends.torch_graph import Graph
@@ -62,6 +63,8 @@ class TorchBackend(Backend):
         if on_gpu:
             torch.cuda.set_device(self._device)
             torch.backends.cudnn.benchmark = True  # see docs/fairness.md
+        else:
+            keep_freed_memory()
         if placement.world_size > 1:
             host, port = placement.endpoints[0].rsplit(":", 1)
             os.environ.update(MASTER_ADDR=host, MASTER_PORT=port)

@@ -1,0 +1,39 @@
+"""Steps reuse the memory that earlier ones freed, where glibc holds it."""
+
+import platform
+
+import paddle_process
+import pytest
+
+BIG_STEPS = """
+    import resource
+    import numpy as np
+    from distlab.backends.base import OptimizerState, Placement, Program
+    from distlab.backends.registry import load
+    from distlab.models.spec import MODELS
+    from distlab.models.weights import draw
+
+    backend = load({framework!r})(Placement(0, 1, 0, "cpu", ("127.0.0.1:0",), 1))
+    backend.build(MODELS["lenet5"], Program(1024, execution="eager"))
+    data = np.zeros((1024, 1, 28, 28), np.float32), np.zeros(1024, np.int64)
+    backend.load_data(data, data)
+    backend.set_weights(draw(MODELS["lenet5"], 0))
+    backend.set_optimizer_state(OptimizerState.zero(MODELS["lenet5"]))
+    step = np.arange(1024, dtype=np.int32).reshape(1, 1024)
+    for _ in range(3):
+        backend.train(step)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(3):
+        backend.train(step)
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+A_MIB = 2**20 // 4096
+"""Its pages of 4 KiB; the activations of such a step are some 140 MiB."""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="a setting of glibc")
+@pytest.mark.parametrize("framework", ["torch", "paddle"])
+def test_big_steps_cause_no_page_faults(framework: str) -> None:
+    done = paddle_process.run(BIG_STEPS.format(framework=framework))
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) < A_MIB
