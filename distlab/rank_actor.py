@@ -11,12 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import ray
-from ray.util.queue import Queue
 
 from distlab import worker
 from distlab.backends.base import Placement
 from distlab.errors import DistlabError
-from distlab.events import Failed, Started
+from distlab.events import Event, Failed, Started
 from distlab.task import Task
 
 
@@ -38,7 +37,6 @@ class Assignment:
     placement: Placement
     environment: dict[str, str]
     data: list[Any]
-    events: Queue
     log_dir: str
 
 
@@ -58,19 +56,22 @@ class RankActor:
             endpoint = f"{ray.util.get_node_ip_address()}:{probe.getsockname()[1]}"
         return ray.get_runtime_context().get_node_id(), endpoint
 
-    def run(self, assignment: Assignment) -> None:
-        """Run a task; the first one also imports the framework and joins the process group."""
+    def run(self, assignment: Assignment) -> Iterator[Event]:
+        """Run a task; the first one also imports the framework and joins the process group.
+
+        Yields the rank's events, of which Ray makes a stream; the last is
+        :class:`~distlab.events.Finished`, or :class:`~distlab.events.Failed` and then an error.
+        """
         task, placement = assignment.task, assignment.placement
         _redirect_output(Path(assignment.log_dir) / f"rank-{placement.rank}.log")
-        emit = assignment.events.put
         try:
-            emit(Started(placement.rank, socket.gethostname(), os.getpid()))
+            yield Started(placement.rank, socket.gethostname(), os.getpid())
             if self._rank is None:
                 os.environ.update(assignment.environment)
                 self._rank = worker.Rank(
                     task.framework, placement, lambda: ray.get(assignment.data[0])
                 )
-            self._rank.run(task, emit)
+            yield from self._rank.run(task)
         except Exception as error:
             text = traceback.format_exc()
             print(text, file=sys.stderr, flush=True)  # noqa: T201
@@ -78,7 +79,7 @@ class RankActor:
                 (error.asked, error.found, error.fix) if isinstance(error, DistlabError) else None
             )
             message = f"{type(error).__name__}: {str(error).strip() or text}".splitlines()[0]
-            emit(Failed(placement.rank, message, text, user_error))
+            yield Failed(placement.rank, message, text, user_error)
             raise RuntimeError(message) from None
 
     def leave(self) -> None:

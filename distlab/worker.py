@@ -1,7 +1,7 @@
 """The training loop that every rank runs, the same for every framework and free of Ray.
 
-It drives a :class:`distlab.backends.base.Backend` through its life, keeps the clock and tells
-what happens through ``emit``.
+It drives a :class:`distlab.backends.base.Backend` through its life, keeps the clock and yields what
+happens as events.
 """
 
 import contextlib
@@ -12,7 +12,7 @@ import os
 import resource
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -69,11 +69,11 @@ class Rank:
         self._loaded = False
         self._matrix_product_rate: float | None = None
 
-    def run(self, task: Task, emit: Callable[[Event], None]) -> None:
+    def run(self, task: Task) -> Iterator[Event]:
         """Build, warm up, train and evaluate every epoch, and measure the exchange.
 
-        ``emit`` is called with this rank's events: except for
-        :class:`~distlab.events.Progress`, always outside timed windows.
+        Yields this rank's events: except for :class:`~distlab.events.Progress`, always outside
+        timed windows.
         """
         backend, placement = self.backend, self.placement
         train_set, test_set = self._data
@@ -111,31 +111,27 @@ class Rank:
         backend.set_weights(draw(task.spec, task.seed))
         backend.set_optimizer_state(OptimizerState.zero(task.spec))
         resources = self._resources()
-        emit(
-            Ready(
-                placement.rank, fingerprint(backend.weights()), optimizer_error, resources, seconds
-            )
+        yield Ready(
+            placement.rank, fingerprint(backend.weights()), optimizer_error, resources, seconds
         )
         # What is there by now need not be searched for garbage inside timed windows.
         gc.collect()
         gc.freeze()
         for epoch in range(task.epochs):
-            emit(_epoch(backend, task, placement, epoch, len(train_set[1]), len(test_set[1]), emit))
+            yield from _epoch(backend, task, placement, epoch, len(train_set[1]), len(test_set[1]))
         weights = backend.weights()
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
         device_peak = backend.peak_device_memory()
         exchange = None
         if task.measure_exchange and placement.world_size > 1:
             exchange = probes.exchange_windows(backend, task, placement, steps)
-        emit(
-            Finished(
-                placement.rank,
-                fingerprint(weights),
-                peak,
-                weights if placement.rank == 0 else None,
-                exchange,
-                device_peak,
-            )
+        yield Finished(
+            placement.rank,
+            fingerprint(weights),
+            peak,
+            weights if placement.rank == 0 else None,
+            exchange,
+            device_peak,
         )
 
     def close(self) -> None:
@@ -198,8 +194,7 @@ def _epoch(
     epoch: int,
     train_samples: int,
     test_samples: int,
-    emit: Callable[[Event], None],
-) -> EpochDone:
+) -> Iterator[Event]:
     """Train one epoch inside the clock's window, then evaluate outside it."""
     order = epoch_order(task.seed, epoch, train_samples, task.global_batch)
     mine = shard(order, placement.rank, placement.world_size)
@@ -217,14 +212,14 @@ def _epoch(
         spans.append((int(end - begin), now - mark))
         mark = now
         if live and now - told >= PROGRESS_INTERVAL_S:
-            emit(Progress(0, epoch, int(end), now - start, float(losses[-1][-1])))
+            yield Progress(0, epoch, int(end), now - start, float(losses[-1][-1]))
             told = now
     backend.barrier()
     window = Window(time.perf_counter() - start, tuple(spans))
     cpu = CpuSeconds.now() - cpu
     part = evaluation_range(test_samples, placement.rank, placement.world_size)
     evaluation = backend.evaluate(*part)
-    return EpochDone(placement.rank, epoch, window, np.concatenate(losses), mine, evaluation, cpu)
+    yield EpochDone(placement.rank, epoch, window, np.concatenate(losses), mine, evaluation, cpu)
 
 
 class _Stopwatch:

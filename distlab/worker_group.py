@@ -13,18 +13,18 @@ from typing import Any
 import ray
 from ray.exceptions import GetTimeoutError, RayActorError, RayError
 from ray.util.placement_group import placement_group, remove_placement_group
-from ray.util.queue import Empty, Queue
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from distlab.backends.base import Placement
 from distlab.config import Experiment
 from distlab.errors import DistlabError, WorkerError
-from distlab.events import Event, Failed, Finished, Ready, Started
+from distlab.events import Event, Failed, Ready, Started
 from distlab.options import ClusterMode, Precision
 from distlab.rank_actor import Assignment, RankActor
 from distlab.task import Task
 
-POLL_S = 0.2
+SIGNALS_S = 1.0
+"""How often the driver, which waits for workers, sees to Ctrl-C."""
 LAST_WORDS_S = 2.0
 CLOSE_S = 15.0
 ANSWER_S = 10.0
@@ -71,7 +71,6 @@ class WorkerGroup:
             **({} if on_gpu else {"CUDA_VISIBLE_DEVICES": ""}),
         }
         self._placements: list[Placement] = []
-        self._events = Queue(actor_options={"num_cpus": 0})
         local = options.cluster.mode is ClusterMode.local
         cpus = IDLE_CPU if local else options.threads_per_worker
         bundle = {"CPU": cpus, **({"GPU": 1} if on_gpu else {})}
@@ -110,37 +109,36 @@ class WorkerGroup:
         deadline = time.monotonic() + self._timeout
         if not self._placements:
             self._place(deadline, log_dir)
-        running = [
-            actor.run.remote(
-                Assignment(
-                    task, placement, self._environment, [self._data], self._events, str(log_dir)
-                )
+        streams = [
+            actor.run.options(num_returns="streaming").remote(
+                Assignment(task, placement, self._environment, [self._data], str(log_dir))
             )
             for actor, placement in zip(self._actors, self._placements, strict=True)
         ]
         started: set[int] = set()
         ready: set[int] = set()
-        finished: set[int] = set()
-        while len(finished) < self.world_size:
-            try:
-                event: Event = self._events.get(timeout=POLL_S)
-            except Empty:
-                ended, _ = ray.wait(running, num_returns=len(running), timeout=0)
-                if any(_error(run) is not None for run in ended):
-                    raise self._broken(running, log_dir) from None
-                if len(ready) < self.world_size and time.monotonic() > deadline:
-                    raise self._too_slow(started, ready, log_dir) from None
-                continue
-            match event:
-                case Started(rank=rank):
-                    started.add(rank)
-                case Ready(rank=rank):
-                    ready.add(rank)
-                case Finished(rank=rank):
-                    finished.add(rank)
-                case Failed():
-                    raise self._broken(running, log_dir, event)
-            yield event
+        unfinished: list[Any] = list(streams)
+        while unfinished:
+            arrived: list[Any]
+            arrived, _ = ray.wait(unfinished, num_returns=1, timeout=SIGNALS_S)
+            if len(ready) < self.world_size and time.monotonic() > deadline:
+                raise self._too_slow(started, ready, log_dir)
+            for stream in arrived:
+                try:
+                    event: Event = ray.get(next(stream))
+                except StopIteration:
+                    unfinished.remove(stream)
+                    continue
+                except RayError:
+                    raise self._broken(streams, log_dir) from None
+                match event:
+                    case Started(rank=rank):
+                        started.add(rank)
+                    case Ready(rank=rank):
+                        ready.add(rank)
+                    case Failed():
+                        raise self._broken(streams, log_dir, event)
+                yield event
 
     def alive(self) -> bool:
         """Whether all workers still answer; asked between runs."""
@@ -158,7 +156,6 @@ class WorkerGroup:
         for actor in self._actors:
             ray.kill(actor)
         remove_placement_group(self._places)
-        self._events.shutdown(force=True)
 
     def _place(self, deadline: float, log_dir: Path) -> None:
         """Learn where Ray has started the workers, and give them their ranks, node by node."""
@@ -187,24 +184,20 @@ class WorkerGroup:
                 )
             )
 
-    def _broken(self, running: list[Any], log_dir: Path, failed: Failed | None = None) -> Exception:
+    def _broken(self, streams: list[Any], log_dir: Path, failed: Failed | None = None) -> Exception:
         """The error for a run that a worker did not end.
 
         When one dies, the others fail for want of it, perhaps before its death is known: so it is
         waited for a moment.
         """
-        ray.wait(running, num_returns=len(running), timeout=LAST_WORDS_S)
-        while failed is None:
-            try:
-                event = self._events.get(block=False)
-            except Empty:
-                break
-            failed = event if isinstance(event, Failed) else None
+        ends = [stream.completed() for stream in streams]
+        ended, _ = ray.wait(ends, num_returns=len(ends), timeout=LAST_WORDS_S)
+        if failed is None:
+            failed = next(filter(None, map(_failure, streams)), None)
         if failed is not None and failed.user_error is not None:
             return DistlabError(*failed.user_error)
-        ended, _ = ray.wait(running, num_returns=len(running), timeout=0)
-        for rank, run in enumerate(running):
-            error = _error(run) if run in ended else None
+        for rank, end in enumerate(ends):
+            error = _error(end) if end in ended else None
             if isinstance(error, RayActorError):
                 log = str(log_dir / f"rank-{rank}.log")
                 return WorkerError(f"worker {rank} died: {_last_words(error)}", log)
@@ -232,10 +225,22 @@ def tf32_environment(precision: Precision) -> dict[str, str]:
     return {} if precision is Precision.tf32 else {"NVIDIA_TF32_OVERRIDE": "0"}
 
 
-def _error(run: Any) -> Exception | None:
+def _failure(stream: Any) -> Failed | None:
+    """What a rank said of an error, if that is among its events that have come already."""
+    while stream.next_ready():
+        try:
+            event = ray.get(next(stream))
+        except (RayError, StopIteration):
+            break
+        if isinstance(event, Failed):
+            return event
+    return None
+
+
+def _error(end: Any) -> Exception | None:
     """What a run that has ended on a rank raised; None if it ended in order."""
     try:
-        ray.get(run)
+        ray.get(end)
     except Exception as error:
         return error
     return None

@@ -172,7 +172,8 @@ def train(
         try:
             one = worker.Rank("threads", placement, dataset.normalized)
             for _ in range(runs):
-                one.run(task, events.append)
+                for event in one.run(task):
+                    events.append(event)
             one.close()
         except BaseException as error:
             errors.append(error)
