@@ -121,7 +121,7 @@ class WorkerGroup:
         while unfinished:
             arrived: list[Any]
             arrived, _ = ray.wait(unfinished, num_returns=1, timeout=SIGNALS_S)
-            if len(ready) < self.world_size and time.monotonic() > deadline:
+            if not arrived and len(ready) < self.world_size and time.monotonic() > deadline:
                 raise self._too_slow(started, ready, log_dir)
             for stream in arrived:
                 try:
