@@ -123,6 +123,15 @@ class Running:
 
 
 def alive(processes: list[psutil.Process], seconds: float = 20) -> list[psutil.Process]:
-    """Those that still run after a while; zombies have ended."""
-    _, left = psutil.wait_procs(processes, timeout=seconds)
-    return [p for p in left if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
+    """Those that still run after a while; zombies have ended, though nobody may ask for them."""
+    given_up = time.monotonic() + seconds
+    while (left := [one for one in processes if _runs(one)]) and time.monotonic() < given_up:
+        time.sleep(0.05)
+    return left
+
+
+def _runs(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False

@@ -90,7 +90,7 @@ def head() -> Iterator[str]:
     finally:
         processes = list(_family(process.pid))
         os.killpg(process.pid, signal.SIGTERM)
-        left = command.alive(processes, seconds=15)
+        left = command.alive(processes, seconds=1)  # Ray's own end takes more than 15 s
         for one in left:
             one.kill()
         process.wait()

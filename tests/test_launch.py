@@ -22,19 +22,31 @@ JOB = (*command.SMALL_JOB, "seed=1")
 STRONG = ("scaling=strong", "batch_size=48", "epochs=2", "execution=eager")
 STEPS = 4000 // 48
 FRAMEWORKS = ("torch", "tensorflow", "keras", "paddle", "jax")
+# The command line, which then tells which frameworks its own process has imported.
+DRIVER = f"""
+import json, sys
+from distlab import launch
+if __name__ == "__main__":
+    launch.main()
+    found = [name for name in {FRAMEWORKS!r} if name in sys.modules]
+    open("frameworks.json", "w").write(json.dumps(found))
+"""
 
 Run = tuple[Ended, dict[str, Any]]
 
 
 @pytest.fixture(scope="module")
 def strong(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Run]:
-    """The same experiment on 1, 2 or 3 CPU workers; each is run once."""
+    """The same experiment on 1, 2 or 3 CPU workers; each is run once, that on 1 by ``DRIVER``."""
     runs: dict[int, Run] = {}
+    script = tmp_path_factory.mktemp("driver") / "driver.py"
+    script.write_text(DRIVER)
 
     def run(workers: int) -> Run:
         if workers not in runs:
             folder = tmp_path_factory.mktemp(f"workers{workers}")
-            ended = command.run(folder, *JOB, *STRONG, f"gpus={workers}")
+            started = [sys.executable, str(script)] if workers == 1 else command.COMMAND
+            ended = command.run(folder, *JOB, *STRONG, f"gpus={workers}", command=started)
             assert ended.code == 0, ended.out + ended.err
             runs[workers] = ended, json.loads((ended.run_dir / "summary.json").read_text())
         return runs[workers]
@@ -338,17 +350,7 @@ def test_help_shows_groups_and_examples_in_two_screens(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_driver_imports_no_framework(tmp_path: Path) -> None:
-    script = tmp_path / "driver.py"
-    script.write_text(
-        "import json, sys\n"
-        "from distlab import launch\n"
-        "if __name__ == '__main__':\n"
-        "    launch.main()\n"
-        f"    found = [name for name in {FRAMEWORKS!r} if name in sys.modules]\n"
-        "    open('frameworks.json', 'w').write(json.dumps(found))\n"
-    )
-    ended = command.run(tmp_path, *JOB, "epochs=1", command=[sys.executable, str(script)])
-    assert ended.code == 0, ended.err
-    assert json.loads((tmp_path / "frameworks.json").read_text()) == []
+def test_the_driver_imports_no_framework(strong: Callable[[int], Run]) -> None:
+    ended, _ = strong(1)
+    assert json.loads((ended.folder / "frameworks.json").read_text()) == []
     assert ended.mlflow_run().info.status == "FINISHED"

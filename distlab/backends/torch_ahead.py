@@ -17,6 +17,8 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -26,7 +28,7 @@ from filelock import FileLock
 from torch import Tensor
 
 from distlab.backends import processor, torch_model, torch_products, torch_step
-from distlab.backends.torch_step import Steps
+from distlab.backends.torch_step import Function
 from distlab.errors import DistlabError
 from distlab.models import rewrite
 
@@ -37,58 +39,58 @@ SOURCES = [
 ] + [Path(__file__), Path(__file__).with_name("torch_product_pass.py")]
 """What decides how steps are compiled; the last is not imported, because it loads the compiler."""
 
-Layout = tuple[tuple[int, ...], tuple[int, ...], torch.dtype]
-"""A tensor's shape, strides and type: what a library is compiled for, and does not check."""
+ANY_LENGTH = 1000
+"""With which length is compiled what then takes any."""
+
+Layout = tuple[tuple[int | None, ...], tuple[int, ...], torch.dtype]
+"""A tensor's shape, strides and type: what a library is compiled for, and does not check.
+
+None stands for any length from 2 on.
+"""
+
+
+@dataclass(frozen=True)
+class Order:
+    """A library: a function, compiled for tensors of these layouts."""
+
+    function: Function
+    layouts: tuple[Layout, ...]
 
 
 def load(
-    steps: Steps, calls: Mapping[str, Sequence[Tensor]]
+    calls: Mapping[str, tuple[Function, Sequence[Tensor]]],
 ) -> dict[str, Callable[..., list[Tensor]]]:
-    """Functions of ``steps``, compiled.
+    """Functions, compiled.
 
     Parameters
     ----------
-    steps:
-        What has the functions as methods.
     calls:
-        For each method that is wanted, tensors such as it will be called with. The library is for
-        their shapes, strides and types, and must not be called with others.
+        By any name, a function and tensors such as it will be called with. The library is for their
+        shapes, strides and types, and must not be called with others, but for the lengths of those
+        at ``function.any_length``.
 
     Returns
     -------
     dict
-        By the method's name, what takes such tensors and returns the method's results as a list.
+        By the same names, what takes such tensors and returns the function's results as a list.
 
     Raises
     ------
     distlab.errors.DistlabError
-        If it cannot be compiled.
+        If one cannot be compiled.
     """
-    layouts = {
-        name: [(tuple(t.shape), t.stride(), t.dtype) for t in tensors]
-        for name, tensors in calls.items()
-    }
-    folder = cache_folder() / _key(steps, layouts)
+    here = _here()
+    orders = {name: _order(*call) for name, call in calls.items()}
+    folders = {name: cache_folder() / _key(order, here) for name, order in orders.items()}
     try:
-        if not folder.exists():
-            folder.parent.mkdir(parents=True, exist_ok=True)
-            with FileLock(folder.with_suffix(".lock")):
-                if not folder.exists():
-                    _compile_in_a_child(steps, layouts, folder)
+        _fill({folders[name]: order for name, order in orders.items()})
     except OSError as error:
         raise DistlabError(
             ASKED,
-            f"no compiled steps can be kept in {folder.parent}: {error}",
+            f"no compiled steps can be kept in {cache_folder()}: {error}",
             "name a folder: TORCHINDUCTOR_CACHE_DIR=...\nor execution=eager",
         ) from error
-    try:
-        return {name: _loaded(folder / name / "steps.so") for name in calls}
-    except RuntimeError as error:
-        raise DistlabError(
-            ASKED,
-            f"the compiled steps in {folder} cannot be loaded: {str(error).splitlines()[0]}",
-            f"delete the folder: rm -r {folder}\nor execution=eager",
-        ) from error
+    return {name: _loaded(folder / "steps.so") for name, folder in folders.items()}
 
 
 def cache_folder() -> Path:
@@ -99,7 +101,15 @@ def cache_folder() -> Path:
 
 @lru_cache(maxsize=8)
 def _loaded(library: Path) -> Callable[..., list[Tensor]]:
-    runner = torch._C._aoti.AOTIModelContainerRunnerCpu(str(library), 1)
+    try:
+        runner = torch._C._aoti.AOTIModelContainerRunnerCpu(str(library), 1)
+    except RuntimeError as error:
+        folder, why = library.parent, str(error).splitlines()[0]
+        raise DistlabError(
+            ASKED,
+            f"the compiled steps in {folder} cannot be loaded: {why}",
+            f"delete the folder: rm -r {folder}\nor execution=eager",
+        ) from error
 
     def run(*tensors: Tensor) -> list[Tensor]:
         results: list[Tensor] = runner.run(list(tensors))
@@ -108,8 +118,17 @@ def _loaded(library: Path) -> Callable[..., list[Tensor]]:
     return run
 
 
-def _key(steps: Steps, layouts: Mapping[str, Sequence[Layout]]) -> str:
-    """A name for all that the libraries depend on."""
+def _order(function: Function, tensors: Sequence[Tensor]) -> Order:
+    def layout(place: int, tensor: Tensor) -> Layout:
+        any_length = place in function.any_length and tensor.shape[0] > 1
+        shape = (None, *tensor.shape[1:]) if any_length else tuple(tensor.shape)
+        return shape, tensor.stride(), tensor.dtype
+
+    return Order(function, tuple(layout(place, tensor) for place, tensor in enumerate(tensors)))
+
+
+def _here() -> str:
+    """All that libraries depend on beside their orders."""
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
     instructions = next((line for line in lines if line.startswith(("flags", "Features"))), "")
@@ -121,14 +140,28 @@ def _key(steps: Steps, layouts: Mapping[str, Sequence[Layout]]) -> str:
     )
     machine = platform.machine(), platform.libc_ver(), instructions, torch.get_num_threads()
     how = torch.__version__, torch_products.onednn_is_faster(), compiler_settings
-    sources = [file.read_text() for file in SOURCES]
-    return hashlib.sha256(repr((machine, how, steps, layouts, sources)).encode()).hexdigest()[:32]
+    return repr((machine, how, [file.read_text() for file in SOURCES]))
 
 
-def _compile_in_a_child(
-    steps: Steps, layouts: Mapping[str, Sequence[Layout]], folder: Path
-) -> None:
-    """Fill the folder; it appears when all is in it."""
+def _key(order: Order, here: str) -> str:
+    """A name for all that the library depends on."""
+    return hashlib.sha256((here + repr(order)).encode()).hexdigest()[:32]
+
+
+def _fill(orders: Mapping[Path, Order]) -> None:
+    """Have a child compile what is not there; nobody else compiles it meanwhile."""
+    missing = sorted(folder for folder in orders if not folder.exists())
+    with ExitStack() as locks:
+        for folder in missing:  # everywhere in the same order, so that nobody waits in a circle
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            locks.enter_context(FileLock(folder.with_suffix(".lock")))
+        missing = [folder for folder in missing if not folder.exists()]
+        if missing:
+            _compile_in_a_child({folder: orders[folder] for folder in missing})
+
+
+def _compile_in_a_child(orders: Mapping[Path, Order]) -> None:
+    """Fill the folders; each appears when all is in it."""
     compiler = os.environ.get("CXX", "g++")
     if shutil.which(compiler) is None:
         raise DistlabError(
@@ -136,16 +169,23 @@ def _compile_in_a_child(
             f"torch needs a C++ compiler to compile for a CPU, and there is no {compiler}",
             "install g++ (apt-get install g++)\nor execution=eager",
         )
-    for left in folder.parent.glob(f"{folder.name}-*"):  # by one that was killed
-        shutil.rmtree(left, ignore_errors=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f"{folder.name}-") as part:
-        filled = Path(part) / "filled"  # a folder that other users may read, unlike part
-        filled.mkdir()
-        order = pickle.dumps((filled, steps, layouts, torch.get_num_threads()))
+    with ExitStack() as parts:
+        filled = {}
+        for folder in orders:
+            for left in folder.parent.glob(f"{folder.name}-*"):  # by one that was killed
+                shutil.rmtree(left, ignore_errors=True)
+            part = tempfile.TemporaryDirectory(dir=folder.parent, prefix=f"{folder.name}-")
+            # A folder that other users may read, unlike the one it is in.
+            filled[folder] = Path(parts.enter_context(part)) / "filled"
+            filled[folder].mkdir()
+        told = {filled[folder]: order for folder, order in orders.items()}
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-        command = [sys.executable, "-m", "distlab.backends.torch_ahead"]
         child = subprocess.run(
-            command, input=order, capture_output=True, check=False, env=environment
+            [sys.executable, "-m", "distlab.backends.torch_ahead"],
+            input=pickle.dumps((told, torch.get_num_threads())),
+            capture_output=True,
+            check=False,
+            env=environment,
         )
         if child.returncode:
             last = child.stderr.decode(errors="replace").strip().splitlines()[-5:]
@@ -156,17 +196,16 @@ def _compile_in_a_child(
                 + "\n".join(last or ended),
                 "execution=eager",
             )
-        try:
-            filled.rename(folder)
-        except OSError:
-            if not folder.exists():  # else another node with this file system was first
-                raise
+        for folder, full in filled.items():
+            try:
+                full.rename(folder)
+            except OSError:
+                if not folder.exists():  # else another node with this file system was first
+                    raise
 
 
-def _compile(
-    folder: Path, steps: Steps, layouts: Mapping[str, Sequence[Layout]], threads: int
-) -> None:
-    """In the child: a library for each function, in a folder of its name."""
+def _compile(orders: Mapping[Path, Order], threads: int) -> None:
+    """In the child: each library in its folder."""
     from torch._inductor import aot_compile
     from torch.fx.experimental.proxy_tensor import make_fx
 
@@ -176,27 +215,45 @@ def _compile(
         from distlab.backends.torch_product_pass import LargeProductsByOneDnn
 
         options["post_grad_custom_post_pass"] = LargeProductsByOneDnn()
-    for name, tensors in layouts.items():
-        function = getattr(steps, name)
+    for folder, order in orders.items():
 
-        def results(*tensors: Tensor, function: Callable[..., Any] = function) -> tuple[Any, ...]:
-            found = function(*tensors)
+        def results(*tensors: Tensor, function: Function = order.function) -> tuple[Any, ...]:
+            found: Any = function(*tensors)
             return () if found is None else found if isinstance(found, tuple) else (found,)
 
-        examples = tuple(torch.empty_strided(*part[:2], dtype=part[2]) for part in tensors)
-        library = folder / name / "steps.so"
-        library.parent.mkdir()
+        examples = _examples(order.layouts)
         with torch.no_grad():
             traced = make_fx(results, tracing_mode="fake")(*examples)
-            output = {"aot_inductor.output_path": str(library)}
+            output = {"aot_inductor.output_path": str(folder / "steps.so")}
             aot_compile(traced, examples, options={**options, **output})
         # What the library calls of torch's operators, where the loader looks for it.
-        for calls in library.parent.glob("*.wrapper.json"):
-            shutil.copy(calls, library.with_suffix(".json"))
+        for called in folder.glob("*.wrapper.json"):
+            shutil.copy(called, folder / "steps.json")
+
+
+def _examples(layouts: Sequence[Layout]) -> tuple[Tensor, ...]:
+    """Tensors of these layouts without data, with a symbol for each length that may be any."""
+    from torch._subclasses.fake_tensor import FakeTensorMode
+    from torch.fx.experimental.symbolic_shapes import (
+        DimDynamic,
+        ShapeEnv,
+        StatelessSymbolicContext,
+    )
+
+    mode = FakeTensorMode(shape_env=ShapeEnv())
+
+    def example(shape: tuple[int | None, ...], strides: tuple[int, ...], dtype: torch.dtype) -> Any:
+        sizes = [ANY_LENGTH if size is None else size for size in shape]
+        kinds = [DimDynamic.DYNAMIC if size is None else DimDynamic.STATIC for size in shape]
+        return mode.from_tensor(
+            torch.empty_strided(sizes, strides, dtype=dtype),
+            symbolic_context=StatelessSymbolicContext(dynamic_sizes=kinds),
+        )
+
+    return tuple(example(*layout) for layout in layouts)
 
 
 if __name__ == "__main__":
     if sys.platform == "linux":  # a worker that is killed takes its compiler along
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG of prctl(2)
-    to, *what = pickle.load(sys.stdin.buffer)
-    _compile(to, *what)
+    _compile(*pickle.load(sys.stdin.buffer))

@@ -10,9 +10,9 @@ Tensors here are in torch's layout (dense weights ``[outputs, inputs]``), named 
 """
 
 import os
+import shutil
 import time
 from collections.abc import Callable, Hashable, Mapping
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -25,13 +25,14 @@ from distlab.backends.base import Program
 from distlab.backends.torch_cuda_graph import RecordedStep
 from distlab.backends.torch_execution import FusedAdam
 from distlab.backends.torch_products import onednn_is_faster
-from distlab.backends.torch_step import Steps
+from distlab.backends.torch_step import Adam, Function, Gradient, Loss, WholeSteps, steps_per_call
+from distlab.errors import DistlabError
 from distlab.models.spec import ModelSpec
 
 AWAKE_S = 0.005
 """For how long a rank stays awake while it waits for the others, in seconds."""
 
-NO_STEP = (0.0, 1.0, 1.0, 0.0, 1.0, 0.0)
+NO_STEP = (0.0, 1.0, 1.0, 0.0, 1.0, 0.0, 1.0)
 """The factors of a step of Adam that leaves weights and moments as they are."""
 
 COMPILED_PROGRAMS = 4
@@ -50,11 +51,12 @@ class Graph:
         self._exchange = program.exchange and world_size > 1
         self._share = torch.tensor(1 / world_size if self._exchange else 1.0, device=device)
         self.steps_taken = 0
-        self._steps = Steps(spec, replace(program, learning_rate=0.0, exchange=True))
+        self._loss = Loss(spec, program.precision)
+        self._per_call = steps_per_call(spec, program.local_batch)
         flat = [torch.zeros(spec.parameter_count, device=device) for _ in range(3)]
         self._weights, self._first, self._second = flat
-        self.parameters = self._steps.views(self._weights)
-        self.moments = self._steps.views(self._first), self._steps.views(self._second)
+        self.parameters = self._loss.views(self._weights)
+        self.moments = self._loss.views(self._first), self._loss.views(self._second)
         self._whole = self._on_cpu and world_size == 1 and program.optimizer == "reference"
         if self._whole:  # faster apart on CPU; views that change compile badly
             self.parameters = _apart(self.parameters)
@@ -68,32 +70,39 @@ class Graph:
             self._stock = FusedAdam([self._weights], program, moments)
 
     def _compiled_for(self, images: Tensor, labels: Tensor) -> dict[str, Callable[..., Any]]:
-        """The compiled functions, for data of this size, by their names in :class:`Steps`."""
+        """The compiled functions for data of this size, by the names of :meth:`_calls`."""
         size = tuple((t.shape, t.stride(), t.dtype) for t in (images, labels))
         if self._functions is not None and self._functions[0] == size:
             return self._functions[1]
+        calls = self._calls(images, labels)
+        functions: dict[str, Callable[..., Any]] = {}
         if self._on_cpu:
-            functions = torch_ahead.load(self._steps, self._calls(images, labels))
+            functions.update(torch_ahead.load(calls))
         else:
-            _make_room_for(self._steps)
-            functions = {
-                name: torch.compile(getattr(self._steps, name), fullgraph=True, dynamic=False)
-                for name in ("gradient", "adam")
-            }
+            require_c_compiler()
+            _make_room_for((self._loss, self._program.local_batch))
+            for name, (function, _) in calls.items():
+                written: Callable[..., Any] = function.__call__
+                functions[name] = torch.compile(written, fullgraph=True, dynamic=False)
         self._functions = size, functions
         return functions
 
-    def _calls(self, images: Tensor, labels: Tensor) -> dict[str, tuple[Tensor, ...]]:
-        """What each function is called with, for its shapes."""
-        batches = torch.empty((self._steps.per_call, self._program.local_batch), dtype=torch.int32)
-        scales = torch.empty((self._steps.per_call, len(NO_STEP)))
+    def _calls(
+        self, images: Tensor, labels: Tensor
+    ) -> dict[str, tuple[Function, tuple[Tensor, ...]]]:
+        """The functions that this program needs, and what they are called with, for its shapes."""
+        batches = torch.empty((self._per_call, self._program.local_batch), dtype=torch.int32)
+        scales = torch.empty((self._per_call, len(NO_STEP)))
         if self._whole:
-            return {"several": (*self._state, images, labels, batches, scales)}
-        calls: dict[str, tuple[Tensor, ...]] = {}
-        calls["gradient"] = (self._weights, images, labels, batches[0], self._share)
+            called = images, labels, batches, scales, *self._state
+            return {"steps": (WholeSteps(self._loss), called)}
+        gradient = images, labels, batches[0], self._weights, self._share
+        calls: dict[str, tuple[Function, tuple[Tensor, ...]]] = {
+            "gradient": (Gradient(self._loss), gradient)
+        }
         if self._stock is None:
             flat = self._weights, self._first, self._second, self._weights
-            calls["adam"] = (*flat, scales[0])
+            calls["adam"] = Adam(), (*flat, scales[0])
         return calls
 
     @property
@@ -133,7 +142,7 @@ class Graph:
     ) -> Tensor:
         """Gradient, all-reduce and Adam on the flat tensors; returns the local loss."""
         loss: Tensor
-        loss, slope = functions["gradient"](self._weights, images, labels, batch, self._share)
+        loss, slope = functions["gradient"](images, labels, batch, self._weights, self._share)
         if self._exchange:
             _all_reduce(slope)
         if self._stock is None:
@@ -159,8 +168,8 @@ class Graph:
 
     def _train_whole(self, images: Tensor, labels: Tensor, batches: Tensor) -> Tensor:
         """Several steps a call; the last call is filled up with steps that change nothing."""
-        several, state = self._compiled_for(images, labels)["several"], self._state
-        steps, chunk = len(batches), self._steps.per_call
+        whole_steps, state = self._compiled_for(images, labels)["steps"], self._state
+        steps, chunk = len(batches), self._per_call
         idle = -steps % chunk
         scales = self._scales(steps)
         if idle:
@@ -169,20 +178,21 @@ class Graph:
         losses = torch.empty(steps + idle)
         for start in range(0, steps, chunk):
             part = slice(start, start + chunk)
-            (losses[part],) = several(*state, images, labels, batches[part], scales[part])
+            (losses[part],) = whole_steps(images, labels, batches[part], scales[part], *state)
         return losses[:steps]
 
     def _scales(self, steps: int) -> Tensor:
-        """Each step's factors in Adam: ``[steps, 6]``, computed in float64.
+        """Each step's factors in Adam: ``[steps, 7]``, computed in float64.
 
-        learning_rate / (1 - beta1^t), 1 / sqrt(1 - beta2^t), beta1, 1 - beta1, beta2, 1 - beta2.
+        learning_rate / (1 - beta1^t), 1 / sqrt(1 - beta2^t), beta1, 1 - beta1, beta2, 1 - beta2,
+        epsilon.
         """
         t = np.arange(self.steps_taken + 1, self.steps_taken + steps + 1, dtype=np.float64)
         beta1, beta2 = self._program.beta1, self._program.beta2
         first = self._program.learning_rate / (1 - beta1**t)
         second = 1 / np.sqrt(1 - beta2**t)
-        decays = np.tile([beta1, 1 - beta1, beta2, 1 - beta2], (steps, 1))
-        scales = np.column_stack([first, second, decays])
+        constants = beta1, 1 - beta1, beta2, 1 - beta2, self._program.epsilon
+        scales = np.column_stack([first, second, np.tile(constants, (steps, 1))])
         return torch.from_numpy(scales.astype(np.float32))
 
 
@@ -212,12 +222,27 @@ def _all_reduce(tensor: Tensor) -> None:
     work.wait()
 
 
+def require_c_compiler() -> None:
+    """Raise an error if there is none: Triton, by which torch compiles for GPUs, calls it.
+
+    It takes ``CC``, gcc or clang (Triton's source, ``triton/runtime/build.py``). Not yet run on a
+    GPU.
+    """
+    named = os.environ.get("CC")
+    if not any(shutil.which(compiler) for compiler in ([named] if named else ["gcc", "clang"])):
+        raise DistlabError(
+            "execution=graph with framework=torch device=gpu",
+            f"torch needs a C compiler to compile for a GPU, and there is no {named or 'gcc'}",
+            "install gcc (apt-get install gcc)\nor execution=eager",
+        )
+
+
 def _make_room_for(program: Hashable) -> None:
     """Let torch compile this program, unless it has it already.
 
-    torch keeps compiled programs by the place of their source, which all instances of ``Steps``
-    share: one that comes back is found there. It refuses to compile more than 8 in one place; so
-    before that many are there, all are dropped.
+    torch keeps compiled programs by the place of their source, which all programs share: one that
+    comes back is found there. It refuses to compile more than 8 in one place; so before that many
+    are there, all are dropped.
     """
     if program not in _compiled and len(_compiled) >= COMPILED_PROGRAMS:
         torch.compiler.reset()

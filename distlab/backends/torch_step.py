@@ -1,17 +1,21 @@
 """What torch compiles: the arithmetic of training steps as functions of tensors.
 
+The fields of each are all that it depends on beside the tensors that it is called with, so that
+equal ones compile to the same. Learning rate, betas, epsilon and step count come with each call, as
+Adam's factors ``[7]`` of a step (:meth:`distlab.backends.torch_graph.Graph`).
+
 Tensors are in torch's layout (dense weights ``[outputs, inputs]``), in the spec's order.
 """
 
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from distlab.backends.base import Program
 from distlab.backends.torch_model import logits
 from distlab.models.spec import ModelSpec
 
@@ -22,15 +26,11 @@ SMALL_STEP_FLOPS = 50e6
 
 
 @dataclass(frozen=True)
-class Steps:
-    """The steps of a model under a program; equal ones compile to the same.
-
-    Of the program, learning rate, betas and step count come with each call, as Adam's factors
-    (:meth:`distlab.backends.torch_graph.Graph`), and the exchange is not compiled.
-    """
+class Loss:
+    """The mean loss of a batch by the weights."""
 
     spec: ModelSpec
-    program: Program
+    precision: str
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
@@ -40,51 +40,6 @@ class Steps:
             for name, shape in self.spec.parameters.items()
         }
 
-    @property
-    def per_call(self) -> int:
-        """How many steps :meth:`several` runs."""
-        small = self.program.local_batch * self.spec.training_flops < SMALL_STEP_FLOPS
-        return STEPS_PER_CALL if small else 1
-
-    def several(self, *tensors: Tensor) -> Tensor:
-        """Whole steps of one worker: all weights, all first and all second moments, then
-        images ``[n, channels, height, width]``, labels ``[n]``, indices ``[per_call, batch]`` and
-        Adam's factors ``[per_call, 6]``. Changes the weights and moments; returns the losses.
-        """
-        *state, images, labels, batches, scales = tensors
-        count = len(self.shapes)
-        weights = dict(zip(self.shapes, state[:count], strict=True))
-        first, second = state[count : 2 * count], state[2 * count :]
-        values = []
-        for step in range(self.per_call):
-            x = images.index_select(0, batches[step])
-            y = labels.index_select(0, batches[step])
-            slopes, value = torch.func.grad_and_value(self._loss)(weights, x, y)
-            for name, m, v in zip(weights, first, second, strict=True):
-                self.adam(weights[name], m, v, slopes[name], scales[step])
-            values.append(value)
-        return torch.stack(values)
-
-    def gradient(
-        self, weights: Tensor, images: Tensor, labels: Tensor, batch: Tensor, share: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Loss and gradient by the flat ``weights``; the latter times ``share`` (``[]``)."""
-        x, y = images.index_select(0, batch), labels.index_select(0, batch)
-
-        def loss(weights: Tensor) -> Tensor:
-            return self._loss(self.views(weights), x, y)
-
-        slope, value = torch.func.grad_and_value(loss)(weights)
-        return value, slope * share
-
-    def adam(
-        self, weights: Tensor, first: Tensor, second: Tensor, slope: Tensor, scales: Tensor
-    ) -> None:
-        """Algorithm 1 of Kingma & Ba (2015), in place, with its factors of one step ``[6]``."""
-        first.mul_(scales[2]).add_(slope * scales[3])
-        second.mul_(scales[4]).add_(slope * slope * scales[5])
-        weights.sub_(scales[0] * first / (second.sqrt() * scales[1] + self.program.epsilon))
-
     def views(self, flat: Tensor) -> dict[str, Tensor]:
         """The parts of a flat tensor as tensors of the parameters' shapes."""
         parts = flat.split([math.prod(shape) for shape in self.shapes.values()])
@@ -93,9 +48,83 @@ class Steps:
             for (name, shape), part in zip(self.shapes.items(), parts, strict=True)
         }
 
-    def _loss(self, weights: Mapping[str, Tensor], images: Tensor, labels: Tensor) -> Tensor:
-        bf16 = self.program.precision == "bf16"
+    def __call__(self, weights: Mapping[str, Tensor], images: Tensor, labels: Tensor) -> Tensor:
+        """Of these images and labels."""
+        bf16 = self.precision == "bf16"
         # Casts of weights are not kept: they would be those of an earlier step.
         with torch.autocast(images.device.type, torch.bfloat16, bf16, cache_enabled=False):
             outputs = logits(self.spec, weights, images, compiled=True)
         return functional.cross_entropy(outputs.float(), labels)
+
+
+@dataclass(frozen=True)
+class Adam:
+    """Algorithm 1 of Kingma & Ba (2015), in place."""
+
+    any_length: ClassVar[tuple[int, ...]] = ()
+
+    def __call__(
+        self, weights: Tensor, first: Tensor, second: Tensor, slope: Tensor, scales: Tensor
+    ) -> None:
+        """One step, with its factors ``[7]``."""
+        first.mul_(scales[2]).add_(slope * scales[3])
+        second.mul_(scales[4]).add_(slope * slope * scales[5])
+        weights.sub_(scales[0] * first / (second.sqrt() * scales[1] + scales[6]))
+
+
+@dataclass(frozen=True)
+class Gradient:
+    """Loss and gradient of a batch that is gathered from a data set."""
+
+    loss: Loss
+    any_length: ClassVar[tuple[int, ...]] = (0, 1)
+
+    def __call__(
+        self, images: Tensor, labels: Tensor, batch: Tensor, weights: Tensor, share: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Loss and gradient by the flat ``weights``; the latter times ``share`` (``[]``)."""
+        x, y = images.index_select(0, batch), labels.index_select(0, batch)
+
+        def loss(weights: Tensor) -> Tensor:
+            return self.loss(self.loss.views(weights), x, y)
+
+        slope, value = torch.func.grad_and_value(loss)(weights)
+        return value, slope * share
+
+
+@dataclass(frozen=True)
+class WholeSteps:
+    """Steps of one worker, one after the other, each with loss, gradient and Adam."""
+
+    loss: Loss
+    any_length: ClassVar[tuple[int, ...]] = (0, 1)
+
+    def __call__(
+        self, images: Tensor, labels: Tensor, batches: Tensor, scales: Tensor, *state: Tensor
+    ) -> Tensor:
+        """Change weights and moments, and return the losses.
+
+        Images are ``[n, channels, height, width]``, labels ``[n]``, indices ``[steps, batch]``,
+        Adam's factors ``[steps, 7]``; the state is all weights, all first and all second moments.
+        """
+        adam, names, count = Adam(), self.loss.shapes, len(self.loss.shapes)
+        weights = dict(zip(names, state[:count], strict=True))
+        first, second = state[count : 2 * count], state[2 * count :]
+        values = []
+        for step in range(len(batches)):
+            x = images.index_select(0, batches[step])
+            y = labels.index_select(0, batches[step])
+            slopes, value = torch.func.grad_and_value(self.loss)(weights, x, y)
+            for name, m, v in zip(weights, first, second, strict=True):
+                adam(weights[name], m, v, slopes[name], scales[step])
+            values.append(value)
+        return torch.stack(values)
+
+
+Function = Adam | Gradient | WholeSteps
+"""What can be compiled; ``any_length`` are the places of those tensors that may have any length."""
+
+
+def steps_per_call(spec: ModelSpec, local_batch: int) -> int:
+    """How many of a model's whole steps are best compiled as one program."""
+    return STEPS_PER_CALL if local_batch * spec.training_flops < SMALL_STEP_FLOPS else 1

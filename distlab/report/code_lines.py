@@ -17,7 +17,7 @@ _BACKENDS = "distlab.backends"
 # What backends share is no part of any.
 _SHARED = tuple(
     f"{_BACKENDS}.{name}"
-    for name in ("base", "registry", "conformance", "processor", "product_rate")
+    for name in ("base", "registry", "conformance", "freed_memory", "processor", "product_rate")
 )
 
 

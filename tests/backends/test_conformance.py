@@ -2,6 +2,9 @@
 
 import subprocess
 import sys
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -25,7 +28,18 @@ def shipped(framework: str, package: str) -> type:
     return pytest.mark.slow(missing(conformance.suite(framework)))
 
 
-TestTorch = shipped("torch", "torch")
+@pytest.fixture(scope="module")
+def torch_steps() -> None:
+    """torch's steps, compiled before they are needed; where that fails, the suite tells."""
+    script = Path(__file__).with_name("torch_steps.py")
+    with ExitStack() as begun:
+        for model, worlds in conformance.THREADS.items():
+            for threads in set(worlds.values()):
+                command = [sys.executable, script, model, str(threads)]
+                begun.enter_context(subprocess.Popen(command))
+
+
+TestTorch = pytest.mark.usefixtures("torch_steps")(shipped("torch", "torch"))
 TestTensorFlow = shipped("tf", "tensorflow")
 TestPaddle = shipped("paddle", "paddle")
 
@@ -68,16 +82,40 @@ FAULTS = {
 }
 
 
+# Their processes wait, for 10 s and more, and compute next to nothing meanwhile.
+WAITING = ("ExchangesAlways", "ExchangesAndThrowsAway", "NeverEnds")
+
+
+def examine(fault: str) -> list[conformance.Outcome]:
+    """What the suite says of a broken backend."""
+    timeout_s = 20 if fault == "NeverEnds" else 30
+    return conformance.examine(f"faulty_backends:{fault}", models=["mlp"], timeout_s=timeout_s)
+
+
+@pytest.fixture(scope="module")
+def begun(request: pytest.FixtureRequest) -> Iterator[dict[str, Future[list[conformance.Outcome]]]]:
+    """The examinations that wait, one after the other beside those of other faults."""
+    asked = {item.name for item in request.session.items if item.path == request.path}
+    tests = {fault: f"test_fault_is_caught_by_its_check[{fault}]" for fault in WAITING}
+    tests["NeverEnds"] = "test_process_that_never_ends_is_killed_and_told"
+    with ThreadPoolExecutor(1) as pool:
+        yield {fault: pool.submit(examine, fault) for fault in WAITING if tests[fault] in asked}
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("fault", FAULTS)
-def test_fault_is_caught_by_its_check(fault: str) -> None:
-    outcomes = conformance.examine(f"faulty_backends:{fault}", models=["mlp"], timeout_s=30)
+def test_fault_is_caught_by_its_check(
+    fault: str, begun: dict[str, Future[list[conformance.Outcome]]]
+) -> None:
+    outcomes = begun[fault].result() if fault in begun else examine(fault)
     assert [o.check for o in outcomes if not o.passed] == FAULTS[fault], outcomes
 
 
 @pytest.mark.slow
-def test_process_that_never_ends_is_killed_and_told() -> None:
-    outcomes = conformance.examine("faulty_backends:NeverEnds", models=["mlp"], timeout_s=20)
+def test_process_that_never_ends_is_killed_and_told(
+    begun: dict[str, Future[list[conformance.Outcome]]],
+) -> None:
+    outcomes = begun["NeverEnds"].result()
     failed = {o.check: o.detail for o in outcomes if not o.passed}
     assert failed == {"ending": "1 worker: the process had to be killed"}
 

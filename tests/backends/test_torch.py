@@ -163,26 +163,25 @@ def compiled_here() -> dict[str, Any]:
     """Both halves of a step by ``torch.compile``, as on GPUs, and as they are written."""
     import torch
 
-    from distlab.backends.torch_step import Steps
+    from distlab.backends.torch_step import Adam, Gradient, Loss
 
     layers = (Flatten(), Dense("one", 2 * 18 * 24, 8), ReLU(), Dense("two", 8, 4))
     spec = ModelSpec("dense", layers, input_shape=SPEC.input_shape)
-    steps = Steps(spec, PROGRAM)
     _, images, labels = experiment()
     random = torch.Generator().manual_seed(0)
     start = [torch.rand(spec.parameter_count, generator=random) / 10 for _ in range(3)]
-    inputs = torch.tensor(images), torch.tensor(labels), torch.tensor(ORDER[0]), torch.tensor(0.5)
-    scales = torch.tensor([1e-2, 1.1, 0.9, 0.1, 0.99, 0.01])
+    inputs = torch.tensor(images), torch.tensor(labels), torch.tensor(ORDER[0])
+    share, scales = torch.tensor(0.5), torch.tensor([1e-2, 1.1, 0.9, 0.1, 0.99, 0.01, 1e-8])
     found = {}
     for name in ("written", "compiled"):
-        gradient, adam = steps.gradient, steps.adam
+        gradient, adam = Gradient(Loss(spec, "fp32")).__call__, Adam().__call__
         if name == "compiled":
             gradient, adam = (
                 torch.compile(half, fullgraph=True, dynamic=False) for half in (gradient, adam)
             )
         weights, first, second = (part.clone() for part in start)
         with torch.no_grad():
-            loss, slope = gradient(weights, *inputs)
+            loss, slope = gradient(*inputs, weights, share)
             adam(weights, first, second, slope, scales)
         found[name] = [loss.item(), *(part.tolist() for part in (weights, first, second))]
     return found
