@@ -12,6 +12,9 @@ from distlab.config import Experiment
 from distlab.data.sources import Dataset
 from distlab.events import EpochDone, Event, Finished, Ready
 from distlab.measure.clock import Window
+from distlab.models import reference, undecided
+from distlab.models.rewrite import pool_first
+from distlab.models.spec import ReLU
 from distlab.options import OptimizerOptions, OptimizerVariant, Precision
 from distlab.record import Record
 
@@ -329,3 +332,44 @@ def test_a_run_shorter_than_ten_steps_is_checked_on_what_it_has(
         record.add(event)
     result = checks.trajectory(record)
     assert result.passed and "2 steps" in result.detail
+
+
+def test_a_run_that_takes_one_input_to_the_other_side_of_a_kink_is_verified(
+    trained: tuple[Experiment, Events],
+    failed: Callable[..., set[str]],
+    dataset: Dataset,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    record = Record(trained[0], dataset, 0.0)
+    spec, weights, images, labels, order = checks._first_steps(record)
+    spec = replace(spec, layers=pool_first(spec.layers))
+    relu = next(place for place, layer in enumerate(spec.layers) if isinstance(layer, ReLU))
+
+    def other_side(place: int, x: np.ndarray) -> np.ndarray:
+        if place == relu:
+            nearest = np.abs(x).argmin()
+            x = x.copy()
+            x.flat[nearest] *= -1
+        return x
+
+    adam, losses = reference.Adam(1e-3), []
+    for step, batch in enumerate(order):
+        loss, gradients = reference.loss_and_gradients(
+            spec, weights, images[batch], labels[batch], *([other_side] if step == 0 else [])
+        )
+        losses.append(loss)
+        weights = adam.step(weights, gradients)
+    found = np.float32(losses)
+
+    def told(done: EpochDone) -> EpochDone:
+        if done.epoch:
+            return replace(done, losses=np.r_[found[6:], done.losses[4:]])
+        return replace(done, losses=found[:6])
+
+    events = [on(EpochDone, told)(event) for event in trained[1]]
+    assert failed(events) == {"trajectory"}
+    monkeypatch.setattr(undecided, "UNDECIDED", 1e-3)
+    assert failed(events) == set()
+    for event in events:
+        record.add(event)
+    assert "decided: step 1, sample" in checks.trajectory(record).detail

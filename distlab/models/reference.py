@@ -67,9 +67,7 @@ def _max_pool2d(layer: MaxPool2D, x: Array) -> tuple[Array, Backward]:
     """The window's elements are strided slices, taken in row-major order."""
     size = layer.size
     slices = [np.s_[:, :, i::size, j::size] for i in range(size) for j in range(size)]
-    y = x[slices[0]]
-    for part in slices[1:]:
-        y = np.maximum(y, x[part])
+    y = np.maximum.reduce([x[part] for part in slices])
 
     def backward(dy: Array) -> tuple[Array, dict[str, Array]]:
         dx = np.zeros_like(x)
@@ -130,7 +128,11 @@ def log_softmax(values: Array) -> Array:
 
 
 def loss_and_gradients(
-    spec: ModelSpec, weights: Parameters, images: Array, labels: NDArray[np.integer[Any]]
+    spec: ModelSpec,
+    weights: Parameters,
+    images: Array,
+    labels: NDArray[np.integer[Any]],
+    given: Callable[[int, Array], Array] = lambda place, x: x,
 ) -> tuple[float, dict[str, NDArray[np.float64]]]:
     """Mean softmax cross-entropy over the batch, and its gradient, in float64.
 
@@ -146,6 +148,8 @@ def loss_and_gradients(
         ``[n, channels, height, width]``, values in [0, 1]; n at least 1.
     labels:
         ``[n]``, 0 to classes - 1.
+    given:
+        From the place of a layer in the spec and its input to the input that it is given instead.
 
     Returns
     -------
@@ -155,8 +159,8 @@ def loss_and_gradients(
     parameters = {name: np.asarray(value, np.float64) for name, value in weights.items()}
     x: Array = np.asarray(images, np.float64)
     tape: list[Backward] = []
-    for layer in spec.layers:
-        x, backward = _forward(layer, parameters, x)
+    for place, layer in enumerate(spec.layers):
+        x, backward = _forward(layer, parameters, given(place, x))
         tape.append(backward)
 
     samples = np.arange(len(labels))
