@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy_sockets
 import psutil
 import pytest
 import ray
@@ -41,9 +42,8 @@ def experiment_of_two(compose: Callable[..., DictConfig]) -> Iterator[Experiment
             "gpus=2",
         )
     )
-    backends = Path(__file__).parent / "backends"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", str(backends))
+        patch.setenv("PYTHONPATH", str(Path(numpy_sockets.__file__).parent))
         # A Ray of another test's command line is none of this one's.
         for name in [name for name in os.environ if name.startswith("RAY_")]:
             patch.delenv(name)

@@ -1,16 +1,12 @@
 """The peers read MNIST by themselves; what they read must be what distlab trains on."""
 
 import os
-import sys
-from pathlib import Path
 
+import mnist
 import numpy as np
 import pytest
 
 from distlab.data import sources
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks" / "peers"))
-import mnist
 
 
 def test_embedded_images_are_a_balanced_part_of_the_5000() -> None:
