@@ -21,10 +21,11 @@ from omegaconf.errors import OmegaConfBaseException
 
 from distlab import config, run, study
 from distlab.cluster import disconnected_at_end
+from distlab.console import complain, print_to_stderr
 from distlab.driver_log import driver_log
 from distlab.errors import DistlabError, WorkerError
 from distlab.options import CONF, Options, names, register
-from distlab.progress import Display, complain, print_to_stderr
+from distlab.progress import Display
 
 _log = logging.getLogger(__name__)
 FAILED, INTERRUPTED = 1, 130

@@ -1,6 +1,5 @@
 """The terminal: what will run, how far it is, and the final table. Nothing else is printed."""
 
-import sys
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -14,7 +13,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from distlab.errors import DistlabError, WorkerError
+from distlab.console import ui_command
 from distlab.events import Progress as Position
 from distlab.record import Epoch
 from distlab.report.compare import results
@@ -133,24 +132,3 @@ class Display:
         if self._status is not None:
             self._status.stop()
             self._status = None
-
-
-def ui_command(uri: str) -> str:
-    """How to see a store in a browser: the server's address, or the command that serves a file."""
-    return uri if uri.startswith("http") else f"mlflow ui --backend-store-uri {uri}"
-
-
-def complain(error: DistlabError | WorkerError) -> None:
-    """Show a user's mistake or a failed worker on stderr."""
-    console = Console(stderr=True, highlight=False, soft_wrap=True)
-    if isinstance(error, DistlabError):
-        console.print("distlab: error", style="bold red")
-        console.print(str(error), markup=False)
-    else:
-        console.print("distlab: the run failed, and is recorded as FAILED", style="bold red")
-        console.print(f"{error}\nlog:   {error.log}", markup=False)
-
-
-def print_to_stderr(text: str) -> None:
-    """Print a plain line on stderr."""
-    print(text, file=sys.stderr)  # noqa: T201

@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from distlab import cluster, run
+from distlab.console import complain
 from distlab.driver_log import driver_log
 from distlab.errors import DistlabError, WorkerError
 from distlab.options import Device, Options, flat
 from distlab.plan import Cell, cells, extended, plain, restored, surroundings
-from distlab.progress import Display, complain
+from distlab.progress import Display
 
 if TYPE_CHECKING:
     from distlab.tracking.parent import StudyTracker

@@ -13,10 +13,10 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
 from distlab import study
+from distlab.console import complain
 from distlab.driver_log import FILE
 from distlab.errors import DistlabError
 from distlab.options import Options
-from distlab.progress import complain
 
 
 class Sweep(Callback):

@@ -7,9 +7,8 @@ import pytest
 from rich.console import Console
 from summaries import summary
 
-from distlab.errors import DistlabError, WorkerError
 from distlab.events import Progress
-from distlab.progress import Display, complain, ui_command
+from distlab.progress import Display
 from distlab.record import Epoch
 
 
@@ -106,27 +105,3 @@ def test_the_report_says_where_everything_is(tmp_path: Path) -> None:
     lines = file.getvalue().splitlines()
     assert str(tmp_path) in lines[-2]
     assert lines[-1].endswith("mlflow ui --backend-store-uri sqlite:////there/mlflow.db")
-
-
-def test_the_ui_of_a_server_is_its_address() -> None:
-    assert ui_command("http://tracking:5000") == "http://tracking:5000"
-
-
-def test_errors_go_to_stderr_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
-    complain(DistlabError("[4] GPUs", "none [at all]", "device=cpu\nor more GPUs"))
-    out, err = capsys.readouterr()
-    assert out == ""
-    assert err.splitlines() == [
-        "distlab: error",
-        "asked: [4] GPUs",
-        "found: none [at all]",
-        "fix:   device=cpu",
-        "       or more GPUs",
-    ]
-
-
-def test_a_failed_worker_is_shown_with_its_log(capsys: pytest.CaptureFixture[str]) -> None:
-    complain(WorkerError("worker 1 died", "/there/rank-1.log"))
-    out, err = capsys.readouterr()
-    assert out == ""
-    assert "worker 1 died" in err and "/there/rank-1.log" in err and "FAILED" in err

@@ -12,9 +12,9 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 
+from distlab.console import complain
 from distlab.errors import DistlabError
 from distlab.options import TrackingOptions
-from distlab.progress import complain
 from distlab.report import terminal, writer
 
 FAILED, INTERRUPTED = 1, 130
