@@ -26,7 +26,7 @@ def __getattr__(name: str) -> type:
     """The backends ``Twin`` and ``Slow``; made on demand, because torch is for workers only."""
     if name not in ("Twin", "Slow"):
         raise AttributeError(name)
-    from distlab.backends.torch import TorchBackend
+    from distlab.backends.torch.backend import TorchBackend
 
     class Slow(TorchBackend):
         def train(self, indices: NDArray[np.int32]) -> NDArray[np.float32]:

@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from distlab.backends.torch_model import logits
-from distlab.backends.torch_products import onednn_is_faster
+from distlab.backends.torch.model import logits
+from distlab.backends.torch.onednn import onednn_is_faster
 
 
 def product(size: int) -> Callable[[], Any]:
@@ -47,7 +47,7 @@ def stages(backend: Any, spec: Any, indices: np.ndarray) -> dict[str, Callable[[
         return value
 
     if compiled:
-        from distlab.backends.torch_product_pass import LargeProductsByOneDnn
+        from distlab.backends.torch.onednn_pass import LargeProductsByOneDnn
 
         passes = {"post_grad_custom_post_pass": LargeProductsByOneDnn()}
         how = {"dynamic": False, "options": passes if onednn_is_faster() else {}}

@@ -36,8 +36,8 @@ def backend_sources(framework: str) -> dict[str, str]:
     Returns
     -------
     dict
-        Source by file (``distlab/backends/torch.py``), the entry point's first; empty where the
-        module cannot be found from here, as where only the workers' environment has it.
+        Source by file (``distlab/backends/torch/backend.py``), the entry point's first; empty where
+        the module cannot be found from here, as where only the workers' environment has it.
     """
     entry = registry.available().get(framework)
     pending = [framework.partition(":")[0] if entry is None else entry.module]

@@ -35,7 +35,7 @@ class Score:
         Logical lines of code of its backend in distlab, all modules together; None where its
         source is not in the driver's environment.
     code_files:
-        Those modules as files: ``distlab/backends/torch.py``.
+        Those modules as files: ``distlab/backends/torch/backend.py``.
     relative_speed:
         Geometric mean over the conditions of the study of its throughput over that of the fastest
         framework; None if it was never ranked beside another. See :func:`relative_speeds`.

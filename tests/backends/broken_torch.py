@@ -11,7 +11,7 @@ from torch.distributed.algorithms.ddp_comm_hooks import default_hooks
 from torch.futures import Future
 
 from distlab.backends.base import Placement
-from distlab.backends.torch import TorchBackend
+from distlab.backends.torch.backend import TorchBackend
 
 
 class Sound(TorchBackend):

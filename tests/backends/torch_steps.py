@@ -9,10 +9,11 @@ from dataclasses import replace
 
 import torch
 
-from distlab.backends import conformance, torch_ahead
+from distlab.backends import conformance
 from distlab.backends.conformance.problem import GLOBAL_BATCH, PROGRAMS
 from distlab.backends.conformance.rebuilding import PAIR
-from distlab.backends.torch_graph import Graph
+from distlab.backends.torch import aot
+from distlab.backends.torch.graph import Graph
 from distlab.models.spec import MODELS
 
 
@@ -29,7 +30,7 @@ def compile_all(model: str, threads: int) -> None:
             for name, call in graph._calls(images, labels).items():
                 if given == threads:
                     calls[f"{world_size} {program} {name}"] = call
-    torch_ahead.load(calls)
+    aot.load(calls)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 For one CPU worker several whole steps are one program on separate parameters; elsewhere all
 parameters are one flat tensor, whose gradient needs one all-reduce, between two programs. On a CPU
-they are compiled ahead of time (:mod:`distlab.backends.torch_ahead`); on a GPU torch compiles them
+they are compiled ahead of time (:mod:`distlab.backends.torch.aot`); on a GPU torch compiles them
 here, and they and the all-reduce are recorded as one CUDA graph (not yet run on a GPU).
 ``optimizer.variant=stock`` runs torch's own Adam behind the compiled gradient.
 
@@ -20,12 +20,12 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from distlab.backends import torch_ahead
 from distlab.backends.base import Program
-from distlab.backends.torch_cuda_graph import RecordedStep
-from distlab.backends.torch_execution import FusedAdam
-from distlab.backends.torch_products import onednn_is_faster
-from distlab.backends.torch_step import Adam, Function, Gradient, Loss, WholeSteps, steps_per_call
+from distlab.backends.torch import aot
+from distlab.backends.torch.cuda_graph import RecordedStep
+from distlab.backends.torch.execution import FusedAdam
+from distlab.backends.torch.onednn import onednn_is_faster
+from distlab.backends.torch.step import Adam, Function, Gradient, Loss, WholeSteps, steps_per_call
 from distlab.errors import DistlabError
 from distlab.models.spec import ModelSpec
 
@@ -77,7 +77,7 @@ class Graph:
         calls = self._calls(images, labels)
         functions: dict[str, Callable[..., Any]] = {}
         if self._on_cpu:
-            functions.update(torch_ahead.load(calls))
+            functions.update(aot.load(calls))
         else:
             require_c_compiler()
             _make_room_for((self._loss, self._program.local_batch))

@@ -2,7 +2,7 @@
 
 The fields of each are all that it depends on beside the tensors that it is called with, so that
 equal ones compile to the same. Learning rate, betas, epsilon and step count come with each call, as
-Adam's factors ``[7]`` of a step (:meth:`distlab.backends.torch_graph.Graph`).
+Adam's factors ``[7]`` of a step (:meth:`distlab.backends.torch.graph.Graph`).
 
 Tensors are in torch's layout (dense weights ``[outputs, inputs]``), in the spec's order.
 """
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from distlab.backends.torch_model import logits
+from distlab.backends.torch.model import logits
 from distlab.models.spec import ModelSpec
 
 STEPS_PER_CALL = 2

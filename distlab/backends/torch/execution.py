@@ -18,7 +18,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim.adam import adam
 
 from distlab.backends.base import Program
-from distlab.backends.torch_model import module
+from distlab.backends.torch.model import module
 from distlab.models.spec import ModelSpec
 
 

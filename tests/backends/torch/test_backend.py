@@ -61,7 +61,7 @@ ORDER = np.arange(4 * STEPS, dtype=np.int32).reshape(STEPS, 4)
 
 def fresh(program: Program, spec: ModelSpec = SPEC) -> Any:
     """A backend of this process with the experiment's data and weights."""
-    from distlab.backends.torch import TorchBackend
+    from distlab.backends.torch.backend import TorchBackend
 
     weights, images, labels = experiment()
     backend = TorchBackend(Placement(0, 1, 0, "cpu", (), threads=1))
@@ -96,7 +96,7 @@ def pooling() -> dict[str, Any]:
     import torch
     from torch.nn import functional
 
-    from distlab.backends.torch_model import convolution_and_max_pool, max_pool
+    from distlab.backends.torch.model import convolution_and_max_pool, max_pool
 
     weights, images, _ = experiment()
     weight, bias = (torch.tensor(weights[f"few.{kind}"]).double() for kind in ("weight", "bias"))
@@ -127,7 +127,7 @@ def adam() -> dict[str, Any]:
     import torch
     from torch.nn import functional
 
-    from distlab.backends.torch_model import module
+    from distlab.backends.torch.model import module
 
     backend = fresh(PROGRAM)
     ours = backend.train(ORDER).tolist()
@@ -163,7 +163,7 @@ def compiled_here() -> dict[str, Any]:
     """Both halves of a step by ``torch.compile``, as on GPUs, and as they are written."""
     import torch
 
-    from distlab.backends.torch_step import Adam, Gradient, Loss
+    from distlab.backends.torch.step import Adam, Gradient, Loss
 
     layers = (Flatten(), Dense("one", 2 * 18 * 24, 8), ReLU(), Dense("two", 8, 4))
     spec = ModelSpec("dense", layers, input_shape=SPEC.input_shape)
@@ -191,7 +191,7 @@ def no_gpu() -> list[str] | None:
     """What is said where a GPU is asked for and there is none."""
     import torch
 
-    from distlab.backends.torch import TorchBackend
+    from distlab.backends.torch.backend import TorchBackend
     from distlab.errors import DistlabError
 
     backend = fresh(PROGRAM)

@@ -6,7 +6,7 @@ import torch
 from torch._inductor.custom_graph_pass import CustomGraphPass, get_hash_for_files
 from torch.fx import Graph
 
-from distlab.backends import torch_products  # noqa: F401  (registers the product)
+from distlab.backends.torch import onednn  # noqa: F401  (registers the product)
 
 LARGE = 1_500_000
 """Multiplications of the smallest product that oneDNN computes; a call takes it some 12 us."""

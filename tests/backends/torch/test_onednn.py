@@ -37,7 +37,7 @@ def training() -> dict[str, Any]:
     """In a child: losses of the MLP's compiled steps, and which products went to oneDNN."""
     import torch
 
-    from distlab.backends.torch import TorchBackend
+    from distlab.backends.torch.backend import TorchBackend
 
     backend = TorchBackend(Placement(0, 1, 0, "cpu", ("127.0.0.1:0",), 1))
     backend.build(MODELS["mlp"], Program(BATCH, execution="graph"))
@@ -58,7 +58,7 @@ def replaced() -> dict[str, Any]:
     import torch
     from torch.fx.experimental.proxy_tensor import make_fx
 
-    from distlab.backends.torch_product_pass import LARGE, LargeProductsByOneDnn
+    from distlab.backends.torch.onednn_pass import LARGE, LargeProductsByOneDnn
 
     aten, found = torch.ops.aten, {}
     side = int(LARGE ** (1 / 3)) + 1
@@ -86,7 +86,7 @@ def products() -> list[float]:
     """In a child: the largest difference to float64, for matrices and transposed views of such."""
     import torch
 
-    from distlab.backends import torch_products  # noqa: F401
+    from distlab.backends.torch import onednn  # noqa: F401
 
     random = np.random.default_rng(0)
     differences = []

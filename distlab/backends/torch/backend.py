@@ -3,7 +3,7 @@
 ``execution=eager`` is how PyTorch is written by most: ``nn.Module``, DistributedDataParallel with
 gradients as bucket views, fused Adam. ``execution=graph`` compiles the step: forward, backward and
 Adam become one function, or, with peers, two with a single all-reduce of all gradients between them
-(:mod:`distlab.backends.torch_graph`).
+(:mod:`distlab.backends.torch.graph`).
 """
 
 import os
@@ -29,9 +29,9 @@ from distlab.backends.base import (
 )
 from distlab.backends.freed_memory import keep_freed_memory
 from distlab.backends.product_rate import best_rate, operand
-from distlab.backends.torch_execution import Eager, Execution
-from distlab.backends.torch_graph import Graph
-from distlab.backends.torch_model import logits
+from distlab.backends.torch.execution import Eager, Execution
+from distlab.backends.torch.graph import Graph
+from distlab.backends.torch.model import logits
 from distlab.errors import DistlabError
 from distlab.models.spec import ModelSpec
 

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 CHECK = """
-from distlab.backends.torch_graph import require_c_compiler
+from distlab.backends.torch.graph import require_c_compiler
 from distlab.errors import DistlabError
 try:
     require_c_compiler()

@@ -31,7 +31,7 @@ ORDER = np.arange(12, dtype=np.int32).reshape(4, 3)
 
 def trained(samples: int) -> Any:
     """A backend that has taken four steps on the first of 40 samples, and its losses."""
-    from distlab.backends.torch import TorchBackend
+    from distlab.backends.torch.backend import TorchBackend
 
     random = np.random.default_rng(1)
     everything = random.random((40, 1, 2, 3), np.float32), random.integers(0, 4, 40)
@@ -47,7 +47,7 @@ def trained(samples: int) -> Any:
 
 def once(samples: str) -> dict[str, Any]:
     """In a child: losses, the libraries in the cache, and what was loaded to run them."""
-    from distlab.backends.torch_ahead import cache_folder
+    from distlab.backends.torch.aot import cache_folder
 
     _, losses = trained(int(samples))
     folder = cache_folder()
@@ -76,15 +76,15 @@ def keys() -> dict[str, list[str]]:
     """In a child: names of libraries by what differs, the first of each list as it was."""
     import torch
 
-    from distlab.backends import torch_ahead, torch_products
-    from distlab.backends.torch_graph import Graph
+    from distlab.backends.torch import aot, onednn
+    from distlab.backends.torch.graph import Graph
 
     def named(world_size: int = 2, samples: int = 12, **changes: Any) -> dict[str, str]:
         program = replace(PROGRAM, **changes)
         graph = Graph(SPEC, program, torch.device("cpu"), world_size)
         images, labels = torch.zeros(samples, 1, 2, 3), torch.zeros(samples, dtype=torch.int64)
-        calls, here = graph._calls(images, labels), torch_ahead._here()
-        return {name: torch_ahead._key(torch_ahead._order(*calls[name]), here) for name in calls}
+        calls, here = graph._calls(images, labels), aot._here()
+        return {name: aot._key(aot._order(*calls[name]), here) for name in calls}
 
     found: dict[str, list[str]] = {"gradient": [], "adam": [], "steps": []}
 
@@ -104,12 +104,12 @@ def keys() -> dict[str, list[str]]:
     note()
     os.environ["ATEN_CPU_CAPABILITY"] = "avx2"
     note()
-    here = torch_products.onednn_is_faster()
-    torch_products.onednn_is_faster = lambda: not here
+    here = onednn.onednn_is_faster()
+    onednn.onednn_is_faster = lambda: not here
     note()
     torch.set_num_threads(torch.get_num_threads() + 1)
     note()
-    torch_ahead.SOURCES.append(Path(__file__))
+    aot.SOURCES.append(Path(__file__))
     note()
     return found
 

@@ -27,16 +27,17 @@ import torch
 from filelock import FileLock
 from torch import Tensor
 
-from distlab.backends import processor, torch_model, torch_products, torch_step
-from distlab.backends.torch_step import Function
+from distlab.backends import processor
+from distlab.backends.torch import model, onednn, step
+from distlab.backends.torch.step import Function
 from distlab.errors import DistlabError
 from distlab.models import rewrite
 
 ASKED = "execution=graph with framework=torch device=cpu"
-SOURCES = [
-    Path(str(module.__file__))
-    for module in (processor, rewrite, torch_model, torch_products, torch_step)
-] + [Path(__file__), Path(__file__).with_name("torch_product_pass.py")]
+SOURCES = [Path(str(module.__file__)) for module in (processor, rewrite, model, onednn, step)] + [
+    Path(__file__),
+    Path(__file__).with_name("onednn_pass.py"),
+]
 """What decides how steps are compiled; the last is not imported, because it loads the compiler."""
 
 ANY_LENGTH = 1000
@@ -139,7 +140,7 @@ def _here() -> str:
         or (name.startswith(("TORCHINDUCTOR_", "AOT_INDUCTOR_")) and "CACHE" not in name)
     )
     machine = platform.machine(), platform.libc_ver(), instructions, torch.get_num_threads()
-    how = torch.__version__, torch_products.onednn_is_faster(), compiler_settings
+    how = torch.__version__, onednn.onednn_is_faster(), compiler_settings
     return repr((machine, how, [file.read_text() for file in SOURCES]))
 
 
@@ -181,7 +182,7 @@ def _compile_in_a_child(orders: Mapping[Path, Order]) -> None:
         told = {filled[folder]: order for folder, order in orders.items()}
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
         child = subprocess.run(
-            [sys.executable, "-m", "distlab.backends.torch_ahead"],
+            [sys.executable, "-m", "distlab.backends.torch.aot"],
             input=pickle.dumps((told, torch.get_num_threads())),
             capture_output=True,
             check=False,
@@ -211,8 +212,8 @@ def _compile(orders: Mapping[Path, Order], threads: int) -> None:
 
     torch.set_num_threads(threads)
     options: dict[str, Any] = {}
-    if torch_products.onednn_is_faster():
-        from distlab.backends.torch_product_pass import LargeProductsByOneDnn
+    if onednn.onednn_is_faster():
+        from distlab.backends.torch.onednn_pass import LargeProductsByOneDnn
 
         options["post_grad_custom_post_pass"] = LargeProductsByOneDnn()
     for folder, order in orders.items():

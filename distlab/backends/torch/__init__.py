@@ -1,0 +1,1 @@
+"""PyTorch: DistributedDataParallel, or steps that are compiled ahead of time."""
