@@ -292,7 +292,7 @@ class Backend(ABC):
         """How fast this rank's device multiplies float32 matrices, as this framework does it.
 
         On a GPU: the best of several large products, timed with the device synchronised, under
-        the same settings as training (:mod:`distlab.backends.product_rate`).
+        the same settings as training (:mod:`distlab.backends.common.product_rate`).
 
         Returns
         -------

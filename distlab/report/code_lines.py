@@ -15,10 +15,7 @@ from distlab.backends import registry
 
 _BACKENDS = "distlab.backends"
 # What backends share is no part of any.
-_SHARED = tuple(
-    f"{_BACKENDS}.{name}"
-    for name in ("base", "registry", "conformance", "freed_memory", "processor", "product_rate")
-)
+_SHARED = tuple(f"{_BACKENDS}.{name}" for name in ("base", "registry", "common", "conformance"))
 
 
 def backend_sources(framework: str) -> dict[str, str]:

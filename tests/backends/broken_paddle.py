@@ -3,7 +3,7 @@
 import faults
 import paddle
 
-from distlab.backends.paddle import PaddleBackend
+from distlab.backends.paddle.backend import PaddleBackend
 
 
 class Sound(PaddleBackend):

@@ -6,7 +6,7 @@ from dataclasses import replace
 import faults
 import tensorflow as tf
 
-from distlab.backends.tensorflow import TensorFlowBackend
+from distlab.backends.tensorflow.backend import TensorFlowBackend
 
 
 class Sound(TensorFlowBackend):

@@ -59,8 +59,8 @@ def test_layout_does_not_change_the_count() -> None:
     ("framework", "entry", "part"),
     [
         ("torch", "torch/backend", "torch/graph"),
-        ("tf", "tensorflow", "tensorflow_adam"),
-        ("paddle", "paddle", "paddle_mkl"),
+        ("tf", "tensorflow/backend", "tensorflow/adam"),
+        ("paddle", "paddle/backend", "paddle/mkl"),
     ],
 )
 def test_a_backend_is_all_its_modules_and_nothing_shared(
@@ -103,7 +103,7 @@ def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     (package / "backend.py").write_text(
         trap + "from .. import framework\nfrom distlab.backends.base import Backend\n"
         "from . import layers\nimport outsider.parts.adam as adam\n"
-        "def late():\n    from distlab.backends.paddle_mkl import resolve_mkl_cpu_type\n"
+        "def late():\n    from distlab.backends.paddle.mkl import resolve_mkl_cpu_type\n"
     )
     (package / "layers.py").write_text(trap + "from outsider.parts import backend\n")
     (package / "adam.py").write_text(trap + "import numpy\n")
@@ -117,7 +117,7 @@ def test_a_plugin_is_its_own_package_and_what_it_takes_of_distlab(plugin: str) -
         "outsider/parts/backend.py",
         "outsider/parts/layers.py",
         "outsider/parts/adam.py",
-        "distlab/backends/paddle_mkl.py",
+        "distlab/backends/paddle/mkl.py",
     ]
     assert count(sources["outsider/parts/backend.py"]) == 7
 

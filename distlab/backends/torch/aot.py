@@ -27,7 +27,7 @@ import torch
 from filelock import FileLock
 from torch import Tensor
 
-from distlab.backends import processor
+from distlab.backends.common import processor
 from distlab.backends.torch import model, onednn, step
 from distlab.backends.torch.step import Function
 from distlab.errors import DistlabError

@@ -27,8 +27,8 @@ from distlab.backends.base import (
     Program,
     Weights,
 )
-from distlab.backends.freed_memory import keep_freed_memory
-from distlab.backends.product_rate import best_rate, operand
+from distlab.backends.common.malloc import keep_freed_memory
+from distlab.backends.common.product_rate import best_rate, operand
 from distlab.backends.torch.execution import Eager, Execution
 from distlab.backends.torch.graph import Graph
 from distlab.backends.torch.model import logits

@@ -8,7 +8,7 @@ that are large enough to pay for the longer call (:mod:`distlab.backends.torch.o
 import torch
 from torch import Tensor
 
-from distlab.backends.processor import amd_vector_bits
+from distlab.backends.common.processor import amd_vector_bits
 
 _library = torch.library.Library("distlab", "DEF")
 _library.define("product(Tensor a, Tensor b) -> Tensor")

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from distlab.backends.base import OptimizerState, Placement, Program
-from distlab.backends.processor import amd_vector_bits
+from distlab.backends.common.processor import amd_vector_bits
 from distlab.models import reference
 from distlab.models.spec import MODELS
 from distlab.models.weights import draw

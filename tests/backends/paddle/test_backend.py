@@ -24,7 +24,7 @@ def test_adam_follows_algorithm_1_over_500_steps_and_prints_nothing(
         f"""
         import numpy as np
         from distlab.backends.base import OptimizerState, Placement, Program
-        from distlab.backends.paddle import PaddleBackend
+        from distlab.backends.paddle.backend import PaddleBackend
         from distlab.models import reference
         from distlab.models.spec import Dense, Flatten, ModelSpec
         from distlab.models.weights import draw
@@ -71,7 +71,7 @@ def test_threads_are_those_asked_for_whatever_the_environment_says() -> None:
     result = run(
         """
         from distlab.backends.base import Placement
-        from distlab.backends.paddle import PaddleBackend
+        from distlab.backends.paddle.backend import PaddleBackend
 
         for threads in (3, 1):
             backend = PaddleBackend(Placement(0, 1, 0, "cpu", ("127.0.0.1:1",), threads))
@@ -88,7 +88,7 @@ def test_a_gpu_that_this_paddle_cannot_use_is_a_users_error() -> None:
         """
         import paddle
         from distlab.backends.base import Placement
-        from distlab.backends.paddle import PaddleBackend
+        from distlab.backends.paddle.backend import PaddleBackend
         from distlab.errors import DistlabError
 
         if not paddle.is_compiled_with_cuda():
@@ -109,8 +109,8 @@ def test_cross_entropy_is_paddles_own_bit_for_bit_with_the_operator_and_without(
         from types import SimpleNamespace
 
         import numpy as np
-        from distlab.backends import paddle_model
-        from distlab.backends.paddle_import import functional, paddle
+        from distlab.backends.paddle import model
+        from distlab.backends.paddle.importing import functional, paddle
 
         random = np.random.default_rng(0)
         values = random.normal(0, 20, (64, 10)).astype(np.float32)
@@ -130,11 +130,11 @@ def test_cross_entropy_is_paddles_own_bit_for_bit_with_the_operator_and_without(
             return functional.cross_entropy(logits, labels)
 
         expected = of(functional.cross_entropy)
-        paddle_model.functional = SimpleNamespace(cross_entropy=own)
-        assert of(paddle_model.mean_cross_entropy) == expected
+        model.functional = SimpleNamespace(cross_entropy=own)
+        assert of(model.mean_cross_entropy) == expected
         assert not called
-        paddle_model.paddle = SimpleNamespace(_C_ops=SimpleNamespace())
-        assert of(paddle_model.mean_cross_entropy) == expected
+        model.paddle = SimpleNamespace(_C_ops=SimpleNamespace())
+        assert of(model.mean_cross_entropy) == expected
         assert called
         """
     )
@@ -149,7 +149,7 @@ def test_the_data_are_read_where_they_lie_and_kept_alive() -> None:
 
         import numpy as np
         from distlab.backends.base import Placement
-        from distlab.backends.paddle import PaddleBackend
+        from distlab.backends.paddle.backend import PaddleBackend
 
         class Array(np.ndarray):
             pass
@@ -181,7 +181,7 @@ def test_data_that_are_not_aligned_or_not_contiguous_give_the_same_losses() -> N
         """
         import numpy as np
         from distlab.backends.base import OptimizerState, Placement, Program
-        from distlab.backends.paddle import PaddleBackend
+        from distlab.backends.paddle.backend import PaddleBackend
         from distlab.models.spec import MODELS
         from distlab.models.weights import draw
 
@@ -220,7 +220,7 @@ def test_bfloat16_on_cpus_is_a_users_error_and_the_backend_goes_on() -> None:
     result = run(
         """
         from distlab.backends.base import Placement, Program
-        from distlab.backends.paddle import PaddleBackend
+        from distlab.backends.paddle.backend import PaddleBackend
         from distlab.errors import DistlabError
         from distlab.models.spec import MODELS
 
@@ -244,8 +244,8 @@ def test_layers_in_another_type_give_float32_gradients_near_those_of_float32() -
     result = run(
         """
         import numpy as np
-        from distlab.backends.paddle_import import paddle
-        from distlab.backends.paddle_model import function
+        from distlab.backends.paddle.importing import paddle
+        from distlab.backends.paddle.model import function
         from distlab.models.spec import Conv2D
 
         random = np.random.default_rng(0)
@@ -279,7 +279,7 @@ def test_tf32_is_what_the_switches_say_unless_the_environment_forces_it(
     environment = {} if forced is None else {"NVIDIA_TF32_OVERRIDE": forced}
     result = run(
         f"""
-        from distlab.backends.paddle_precision import set_tf32, tf32_in_effect
+        from distlab.backends.paddle.precision import set_tf32, tf32_in_effect
         from distlab.errors import DistlabError
 
         found, refused = [], []
@@ -307,7 +307,7 @@ def test_a_convolutions_memory_is_not_faulted_in_anew_at_every_step() -> None:
 
         import numpy as np
         from distlab.backends.base import OptimizerState, Placement, Program
-        from distlab.backends.paddle import PaddleBackend
+        from distlab.backends.paddle.backend import PaddleBackend
         from distlab.models.spec import MODELS
         from distlab.models.weights import draw
 

@@ -4,9 +4,9 @@
 costs no dispatch, and its length is not part of the signature); ``execution=eager`` runs the same
 step op by op. The layers are ``tf.nn`` operations on variables: eager, they run almost twice as
 many small steps per second as Keras layers; compiled for a CPU, convolutions with few channels run
-by blocks of pixels (:mod:`distlab.backends.tensorflow_blocks`). Each process holds its one replica
-in plain variables, equal on all ranks because all apply the same averaged gradient; so the strategy
-is needed for the all-reduce only, and world size 1 has none.
+by blocks of pixels (:mod:`distlab.backends.tensorflow.blocked_conv`). Each process holds its one
+replica in plain variables, equal on all ranks because all apply the same averaged gradient; so the
+strategy is needed for the all-reduce only, and world size 1 has none.
 """
 
 import json
@@ -22,7 +22,6 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from distlab.backends import tensorflow_device
 from distlab.backends.base import (
     Backend,
     Evaluation,
@@ -31,9 +30,10 @@ from distlab.backends.base import (
     Program,
     Weights,
 )
-from distlab.backends.tensorflow_adam import ReferenceAdam, StockAdam
-from distlab.backends.tensorflow_memory import shared
-from distlab.backends.tensorflow_model import layouts, logits
+from distlab.backends.tensorflow import device
+from distlab.backends.tensorflow.adam import ReferenceAdam, StockAdam
+from distlab.backends.tensorflow.arrays import shared
+from distlab.backends.tensorflow.model import layouts, logits
 from distlab.errors import DistlabError
 from distlab.models.spec import ModelSpec
 
@@ -55,7 +55,7 @@ class TensorFlowBackend(Backend):
         tf.config.threading.set_intra_op_parallelism_threads(placement.threads)
         tf.config.threading.set_inter_op_parallelism_threads(1)
         tf.config.experimental.enable_tensor_float_32_execution(False)
-        tensorflow_device.choose(placement.device)
+        device.choose(placement.device)
         self._strategy: tf.distribute.Strategy | None = None
         if placement.world_size > 1:
             os.environ["TF_CONFIG"] = json.dumps(
@@ -80,7 +80,7 @@ class TensorFlowBackend(Backend):
         collectives = "nccl" if self._gpu else "grpc ring"
         return {
             "framework_version": tf.__version__,
-            "device_name": tensorflow_device.name(self._placement.device),
+            "device_name": device.name(self._placement.device),
             "threads": tf.config.threading.get_intra_op_parallelism_threads(),
             "inter_op_threads": tf.config.threading.get_inter_op_parallelism_threads(),
             "tf32": tf.config.experimental.tensor_float_32_execution_enabled(),
@@ -282,11 +282,11 @@ class TensorFlowBackend(Backend):
 
     def matrix_product_rate(self) -> float | None:
         """See :meth:`Backend.matrix_product_rate`."""
-        return tensorflow_device.product_rate() if self._gpu else None
+        return device.product_rate() if self._gpu else None
 
     def peak_device_memory(self) -> int | None:
         """See :meth:`Backend.peak_device_memory`."""
-        return tensorflow_device.peak_memory() if self._gpu else None
+        return device.peak_memory() if self._gpu else None
 
 
 def _on_gpu(indices: Any) -> tf.Tensor:

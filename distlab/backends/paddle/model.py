@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from distlab.backends.paddle_import import functional, paddle
+from distlab.backends.paddle.importing import functional, paddle
 from distlab.errors import DistlabError
 from distlab.models.spec import Conv2D, Dense, Flatten, MaxPool2D, ReLU
 
@@ -64,5 +64,5 @@ def function(
     raise DistlabError(
         f"a model with a {type(layer).__name__} layer on framework=paddle",
         "distlab's Paddle backend does not know this layer",
-        "add it to distlab/backends/paddle_model.py",
+        "add it to distlab/backends/paddle/model.py",
     )

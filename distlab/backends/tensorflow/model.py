@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from distlab.backends.tensorflow_blocks import blocked
+from distlab.backends.tensorflow.blocked_conv import blocked
 from distlab.models.rewrite import pool_first
 from distlab.models.spec import Conv2D, Dense, Flatten, MaxPool2D, ModelSpec, ReLU
 
@@ -87,7 +87,7 @@ def logits(
 
     Operands and results of dense layers and convolutions have the type ``compute``; biases are
     added, and all else is computed, in float32. ``blocks``: convolutions with few channels are
-    computed by blocks of pixels (:mod:`distlab.backends.tensorflow_blocks`), which suits CPUs.
+    computed by blocks of pixels (:mod:`distlab.backends.tensorflow.blocked_conv`), for CPUs.
     """
     x = images
     layers = pool_first(spec.layers)

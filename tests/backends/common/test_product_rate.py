@@ -3,7 +3,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from distlab.backends import product_rate
+from distlab.backends.common import product_rate
 
 
 def test_the_best_product_after_the_first_counts(monkeypatch: pytest.MonkeyPatch) -> None:

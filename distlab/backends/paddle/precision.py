@@ -6,7 +6,7 @@ Where it is not set, Paddle's own switches decide, which may change from one pro
 
 import os
 
-from distlab.backends.paddle_import import paddle
+from distlab.backends.paddle.importing import paddle
 from distlab.errors import DistlabError
 
 OVERRIDE = "NVIDIA_TF32_OVERRIDE"

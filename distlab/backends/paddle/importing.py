@@ -8,8 +8,8 @@ import io
 import os
 import warnings
 
-from distlab.backends.freed_memory import keep_freed_memory
-from distlab.backends.paddle_mkl import resolve_mkl_cpu_type
+from distlab.backends.common.malloc import keep_freed_memory
+from distlab.backends.paddle.mkl import resolve_mkl_cpu_type
 
 # Paddle reads these when it is imported. The config's `env:` comes first.
 os.environ.setdefault("GLOG_minloglevel", "2")  # errors only; init_parallel_env logs its sockets

@@ -1,6 +1,6 @@
 import pytest
 
-from distlab.backends.processor import amd_vector_bits
+from distlab.backends.common.processor import amd_vector_bits
 
 AVX2 = "flags : fma avx2"
 AVX512 = AVX2 + " avx512f avx512cd avx512dq avx512bw avx512vl"

@@ -2,8 +2,8 @@
 
 import os
 
-from distlab.backends.paddle_import import paddle
-from distlab.backends.product_rate import best_rate, operand
+from distlab.backends.common.product_rate import best_rate, operand
+from distlab.backends.paddle.importing import paddle
 from distlab.errors import DistlabError
 
 AUTOTUNE = "FLAGS_cudnn_exhaustive_search"

@@ -2,7 +2,7 @@
 
 import os
 
-from distlab.backends.processor import amd_vector_bits
+from distlab.backends.common.processor import amd_vector_bits
 
 CPU_TYPES = {512: "7", 256: "5"}
 """By the bits of its vectors, the processor that MKL should think an AMD processor is."""

@@ -13,10 +13,11 @@ pytestmark = pytest.mark.skipif(
 def test_gpu_figures_are_unknown_on_a_cpu_and_powers_of_betas_stay_there() -> None:
     result = run(
         """
-        from distlab.backends import paddle_gpu, product_rate
+        from distlab.backends.common import product_rate
+        from distlab.backends.paddle import device
         from distlab.backends.base import OptimizerState, Placement, Program
-        from distlab.backends.paddle import PaddleBackend
-        from distlab.backends.paddle_import import paddle
+        from distlab.backends.paddle.backend import PaddleBackend
+        from distlab.backends.paddle.importing import paddle
         from distlab.models.spec import MODELS
 
         spec = MODELS["mlp"]
@@ -30,7 +31,7 @@ def test_gpu_figures_are_unknown_on_a_cpu_and_powers_of_betas_stay_there() -> No
         waited = []
         paddle.device.synchronize = lambda: waited.append(1)
         product_rate.SIZE = 32
-        assert 1e3 < paddle_gpu.product_rate() < 1e15
+        assert 1e3 < device.product_rate() < 1e15
         assert len(waited) == product_rate.PRODUCTS + 1
         """
     )
@@ -41,13 +42,13 @@ def test_autotuning_is_turned_on_for_gpus_unless_the_environment_has_it() -> Non
     for forced, expected in (({}, [True]), ({"FLAGS_cudnn_exhaustive_search": "0"}, [])):
         result = run(
             f"""
-            from distlab.backends import paddle_gpu
-            from distlab.backends.paddle_import import paddle
+            from distlab.backends.paddle import device
+            from distlab.backends.paddle.importing import paddle
 
             given = []
             paddle.is_compiled_with_cuda = lambda: True
             paddle.set_flags = lambda flags: given.extend(flags.values())
-            paddle_gpu.prepare()
+            device.prepare()
             assert given == {expected}, given
             """,
             **forced,

@@ -4,7 +4,7 @@ import platform
 
 import tensorflow as tf
 
-from distlab.backends.product_rate import best_rate, operand
+from distlab.backends.common.product_rate import best_rate, operand
 from distlab.errors import DistlabError
 
 GPU = "GPU:0"

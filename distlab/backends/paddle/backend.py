@@ -28,7 +28,6 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_info
 
-from distlab.backends import paddle_gpu
 from distlab.backends.base import (
     Backend,
     Evaluation,
@@ -38,9 +37,10 @@ from distlab.backends.base import (
     Program,
     Weights,
 )
-from distlab.backends.paddle_import import functional, paddle
-from distlab.backends.paddle_model import function, mean_cross_entropy
-from distlab.backends.paddle_precision import set_tf32, tf32_in_effect
+from distlab.backends.paddle import device
+from distlab.backends.paddle.importing import functional, paddle
+from distlab.backends.paddle.model import function, mean_cross_entropy
+from distlab.backends.paddle.precision import set_tf32, tf32_in_effect
 from distlab.errors import DistlabError
 from distlab.models.rewrite import pool_first
 from distlab.models.spec import ModelSpec
@@ -78,7 +78,7 @@ class PaddleBackend(Backend):
         self._placement = placement
         self._gpu = placement.device == "gpu"
         if self._gpu:
-            paddle_gpu.prepare()
+            device.prepare()
         else:  # see build
             self.precisions = ("fp32",)  # type: ignore[misc]
         paddle.set_device("gpu:0" if self._gpu else "cpu")
@@ -112,11 +112,12 @@ class PaddleBackend(Backend):
     def describe(self) -> dict[str, Any]:
         """What is in use: see :meth:`Backend.describe`."""
         pools = [pool for pool in threadpool_info() if "paddle" in pool["filepath"]]
-        device = paddle.device
         grouped = self._placement.world_size > 1
         return {
             "framework_version": paddle.__version__,
-            "device_name": device.cuda.get_device_name() if self._gpu else device.get_device(),
+            "device_name": (
+                paddle.device.cuda.get_device_name() if self._gpu else paddle.device.get_device()
+            ),
             "threads": max((pool["num_threads"] for pool in pools), default=1),
             "inter_op_threads": 1,
             "tf32": self._gpu and tf32_in_effect(),
@@ -292,8 +293,8 @@ class PaddleBackend(Backend):
 
     def matrix_product_rate(self) -> float | None:
         """On a GPU: see :meth:`Backend.matrix_product_rate`."""
-        return paddle_gpu.product_rate() if self._gpu else None
+        return device.product_rate() if self._gpu else None
 
     def peak_device_memory(self) -> int | None:
         """On a GPU: see :meth:`Backend.peak_device_memory`."""
-        return paddle_gpu.peak_memory() if self._gpu else None
+        return device.peak_memory() if self._gpu else None

@@ -105,11 +105,12 @@ def child() -> dict[str, Any]:
     """Everything that needs TensorFlow."""
     import tensorflow as tf
 
-    from distlab.backends import product_rate, tensorflow_device
-    from distlab.backends.tensorflow import TensorFlowBackend
-    from distlab.backends.tensorflow_adam import ReferenceAdam, StockAdam
-    from distlab.backends.tensorflow_blocks import blocked
-    from distlab.backends.tensorflow_model import layouts, logits
+    from distlab.backends.common import product_rate
+    from distlab.backends.tensorflow import device
+    from distlab.backends.tensorflow.adam import ReferenceAdam, StockAdam
+    from distlab.backends.tensorflow.backend import TensorFlowBackend
+    from distlab.backends.tensorflow.blocked_conv import blocked
+    from distlab.backends.tensorflow.model import layouts, logits
 
     backend = TensorFlowBackend(Placement(0, 1, 0, "cpu", (), threads=1))
     backend.build(SPEC, PROGRAM)
@@ -131,17 +132,17 @@ def child() -> dict[str, Any]:
     # On a GPU the indices of a span are cast to int64: so here, on the CPU.
     cast: dict[str, Any] = {}
     for execution in ("graph", "eager"):
-        for device in ("cpu", "gpu"):
-            backend._placement = Placement(0, 1, 0, device, (), threads=1)
+        for where in ("cpu", "gpu"):
+            backend._placement = Placement(0, 1, 0, where, (), threads=1)
             backend.build(SPEC, replace(PROGRAM, execution=execution))
             backend.set_weights(weights)
             backend.set_optimizer_state(OptimizerState.zero(SPEC))
             batches = np.arange(24, dtype=np.int32).reshape(6, 4)
-            cast[f"{execution} {device}"] = backend.train(batches).tolist()
+            cast[f"{execution} {where}"] = backend.train(batches).tolist()
     backend._placement = Placement(0, 1, 0, "cpu", (), threads=1)
     unknown = backend.matrix_product_rate() is backend.peak_device_memory() is None
     product_rate.SIZE = 32
-    rate = tensorflow_device.product_rate("CPU:0")
+    rate = device.product_rate("CPU:0")
 
     weights, images, labels = dark_corners()
     whole_images = aligned(images)

@@ -1,0 +1,1 @@
+"""Paddle: paddle.distributed, one process a device."""

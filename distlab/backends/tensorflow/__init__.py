@@ -1,0 +1,1 @@
+"""TensorFlow: MultiWorkerMirroredStrategy, one process a device."""
