@@ -150,7 +150,7 @@ def _tracked(
     part: "Part | None",
 ) -> dict[str, Any]:
     """The part of a run that MLflow knows of."""
-    from distlab import checks
+    from distlab.fairness import checks
 
     experiment, dataset = record.experiment, record.dataset
     options = experiment.options

@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 from thread_backend import ThreadBackend, World, train
 
-from distlab import checks, probes, worker
+from distlab import probes, worker
 from distlab.config import Experiment
 from distlab.data.order import epoch_order
 from distlab.data.sources import Dataset
 from distlab.errors import DistlabError
 from distlab.events import EpochDone, Event, Finished, Progress, Ready
+from distlab.fairness import checks, reference
 from distlab.measure import clock
-from distlab.models import reference
 from distlab.models.weights import draw, fingerprint
 from distlab.record import Record
 

@@ -1,1 +1,1 @@
-"""Framework-neutral models: specifications, initial weights, the NumPy oracle, the predictor."""
+"""Framework-neutral models: specifications, initial weights, equal rewritings."""

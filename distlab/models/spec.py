@@ -1,7 +1,7 @@
 """Framework-neutral model specifications: which layers, which parameters, how many operations.
 
 A :class:`ModelSpec` is a plain list of layers. Every backend builds its framework's model from it
-and the float64 oracle in :mod:`distlab.models.reference` computes the same mathematics in NumPy.
+and the float64 oracle in :mod:`distlab.fairness.reference` computes the same mathematics in NumPy.
 
 Canonical layout: dense weight ``[inputs, outputs]``; convolution weight ``[out_channels,
 in_channels, height, width]`` (OIHW); images ``[n, channels, height, width]`` (NCHW); flattening

@@ -20,9 +20,9 @@ from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 
 from distlab import __version__, environment
 from distlab.errors import WorkerError
-from distlab.models import predictor
 from distlab.options import TrackingOptions
 from distlab.record import Epoch, Record
+from distlab.tracking import predictor
 from distlab.tracking.store import default_uri, now_ms, prepare
 
 # Figures of the whole run, in the summary and as metrics. They are logged at step 0, which MLflow

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from numpy_sockets import NumpyBackend
 
 from distlab.backends.base import Evaluation, OptimizerState, Placement
-from distlab.models import reference
+from distlab.fairness import reference
 from distlab.models.weights import Weights
 
 

@@ -21,7 +21,7 @@ from distlab.backends.base import (
     Placement,
     Program,
 )
-from distlab.models import reference
+from distlab.fairness import reference
 from distlab.models.spec import ModelSpec
 from distlab.models.weights import Weights
 

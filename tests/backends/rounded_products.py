@@ -6,7 +6,7 @@ from unittest import mock
 import numpy as np
 from numpy.typing import NDArray
 
-from distlab.models import reference
+from distlab.fairness import reference
 from distlab.models.spec import Conv2D, Dense, Layer
 
 BITS = {"bf16": 8, "tf32": 11}

@@ -14,7 +14,7 @@ from distlab.backends import conformance
 from distlab.backends.conformance import checks
 from distlab.backends.conformance.compare import moves, relative
 from distlab.backends.conformance.problem import pose
-from distlab.models import reference
+from distlab.fairness import reference
 
 TestNumpy = conformance.suite("numpy_sockets:NumpyBackend")
 

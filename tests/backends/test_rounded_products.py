@@ -6,8 +6,8 @@ import rounded_products
 
 from distlab.data import sources
 from distlab.data.order import epoch_order
-from distlab.measure.rounding import UNIT_ROUNDOFF, loss_errors, why_not
-from distlab.models import reference
+from distlab.fairness import reference
+from distlab.fairness.rounding import UNIT_ROUNDOFF, loss_errors, why_not
 from distlab.models.spec import MODELS
 from distlab.models.weights import draw
 

@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from distlab.models import reference
+from distlab.fairness import reference
 from distlab.models.rewrite import pool_first
 from distlab.models.spec import MODELS, MaxPool2D, ReLU
 from distlab.models.weights import draw

@@ -120,7 +120,7 @@ def test_a_spec_cannot_be_changed_after_its_check():
 
 def test_models_import_no_framework_tracker_or_launcher():
     script = (
-        "import sys, distlab.models.predictor\n"
+        "import sys, distlab.tracking.predictor\n"
         "print({'torch', 'tensorflow', 'paddle', 'ray', 'mlflow', 'hydra'} & sys.modules.keys())"
     )
     done = subprocess.run(

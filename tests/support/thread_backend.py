@@ -23,7 +23,7 @@ from distlab.backends.base import (
 from distlab.config import Experiment
 from distlab.data.sources import Dataset
 from distlab.events import Event
-from distlab.models import reference
+from distlab.fairness import reference
 from distlab.models.spec import ModelSpec
 from distlab.models.weights import Weights
 

@@ -9,14 +9,13 @@ import pytest
 from mlflow import MlflowClient
 from thread_backend import train
 
-from distlab import checks
 from distlab.config import Experiment
 from distlab.data.sources import Dataset
 from distlab.errors import DistlabError
-from distlab.models import reference
-from distlab.models.predictor import Predictor
+from distlab.fairness import checks, reference
 from distlab.options import TrackingOptions, flat
 from distlab.record import Record
+from distlab.tracking.predictor import Predictor
 from distlab.tracking.run import Tracker
 from distlab.tracking.store import default_uri
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from distlab.backends.base import LabelledImages, OptimizerState, Placement, Program
 from distlab.data import sources
 from distlab.data.order import epoch_order, evaluation_range
-from distlab.models import reference
+from distlab.fairness import reference
 from distlab.models.spec import MODELS, ModelSpec
 from distlab.models.weights import Weights, draw
 

@@ -17,7 +17,7 @@ from distlab.backends.conformance.compare import (
 from distlab.backends.conformance.evidence import Evidence, seen
 from distlab.backends.conformance.problem import GLOBAL_BATCH
 from distlab.backends.conformance.processes import Witness
-from distlab.measure.rounding import loss_errors, why_not
+from distlab.fairness.rounding import loss_errors, why_not
 
 PRECISIONS = {"fp32", "tf32", "bf16"}
 

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from distlab.backends.base import OptimizerState, Placement, Program
-from distlab.models import reference
+from distlab.fairness import reference
 from distlab.models.rewrite import pool_first
 from distlab.models.spec import Conv2D, Dense, Flatten, MaxPool2D, ModelSpec, ReLU
 

@@ -14,7 +14,7 @@ import pytest
 
 from distlab.backends.base import OptimizerState, Placement, Program
 from distlab.backends.common.processor import amd_vector_bits
-from distlab.models import reference
+from distlab.fairness import reference
 from distlab.models.spec import MODELS
 from distlab.models.weights import draw
 

@@ -1,8 +1,9 @@
 """A trained model as an MLflow model that needs neither distlab nor the framework it came from.
 
-The saved folder holds the weights (``weights.npz``), the spec (``spec.json``) and a copy of this
-package's modules under a name of its own: ``mlflow.pyfunc.load_model(path).predict(images)`` works
-wherever MLflow and NumPy are installed. Nothing is pickled.
+The saved folder holds the weights (``weights.npz``), the spec (``spec.json``) and a copy of those
+of distlab's modules that it needs, in a package with a name of its own:
+``mlflow.pyfunc.load_model(path).predict(images)`` works wherever MLflow and NumPy are installed.
+Nothing is pickled.
 
 This module imports its neighbours relatively, because it travels with them, and MLflow only inside
 :func:`save`.
@@ -19,12 +20,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .reference import log_softmax, logits
-from .spec import ModelSpec
-from .weights import Weights, check
+from ..fairness.reference import log_softmax, logits
+from ..models.spec import ModelSpec
+from ..models.weights import Weights, check
 
-MODULES = ("__init__.py", "spec.py", "weights.py", "reference.py", "predictor.py")
-"""The files of this package that a saved model takes along."""
+MODULES = (
+    "models/spec.py",
+    "models/weights.py",
+    "fairness/reference.py",
+    "tracking/predictor.py",
+)
+"""The files of distlab that a saved model takes along, in folders of the same names."""
 
 BATCH = 250
 """Images computed at a time, which bounds the memory."""
@@ -120,7 +126,7 @@ def save(path: Path, spec: ModelSpec, weights: Weights) -> None:
     from mlflow.types import Schema, TensorSpec
 
     check(spec, weights)
-    here = Path(__file__).parent
+    here = Path(__file__).parents[1]
     text = b"".join((here / module).read_bytes() for module in MODULES)
     package = f"distlab_model_{hashlib.sha256(text).hexdigest()[:12]}"
     probabilities = TensorSpec(np.dtype(np.float32), (-1, spec.classes))
@@ -128,15 +134,15 @@ def save(path: Path, spec: ModelSpec, weights: Weights) -> None:
     with TemporaryDirectory() as temporary:
         data, code = Path(temporary, "model"), Path(temporary, package)
         data.mkdir()
-        code.mkdir()
         (data / "spec.json").write_text(json.dumps(spec.to_dict(), indent=2) + "\n", "utf-8")
         arrays: dict[str, Any] = dict(weights)
         np.savez(data / "weights.npz", **arrays)
         for module in MODULES:
+            (code / module).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(here / module, code / module)
         mlflow.pyfunc.save_model(
             path=str(path),
-            loader_module=f"{package}.predictor",
+            loader_module=f"{package}.tracking.predictor",
             data_path=str(data),
             code_paths=[str(code)],
             signature=ModelSignature(outputs=Schema([probabilities])),

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from distlab.measure.rounding import LossBounds, loss_bounds, loss_errors, why_not
+from distlab.fairness.rounding import LossBounds, loss_bounds, loss_errors, why_not
 
 
 def test_fp32_has_the_contracts_bounds_at_any_batch() -> None:

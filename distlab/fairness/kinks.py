@@ -29,8 +29,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from distlab.models import reference
-from distlab.models.reference import Adam, Array, Parameters
+from distlab.fairness import reference
+from distlab.fairness.reference import Adam, Array, Parameters
 from distlab.models.rewrite import pool_first
 from distlab.models.spec import Conv2D, Dense, MaxPool2D, ModelSpec, ReLU
 
@@ -111,7 +111,7 @@ def agreement(
     Parameters
     ----------
     spec, weights, images, labels, order, learning_rate:
-        As for :func:`distlab.models.reference.losses`.
+        As for :func:`distlab.fairness.reference.losses`.
     found:
         float64 ``[steps]``: the run's losses.
     tolerance:

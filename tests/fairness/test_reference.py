@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.signal import correlate
 
-from distlab.models import reference
+from distlab.fairness import reference
 from distlab.models.spec import MODELS, Conv2D, Dense, Flatten, MaxPool2D, ModelSpec, ReLU
 from distlab.models.weights import draw
 

@@ -6,13 +6,12 @@ import numpy as np
 import pytest
 from thread_backend import train
 
-from distlab import checks
 from distlab.backends.base import Evaluation
 from distlab.config import Experiment
 from distlab.data.sources import Dataset
 from distlab.events import EpochDone, Event, Finished, Ready
+from distlab.fairness import checks, kinks, reference
 from distlab.measure.clock import Window
-from distlab.models import reference, undecided
 from distlab.models.rewrite import pool_first
 from distlab.models.spec import ReLU
 from distlab.options import OptimizerOptions, OptimizerVariant, Precision
@@ -368,7 +367,7 @@ def test_a_run_that_takes_one_input_to_the_other_side_of_a_kink_is_verified(
 
     events = [on(EpochDone, told)(event) for event in trained[1]]
     assert failed(events) == {"trajectory"}
-    monkeypatch.setattr(undecided, "UNDECIDED", 1e-3)
+    monkeypatch.setattr(kinks, "UNDECIDED", 1e-3)
     assert failed(events) == set()
     for event in events:
         record.add(event)

@@ -11,9 +11,9 @@ import numpy as np
 
 from distlab.data.order import digest, epoch_order
 from distlab.data.sources import normalize
+from distlab.fairness import kinks, reference
+from distlab.fairness.rounding import FP32_FIRST, UNIT_ROUNDOFF, loss_errors, why_not
 from distlab.measure.clock import span_lengths
-from distlab.measure.rounding import FP32_FIRST, UNIT_ROUNDOFF, loss_errors, why_not
-from distlab.models import reference, undecided
 from distlab.models.spec import ModelSpec
 from distlab.models.weights import Weights, draw, fingerprint
 from distlab.options import Precision
@@ -217,9 +217,9 @@ def trajectory(record: Record) -> Check:
 
     With ``fp32`` the first must agree to 2e-6 relative, all ten to 1e-4; or all ten to 2e-6, where
     the reference takes inputs of ReLUs and max-pools the other way of which float32 cannot tell on
-    which side of a kink they are (:mod:`distlab.models.undecided`). Bounds of the other precisions
+    which side of a kink they are (:mod:`distlab.fairness.kinks`). Bounds of the other precisions
     are wider, and there the first three may not all agree to 2e-6
-    (:mod:`distlab.measure.rounding`).
+    (:mod:`distlab.fairness.rounding`).
     """
     expected = reference_losses(record)
     found = np.array(record.first_losses)
@@ -238,7 +238,7 @@ def trajectory(record: Record) -> Check:
     exact = precision is Precision.fp32 and error[0] <= FP32_FIRST
     if wrong is not None and exact and error.max() <= UNDECIDED_LOSSES:
         rate = experiment.options.learning_rate
-        other = undecided.agreement(*_first_steps(record), rate, found, FP32_FIRST)
+        other = kinks.agreement(*_first_steps(record), rate, found, FP32_FIRST)
         if other is not None:
             left = loss_errors(found, other.losses).max()
             decided = "; ".join(one.words for one in other.decided)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from distlab.models import reference, undecided
+from distlab.fairness import kinks, reference
 from distlab.models.spec import Conv2D, Dense, Flatten, MaxPool2D, ModelSpec, ReLU
 
 RATE = 1e-3
@@ -34,8 +34,8 @@ class Problem:
     def losses(self, rate: float = RATE) -> NDArray[np.float64]:
         return np.array(reference.losses(*self.steps, learning_rate=rate))
 
-    def agreement(self, found: NDArray[np.float64]) -> undecided.Agreement | None:
-        return undecided.agreement(*self.steps, RATE, found, TOLERANCE)
+    def agreement(self, found: NDArray[np.float64]) -> kinks.Agreement | None:
+        return kinks.agreement(*self.steps, RATE, found, TOLERANCE)
 
 
 ORDER = np.array([[0, 1], *([2, 3] for _ in range(9))])
@@ -112,7 +112,7 @@ def test_a_wrong_run_stays_unexplained_whichever_side_it_takes(problem: Any, sid
 
 
 def test_what_float32_can_tell_is_not_decided_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(undecided, "UNDECIDED", NEAR / 10)
+    monkeypatch.setattr(kinks, "UNDECIDED", NEAR / 10)
     assert kink(1).agreement(kink(-1).losses()) is None
 
 
@@ -124,7 +124,7 @@ def test_equal_elements_are_left_alone() -> None:
 
 
 def test_no_more_is_tried_than_a_few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(undecided, "STEPS", 2)
+    monkeypatch.setattr(kinks, "STEPS", 2)
     assert kink(1).agreement(kink(-1).losses()) is None
 
 

@@ -8,9 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from distlab.models import predictor, reference
+from distlab.fairness import reference
 from distlab.models.spec import MODELS
 from distlab.models.weights import draw
+from distlab.tracking import predictor
 
 ELSEWHERE = """
 import json, sys

@@ -13,7 +13,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import DTypeLike, NDArray
 
 # Relative, because these modules also travel with a saved model, under another package's name.
-from .spec import Conv2D, Dense, Flatten, Layer, MaxPool2D, ModelSpec, ReLU
+from ..models.spec import Conv2D, Dense, Flatten, Layer, MaxPool2D, ModelSpec, ReLU
 
 Array = NDArray[Any]
 Parameters = Mapping[str, Array]
