@@ -70,7 +70,8 @@ class Predictor:
         ValueError
             If the input has another shape, or values outside of [0, 1].
         """
-        images = self._images(np.asarray(model_input, np.float32))
+        # In one layout of memory, on which the order of a product's sums may depend.
+        images = self._images(np.ascontiguousarray(model_input, np.float32))
         starts = range(0, max(len(images), 1), BATCH)
         parts = [images[start : start + BATCH] for start in starts]
         outputs = np.concatenate([logits(self.spec, self.parameters, p, np.float32) for p in parts])
