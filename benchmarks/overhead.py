@@ -30,7 +30,7 @@ def ours(folder: Path, conditions: dict[str, str], data: str, epochs: int) -> Ti
 
 def bare(conditions: dict[str, str], data: str, epochs: int) -> Timing:
     """One run of :func:`bare_loop` in a process of its own, with the framework's environment."""
-    from distlab.backends.conformance import shipped_environment
+    from distlab.conformance import shipped_environment
 
     environment = {
         **os.environ,

@@ -140,7 +140,7 @@ def arithmetic(model: str, batch: int, rounds: int) -> dict[str, float]:
 
 def start(what: dict[str, Any], workers: int) -> dict[str, float]:
     """Run :func:`child` in ``workers`` processes; what the first one says."""
-    from distlab.backends.conformance import shipped_environment
+    from distlab.conformance import shipped_environment
 
     environment = {**os.environ, **PEER_ENVIRONMENT, **shipped_environment(what["framework"])}
     endpoints = [f"127.0.0.1:{port}" for port in free_ports(workers)]

@@ -1,8 +1,8 @@
 """One rank of the conformance suite: a fresh process that drives the backend and notes all it sees.
 
-It judges nothing (:mod:`distlab.backends.conformance.checks` does) and writes its notes after each
+It judges nothing (:mod:`distlab.conformance.checks.contract` does) and writes its notes after each
 act, so that they survive if a later one kills the process. Run as
-``python -m distlab.backends.conformance.rank JOB NOTES`` with stdout and stderr in one file.
+``python -m distlab.conformance.rank.rank JOB NOTES`` with stdout and stderr in one file.
 """
 
 import os
@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 
 from distlab.backends.base import Backend, OptimizerState
-from distlab.backends.conformance.problem import HALFWAY, MOMENTS, Problem
-from distlab.backends.conformance.rebuilding import Rebuilding, copies
 from distlab.backends.registry import load
+from distlab.conformance.problem import HALFWAY, MOMENTS, Problem
+from distlab.conformance.rank.rebuild import Rebuilding, copies
 
 FRAMEWORKS = {
     "torch": "PyTorch",

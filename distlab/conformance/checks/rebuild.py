@@ -1,12 +1,12 @@
 """Conformance checks of what a backend does when it is built again: its second life, and alone.
 
-As in :mod:`distlab.backends.conformance.checks`, each is a pure function of what the ranks saw.
+As in :mod:`distlab.conformance.checks.contract`, each is a pure function of what the ranks saw.
 """
 
 import numpy as np
 from numpy.typing import NDArray
 
-from distlab.backends.conformance.compare import (
+from distlab.conformance.checks.compare import (
     LOSS_SUM,
     bits_equal,
     follows,
@@ -14,9 +14,9 @@ from distlab.backends.conformance.compare import (
     require_equal,
     unequal,
 )
-from distlab.backends.conformance.evidence import Evidence, seen
-from distlab.backends.conformance.problem import GLOBAL_BATCH
-from distlab.backends.conformance.processes import Witness
+from distlab.conformance.checks.evidence import Evidence, seen
+from distlab.conformance.problem import GLOBAL_BATCH
+from distlab.conformance.rank.processes import Witness
 from distlab.fairness.rounding import loss_errors, why_not
 
 PRECISIONS = {"fp32", "tf32", "bf16"}

@@ -17,7 +17,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from distlab.backends.base import Placement
-from distlab.backends.conformance.problem import Job, Problem
+from distlab.conformance.problem import Job, Problem
 
 POLL_S = 0.05
 PATIENCE_S = 10.0
@@ -31,7 +31,7 @@ class Witness:
     Attributes
     ----------
     notes:
-        What :mod:`distlab.backends.conformance.rank` saw.
+        What :mod:`distlab.conformance.rank.rank` saw.
     exit_code:
         Of the process, negative if a signal ended it; None if it had to be killed.
     output:
@@ -69,7 +69,7 @@ def run(
     Parameters
     ----------
     framework, execution, problem:
-        As in :class:`~distlab.backends.conformance.problem.Job`.
+        As in :class:`~distlab.conformance.problem.Job`.
     threads:
         Computing threads of each process, by world size: its keys are the worlds to run.
     environment:
@@ -109,7 +109,7 @@ class _Process:
         stem = folder / f"{job.placement.world_size}-{job.placement.rank}"
         self._notes, self._output = stem.with_suffix(".notes"), stem.with_suffix(".log")
         stem.with_suffix(".job").write_bytes(pickle.dumps(job))
-        module = "distlab.backends.conformance.rank"
+        module = "distlab.conformance.rank.rank"
         with self._output.open("wb") as output:
             self._popen = subprocess.Popen(
                 [sys.executable, "-P", "-m", module, stem.with_suffix(".job"), self._notes],

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from distlab.backends.conformance.compare import ConformanceError
-from distlab.backends.conformance.problem import Problem
-from distlab.backends.conformance.processes import Witness
+from distlab.conformance.checks.compare import ConformanceError
+from distlab.conformance.problem import Problem
+from distlab.conformance.rank.processes import Witness
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distlab.backends.base import Backend, OptimizerState, Program
-from distlab.backends.conformance.notes import Notes
-from distlab.backends.conformance.problem import HALFWAY, Job
+from distlab.conformance.problem import HALFWAY, Job
+from distlab.conformance.rank.notes import Notes
 from distlab.data.order import shard
 from distlab.models.weights import Weights
 

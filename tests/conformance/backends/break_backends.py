@@ -1,6 +1,6 @@
 """Break the shipped backends on purpose: the conformance suite and a run's checks must see it.
 
-    PYTHONPATH=tests/support python tests/backends/break_backends.py [--framework torch]
+    PYTHONPATH=tests/support python tests/conformance/break_backends.py [--framework torch]
 
 Each fault of each framework (``broken_torch.py``, ``broken_tensorflow.py``, ``broken_paddle.py``,
 in the framework's default execution) goes through the conformance suite on the mlp and through a
@@ -26,7 +26,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from distlab.backends import conformance
+from distlab import conformance
 
 MODULES = {"torch": "broken_torch", "tf": "broken_tensorflow", "paddle": "broken_paddle"}
 EXECUTIONS = {"torch": "eager", "tf": "graph", "paddle": "eager"}

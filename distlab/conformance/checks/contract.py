@@ -9,7 +9,7 @@ them.
 from collections.abc import Callable
 
 from distlab.backends.base import Evaluation, OptimizerState
-from distlab.backends.conformance.compare import (
+from distlab.conformance.checks.compare import (
     LOSS_SUM,
     MOVED,
     bits_equal,
@@ -20,9 +20,9 @@ from distlab.backends.conformance.compare import (
     unequal,
     worst,
 )
-from distlab.backends.conformance.evidence import Evidence, last_line, mean_losses, seen
-from distlab.backends.conformance.problem import HALFWAY, MOMENTS, STEPS
-from distlab.backends.conformance.rebuilds import exchange_off, precision, rebuild
+from distlab.conformance.checks.evidence import Evidence, last_line, mean_losses, seen
+from distlab.conformance.checks.rebuild import exchange_off, precision, rebuild
+from distlab.conformance.problem import HALFWAY, MOMENTS, STEPS
 
 FIRST_LOSS = 2e-6
 """Relative; the fairness contract's bound for the first loss, some 15 float32 roundings."""

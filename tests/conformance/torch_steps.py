@@ -9,11 +9,11 @@ from dataclasses import replace
 
 import torch
 
-from distlab.backends import conformance
-from distlab.backends.conformance.problem import GLOBAL_BATCH, PROGRAMS
-from distlab.backends.conformance.rebuilding import PAIR
+from distlab import conformance
 from distlab.backends.torch import aot
 from distlab.backends.torch.graph import Graph
+from distlab.conformance.problem import GLOBAL_BATCH, PROGRAMS
+from distlab.conformance.rank.rebuild import PAIR
 from distlab.models.spec import MODELS
 
 

@@ -8,7 +8,7 @@ In the tests of the package that brings the backend::
 
 or from the command line, which prints a table and exits with 1 if anything failed::
 
-    python -m distlab.backends.conformance myframework
+    python -m distlab.conformance myframework
 
 A backend that isn't installed as an entry point can be named ``module:Class``. Every rank runs in
 a fresh process, so the calling process never imports a framework: for each execution that the
@@ -24,11 +24,11 @@ from typing import Any
 
 import yaml
 
-from distlab.backends.conformance import processes
-from distlab.backends.conformance.checks import CHECKS
-from distlab.backends.conformance.compare import ConformanceError
-from distlab.backends.conformance.evidence import Evidence
-from distlab.backends.conformance.problem import PROGRAMS, pose
+from distlab.conformance.checks.compare import ConformanceError
+from distlab.conformance.checks.contract import CHECKS
+from distlab.conformance.checks.evidence import Evidence
+from distlab.conformance.problem import PROGRAMS, pose
+from distlab.conformance.rank import processes
 from distlab.options import CONF
 
 MODELS = tuple(PROGRAMS)

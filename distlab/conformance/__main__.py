@@ -1,4 +1,4 @@
-"""``python -m distlab.backends.conformance FRAMEWORK``: the suite as a table."""
+"""``python -m distlab.conformance FRAMEWORK``: the suite as a table."""
 
 import argparse
 import sys
@@ -8,13 +8,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from distlab.backends.conformance import MODELS, TIMEOUT_S, examine
+from distlab.conformance import MODELS, TIMEOUT_S, examine
 
 
 def main() -> int:
     """Run the suite, print its outcomes; 0 if all passed, else 1."""
     parser = argparse.ArgumentParser(
-        prog="python -m distlab.backends.conformance",
+        prog="python -m distlab.conformance",
         description="Hold a backend against the contract of distlab.",
     )
     parser.add_argument("framework", help="name of an installed backend, or module:Class")

@@ -1,0 +1,1 @@
+"""What is compared: pure functions of what the ranks saw."""

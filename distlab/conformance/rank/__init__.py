@@ -1,0 +1,1 @@
+"""What a rank's process does, and how the processes are started."""
