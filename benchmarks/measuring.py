@@ -22,7 +22,7 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
-from distlab import environment
+from distlab.outcome import environment
 
 CONSOLE = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
 QUIET_CORES = 0.2

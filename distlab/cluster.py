@@ -9,9 +9,9 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from distlab.config import Experiment, resolve
 from distlab.errors import DistlabError
-from distlab.options import ClusterMode, Options
+from distlab.experiment.experiment import Experiment, resolve
+from distlab.experiment.options import ClusterMode, Options
 
 # What this command asks of Ray, unless the user's environment says otherwise.
 SETTINGS = {

@@ -13,9 +13,9 @@ import psutil
 import ray
 from omegaconf import OmegaConf
 
-from distlab.config import Experiment
 from distlab.data.sources import Dataset
-from distlab.options import ClusterMode
+from distlab.experiment.experiment import Experiment
+from distlab.experiment.options import ClusterMode
 from distlab.worker_group import WorkerGroup, tf32_environment
 
 ROOM_S = 5.0

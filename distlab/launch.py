@@ -19,12 +19,13 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from distlab import config, run, study
+from distlab import run, study
 from distlab.cluster import disconnected_at_end
 from distlab.console import complain, print_to_stderr
 from distlab.driver_log import driver_log
 from distlab.errors import DistlabError, WorkerError
-from distlab.options import CONF, Options, names, register
+from distlab.experiment.experiment import validate
+from distlab.experiment.options import CONF, Options, names, register
 from distlab.progress import Display
 
 _log = logging.getLogger(__name__)
@@ -42,7 +43,7 @@ def _compose_and_run(options: DictConfig) -> Options | None:
     single = job.mode is RunMode.RUN
     run_dir = Path(job.runtime.output_dir)
     try:
-        validated = config.validate(options)
+        validated = validate(options)
         if not single:
             return validated
         if validated.repeats > 1 or validated.study:

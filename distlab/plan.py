@@ -8,7 +8,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from distlab.options import Device, Execution, Options, Precision, flat
+from distlab.experiment.options import Device, Execution, Options, Precision, flat
 
 # What may differ between two sittings of a study without making another cell.
 SURROUNDINGS = ("tracking.", "cluster", "data.dir")

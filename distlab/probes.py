@@ -8,10 +8,10 @@ from numpy.typing import NDArray
 
 from distlab.backends.base import Backend, OptimizerState, Placement, Program
 from distlab.data.order import shard
-from distlab.events import ExchangeWindows
+from distlab.experiment.task import Task
 from distlab.measure.clock import compile_seconds
 from distlab.models.weights import Weights, draw
-from distlab.task import Task
+from distlab.outcome.events import ExchangeWindows
 
 WARM_UP_STEPS = 50
 GPU_WARM_UP_SPANS = 20

@@ -14,8 +14,8 @@ from rich.progress import (
 )
 
 from distlab.console import ui_command
-from distlab.events import Progress as Position
-from distlab.record import Epoch
+from distlab.outcome.events import Progress as Position
+from distlab.outcome.record import Epoch
 from distlab.report.compare import results
 
 

@@ -15,8 +15,8 @@ import ray
 from distlab import worker
 from distlab.backends.base import Placement
 from distlab.errors import DistlabError
-from distlab.events import Event, Failed, Started
-from distlab.task import Task
+from distlab.experiment.task import Task
+from distlab.outcome.events import Event, Failed, Started
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,8 @@ class RankActor:
         """Run a task; the first one also imports the framework and joins the process group.
 
         Yields the rank's events, of which Ray makes a stream; the last is
-        :class:`~distlab.events.Finished`, or :class:`~distlab.events.Failed` and then an error.
+        :class:`~distlab.outcome.events.Finished`, or :class:`~distlab.outcome.events.Failed` and
+        then an error.
         """
         task, placement = assignment.task, assignment.placement
         _redirect_output(Path(assignment.log_dir) / f"rank-{placement.rank}.log")

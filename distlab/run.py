@@ -13,15 +13,16 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import OmegaConf
 
-from distlab import cluster, environment
-from distlab.config import Experiment
+from distlab import cluster
 from distlab.data import sources
 from distlab.data.order import epoch_order
-from distlab.events import Progress
-from distlab.options import ClusterMode, DataOptions, Device, Options, Precision, flat
+from distlab.experiment.experiment import Experiment
+from distlab.experiment.options import ClusterMode, DataOptions, Device, Options, Precision, flat
+from distlab.experiment.task import Task
+from distlab.outcome import environment
+from distlab.outcome.events import Progress
+from distlab.outcome.record import Record
 from distlab.progress import Display
-from distlab.record import Record
-from distlab.task import Task
 
 if TYPE_CHECKING:
     from distlab.job import Jobs

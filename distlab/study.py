@@ -18,7 +18,7 @@ from distlab import cluster, run
 from distlab.console import complain
 from distlab.driver_log import driver_log
 from distlab.errors import DistlabError, WorkerError
-from distlab.options import Device, Options, flat
+from distlab.experiment.options import Device, Options, flat
 from distlab.plan import Cell, cells, extended, plain, restored, surroundings
 from distlab.progress import Display
 

@@ -16,7 +16,7 @@ from distlab import study
 from distlab.console import complain
 from distlab.driver_log import FILE
 from distlab.errors import DistlabError
-from distlab.options import Options
+from distlab.experiment.options import Options
 
 
 class Sweep(Callback):

@@ -23,14 +23,14 @@ from distlab import probes
 from distlab.backends.base import Backend, LabelledImages, OptimizerState, Placement
 from distlab.backends.registry import load
 from distlab.data.order import epoch_order, evaluation_range, shard
-from distlab.environment import processor
 from distlab.errors import DistlabError
-from distlab.events import EpochDone, Event, Finished, Progress, Ready
+from distlab.experiment.task import Task
 from distlab.measure import limits
 from distlab.measure.clock import Window, span_lengths
 from distlab.measure.load import CpuSeconds
 from distlab.models.weights import draw, fingerprint
-from distlab.task import Task
+from distlab.outcome.environment import processor
+from distlab.outcome.events import EpochDone, Event, Finished, Progress, Ready
 
 PROGRESS_INTERVAL_S = 1.0
 
@@ -72,8 +72,8 @@ class Rank:
     def run(self, task: Task) -> Iterator[Event]:
         """Build, warm up, train and evaluate every epoch, and measure the exchange.
 
-        Yields this rank's events: except for :class:`~distlab.events.Progress`, always outside
-        timed windows.
+        Yields this rank's events: except for :class:`~distlab.outcome.events.Progress`, always
+        outside timed windows.
         """
         backend, placement = self.backend, self.placement
         train_set, test_set = self._data

@@ -16,10 +16,9 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig
 from thread_backend import World
 
-from distlab import config
-from distlab.config import Experiment
 from distlab.data.sources import Dataset
-from distlab.options import CONF, Options, register
+from distlab.experiment.experiment import Experiment, resolve, validate
+from distlab.experiment.options import CONF, Options, register
 
 # torch's compiled steps trust their callers; here they look at the tensors that they are given.
 os.environ["AOTI_RUNTIME_CHECK_INPUTS"] = "1"
@@ -50,8 +49,8 @@ def experiment(compose: Callable[..., DictConfig]) -> Callable[..., Experiment]:
             "model=mlp",
             "device=cpu",
         )
-        options = config.validate(compose(*defaults, *overrides))
-        return config.resolve(options, gpus_present=0)
+        options = validate(compose(*defaults, *overrides))
+        return resolve(options, gpus_present=0)
 
     return resolved
 
@@ -139,7 +138,7 @@ def options(
             "device=cpu",
             "epochs=2",
         )
-        return config.validate(compose(*cell, *tracking, *overrides))
+        return validate(compose(*cell, *tracking, *overrides))
 
     return validated
 

@@ -17,8 +17,8 @@ import pytest
 
 from distlab import cluster
 from distlab.cluster import Resources
-from distlab.config import Experiment
 from distlab.errors import DistlabError
+from distlab.experiment.experiment import Experiment
 
 JOB = (*command.SMALL_JOB, "epochs=1")
 

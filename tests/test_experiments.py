@@ -12,8 +12,8 @@ from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf
 
-from distlab import config
-from distlab.options import CONF
+from distlab.experiment.experiment import resolve, validate
+from distlab.experiment.options import CONF
 
 EXPERIMENTS = sorted(file.stem for file in (CONF / "experiment").glob("*.yaml"))
 CLASSROOM = ("classroom_mlp", "classroom_lenet5")
@@ -25,7 +25,7 @@ COMMAND = f"""
 import json
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from distlab.options import register
+from distlab.experiment.options import register
 
 register()
 
@@ -53,8 +53,8 @@ def jobs(folder: Path, *arguments: str) -> list[list[object]]:
 def test_every_experiment_composes_to_valid_options(
     name: str, compose: Callable[..., DictConfig]
 ) -> None:
-    options = config.validate(compose(f"experiment={name}", "framework=torch"))
-    experiment = config.resolve(options, gpus_present=0)
+    options = validate(compose(f"experiment={name}", "framework=torch"))
+    experiment = resolve(options, gpus_present=0)
     assert experiment.device == "cpu"
     assert (CONF / "experiment" / f"{name}.yaml").read_text().startswith("# @package _global_\n# ")
 
@@ -64,8 +64,8 @@ def test_every_experiment_composes_to_valid_options(
 def test_the_classroom_study_is_the_original_one(
     name: str, gpus_present: int, compose: Callable[..., DictConfig]
 ) -> None:
-    options = config.validate(compose(f"experiment={name}"))
-    experiment = config.resolve(options, gpus_present)
+    options = validate(compose(f"experiment={name}"))
+    experiment = resolve(options, gpus_present)
     assert (experiment.device, experiment.world_size, experiment.global_batch) == ("cpu", 1, 64)
     assert options.model.name == name.removeprefix("classroom_")
     assert options.data.name == "mnist"
@@ -76,8 +76,8 @@ def test_the_classroom_study_is_the_original_one(
 def test_the_classroom_study_of_lenet5_runs_on_a_gpu_where_asked(
     compose: Callable[..., DictConfig],
 ) -> None:
-    options = config.validate(compose("experiment=classroom_lenet5", "device=gpu"))
-    experiment = config.resolve(options, gpus_present=8)
+    options = validate(compose("experiment=classroom_lenet5", "device=gpu"))
+    experiment = resolve(options, gpus_present=8)
     assert (experiment.device, experiment.world_size) == ("gpu", 1)
 
 

@@ -7,10 +7,10 @@ import pytest
 import ray
 
 from distlab import job
-from distlab.config import Experiment, resolve
 from distlab.data.sources import Dataset
+from distlab.experiment.experiment import Experiment, resolve
+from distlab.experiment.options import Precision
 from distlab.job import Jobs, group_key
-from distlab.options import Precision
 from distlab.worker_group import tf32_environment
 
 Of = Callable[..., Experiment]

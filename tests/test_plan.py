@@ -3,8 +3,8 @@ from collections.abc import Callable
 
 import pytest
 
-from distlab.config import Experiment
-from distlab.options import Options
+from distlab.experiment.experiment import Experiment
+from distlab.experiment.options import Options
 from distlab.plan import Cell, cells, extended, plain, restored, surroundings
 
 Of = Callable[..., Options]

@@ -7,11 +7,11 @@ from thread_backend import ThreadBackend, World
 
 from distlab import probes
 from distlab.backends.base import OptimizerState, Placement, Program
-from distlab.config import Experiment
 from distlab.data.sources import Dataset
+from distlab.experiment.experiment import Experiment
+from distlab.experiment.task import Task
 from distlab.models.spec import MODELS
 from distlab.models.weights import draw
-from distlab.task import Task
 
 SPEC = MODELS["mlp"]
 STEPS = 31

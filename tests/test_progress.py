@@ -7,9 +7,9 @@ import pytest
 from rich.console import Console
 from summaries import summary
 
-from distlab.events import Progress
+from distlab.outcome.events import Progress
+from distlab.outcome.record import Epoch
 from distlab.progress import Display
-from distlab.record import Epoch
 
 
 def display(terminal: bool = False) -> tuple[Display, StringIO]:

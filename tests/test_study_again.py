@@ -10,7 +10,7 @@ from mlflow import MlflowClient
 
 from distlab import cluster, study
 from distlab.errors import DistlabError, WorkerError
-from distlab.options import Options
+from distlab.experiment.options import Options
 from distlab.tracking import study as stored
 
 

@@ -7,8 +7,8 @@ from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import DictConfig, OmegaConf
 
 from distlab import study
-from distlab.config import Experiment
 from distlab.errors import DistlabError
+from distlab.experiment.experiment import Experiment
 from distlab.sweep import Sweep
 
 

@@ -10,15 +10,15 @@ import pytest
 from thread_backend import ThreadBackend, World, train
 
 from distlab import probes, worker
-from distlab.config import Experiment
 from distlab.data.order import epoch_order
 from distlab.data.sources import Dataset
 from distlab.errors import DistlabError
-from distlab.events import EpochDone, Event, Finished, Progress, Ready
+from distlab.experiment.experiment import Experiment
 from distlab.fairness import checks, reference
 from distlab.measure import clock
 from distlab.models.weights import draw, fingerprint
-from distlab.record import Record
+from distlab.outcome.events import EpochDone, Event, Finished, Progress, Ready
+from distlab.outcome.record import Record
 
 STRONG = ("scaling=strong", "batch_size=4", "seed=3", "measure_exchange=false")
 STEPS = 31

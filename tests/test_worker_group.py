@@ -15,13 +15,13 @@ import pytest
 import ray
 from omegaconf import DictConfig
 
-from distlab import cluster, config
-from distlab.config import Experiment
+from distlab import cluster
 from distlab.data.sources import Dataset
 from distlab.errors import DistlabError, WorkerError
-from distlab.events import Event, Finished, Ready, Started
+from distlab.experiment.experiment import Experiment, resolve, validate
+from distlab.experiment.task import Task
+from distlab.outcome.events import Event, Finished, Ready, Started
 from distlab.rank_actor import RankActor
-from distlab.task import Task
 from distlab.worker_group import WorkerGroup
 
 pytestmark = pytest.mark.slow
@@ -32,7 +32,7 @@ NUMPY = "numpy_sockets:NumpyBackend"
 @pytest.fixture(scope="module")
 def experiment_of_two(compose: Callable[..., DictConfig]) -> Iterator[Experiment]:
     """Two workers of NumPy, and a Ray on which they can run."""
-    options = config.validate(
+    options = validate(
         compose(
             "framework=torch",
             "execution=eager",
@@ -48,7 +48,7 @@ def experiment_of_two(compose: Callable[..., DictConfig]) -> Iterator[Experiment
         for name in [name for name in os.environ if name.startswith("RAY_")]:
             patch.delenv(name)
         cluster.connect(options)
-        yield config.resolve(options, gpus_present=0)
+        yield resolve(options, gpus_present=0)
         ray.shutdown()
 
 

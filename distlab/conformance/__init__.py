@@ -29,7 +29,7 @@ from distlab.conformance.checks.contract import CHECKS
 from distlab.conformance.checks.evidence import Evidence
 from distlab.conformance.problem import PROGRAMS, pose
 from distlab.conformance.rank import processes
-from distlab.options import CONF
+from distlab.experiment.options import CONF
 
 MODELS = tuple(PROGRAMS)
 TIMEOUT_S = 180.0

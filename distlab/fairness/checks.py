@@ -11,13 +11,13 @@ import numpy as np
 
 from distlab.data.order import digest, epoch_order
 from distlab.data.sources import normalize
+from distlab.experiment.options import Precision
 from distlab.fairness import kinks, reference
 from distlab.fairness.rounding import FP32_FIRST, UNIT_ROUNDOFF, loss_errors, why_not
 from distlab.measure.clock import span_lengths
 from distlab.models.spec import ModelSpec
 from distlab.models.weights import Weights, draw, fingerprint
-from distlab.options import Precision
-from distlab.record import FIRST_LOSSES, Record
+from distlab.outcome.record import FIRST_LOSSES, Record
 
 MARGIN = 1e-3
 LOSS_TOLERANCE_PER_SAMPLE = 1e-6

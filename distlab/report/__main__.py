@@ -14,7 +14,7 @@ from rich.console import Console
 
 from distlab.console import complain
 from distlab.errors import DistlabError
-from distlab.options import TrackingOptions
+from distlab.experiment.options import TrackingOptions
 from distlab.report import terminal, writer
 
 FAILED, INTERRUPTED = 1, 130

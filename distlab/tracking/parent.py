@@ -7,8 +7,9 @@ from typing import Any
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag
 
-from distlab import __version__, environment
-from distlab.options import TrackingOptions
+from distlab import __version__
+from distlab.experiment.options import TrackingOptions
+from distlab.outcome import environment
 from distlab.tracking import study, views
 from distlab.tracking.run import Part
 from distlab.tracking.store import default_uri, now_ms, prepare

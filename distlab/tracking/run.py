@@ -18,10 +18,11 @@ from mlflow.entities import (
 )
 from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 
-from distlab import __version__, environment
+from distlab import __version__
 from distlab.errors import WorkerError
-from distlab.options import TrackingOptions
-from distlab.record import Epoch, Record
+from distlab.experiment.options import TrackingOptions
+from distlab.outcome import environment
+from distlab.outcome.record import Epoch, Record
 from distlab.tracking import predictor
 from distlab.tracking.store import default_uri, now_ms, prepare
 

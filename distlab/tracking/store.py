@@ -13,7 +13,7 @@ from mlflow.exceptions import MlflowException
 from sqlalchemy.exc import SQLAlchemyError
 
 from distlab.errors import DistlabError
-from distlab.options import TrackingOptions
+from distlab.experiment.options import TrackingOptions
 
 STORE = "mlruns"
 

@@ -15,8 +15,8 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from distlab.errors import DistlabError
+from distlab.experiment.options import TrackingOptions
 from distlab.measure.efficiency import scaling
-from distlab.options import TrackingOptions
 from distlab.tracking.store import default_uri, prepare
 
 KIND, STUDY = "kind", "study"

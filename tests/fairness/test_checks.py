@@ -7,15 +7,15 @@ import pytest
 from thread_backend import train
 
 from distlab.backends.base import Evaluation
-from distlab.config import Experiment
 from distlab.data.sources import Dataset
-from distlab.events import EpochDone, Event, Finished, Ready
+from distlab.experiment.experiment import Experiment
+from distlab.experiment.options import OptimizerOptions, OptimizerVariant, Precision
 from distlab.fairness import checks, kinks, reference
 from distlab.measure.clock import Window
 from distlab.models.rewrite import pool_first
 from distlab.models.spec import ReLU
-from distlab.options import OptimizerOptions, OptimizerVariant, Precision
-from distlab.record import Record
+from distlab.outcome.events import EpochDone, Event, Finished, Ready
+from distlab.outcome.record import Record
 
 CHECKS = {
     "weights",

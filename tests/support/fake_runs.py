@@ -10,7 +10,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Param, Run
 
 from distlab import study
-from distlab.options import Options, flat
+from distlab.experiment.options import Options, flat
 from distlab.tracking.run import Part, Tracker
 
 Name = tuple[str, int, int]

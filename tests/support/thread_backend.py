@@ -20,12 +20,12 @@ from distlab.backends.base import (
     Placement,
     Program,
 )
-from distlab.config import Experiment
 from distlab.data.sources import Dataset
-from distlab.events import Event
+from distlab.experiment.experiment import Experiment
 from distlab.fairness import reference
 from distlab.models.spec import ModelSpec
 from distlab.models.weights import Weights
+from distlab.outcome.events import Event
 
 
 class World:

@@ -7,7 +7,7 @@ import pytest
 import studies
 from mlflow import MlflowClient
 
-from distlab.options import TrackingOptions
+from distlab.experiment.options import TrackingOptions
 from distlab.tracking.parent import StudyTracker
 from distlab.tracking.run import Part, Tracker
 

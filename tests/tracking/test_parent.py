@@ -6,7 +6,7 @@ import pytest
 from mlflow import MlflowClient
 
 from distlab.errors import DistlabError
-from distlab.options import TrackingOptions
+from distlab.experiment.options import TrackingOptions
 from distlab.tracking.parent import NOTE_LENGTH, StudyTracker, add_scaling, log_report
 from distlab.tracking.run import Part
 from distlab.tracking.views import TAG

@@ -9,12 +9,12 @@ import pytest
 from mlflow import MlflowClient
 from thread_backend import train
 
-from distlab.config import Experiment
 from distlab.data.sources import Dataset
 from distlab.errors import DistlabError
+from distlab.experiment.experiment import Experiment
+from distlab.experiment.options import TrackingOptions, flat
 from distlab.fairness import checks, reference
-from distlab.options import TrackingOptions, flat
-from distlab.record import Record
+from distlab.outcome.record import Record
 from distlab.tracking.predictor import Predictor
 from distlab.tracking.run import Tracker
 from distlab.tracking.store import default_uri

@@ -8,7 +8,7 @@ import pytest
 from mlflow import MlflowClient
 
 from distlab.errors import DistlabError
-from distlab.options import TrackingOptions
+from distlab.experiment.options import TrackingOptions
 from distlab.tracking.run import Tracker
 
 Track = Callable[..., Tracker]

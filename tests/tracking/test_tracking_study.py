@@ -7,7 +7,7 @@ import pytest
 from mlflow import MlflowClient
 
 from distlab.errors import DistlabError
-from distlab.options import TrackingOptions
+from distlab.experiment.options import TrackingOptions
 from distlab.tracking import study
 from distlab.tracking.run import Part
 

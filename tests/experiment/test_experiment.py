@@ -10,10 +10,10 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from distlab import config
-from distlab.config import Experiment
+from distlab.backends import registry
 from distlab.errors import DistlabError
-from distlab.options import CONF, Device, Options, Scaling, flat, register
+from distlab.experiment.experiment import Experiment, resolve, validate
+from distlab.experiment.options import CONF, Device, Options, Scaling, flat, register
 
 Compose = Callable[..., DictConfig]
 
@@ -29,7 +29,7 @@ def test_every_choice_of_a_group_composes_and_is_valid(
     compose: Compose, model: str, data: str, cluster: str
 ) -> None:
     composed = compose("framework=torch", f"model={model}", f"data={data}", f"cluster={cluster}")
-    options = config.validate(composed)
+    options = validate(composed)
     assert (options.model.name, options.data.name) == (model, data)
     assert options.target_accuracy == options.model.target_accuracy
     assert options.cluster.mode == cluster
@@ -44,8 +44,8 @@ def test_every_framework_composes(compose: Compose, framework: str) -> None:
 
 @pytest.mark.parametrize("experiment", choices("experiment"))
 def test_every_experiment_composes_and_is_valid(compose: Compose, experiment: str) -> None:
-    options = config.validate(compose(f"experiment={experiment}"))
-    plain = config.validate(compose())
+    options = validate(compose(f"experiment={experiment}"))
+    plain = validate(compose())
     assert options != plain
 
 
@@ -145,7 +145,7 @@ def test_an_unknown_choice_is_refused(compose: Compose, group: str) -> None:
 )
 def test_a_value_out_of_range_is_refused_with_its_name(compose: Compose, override: str) -> None:
     with pytest.raises(DistlabError) as caught:
-        config.validate(compose("framework=torch", override))
+        validate(compose("framework=torch", override))
     error = caught.value
     assert override.split("=")[0] in error.asked
     assert override.split("=")[0].split(".")[0] in error.fix
@@ -168,32 +168,32 @@ def test_a_value_out_of_range_is_refused_with_its_name(compose: Compose, overrid
     ],
 )
 def test_values_at_the_limits_are_valid(compose: Compose, override: str) -> None:
-    config.validate(compose("framework=torch", override))
+    validate(compose("framework=torch", override))
 
 
 def test_a_backend_that_no_package_offers(compose: Compose) -> None:
     with pytest.raises(DistlabError) as caught:
-        config.validate(compose("framework.name=abacus"))
+        validate(compose("framework.name=abacus"))
     assert "abacus" in caught.value.asked and "torch" in caught.value.found
 
 
 def test_a_framework_that_is_not_installed_names_the_extra(compose: Compose) -> None:
     with pytest.raises(DistlabError) as caught:
-        config.validate(compose("framework=torch", "framework.package=torch_that_is_missing"))
+        validate(compose("framework=torch", "framework.package=torch_that_is_missing"))
     assert "torch_that_is_missing is not installed" in caught.value.found
     assert caught.value.fix == 'pip install "distlab[torch]"'
 
 
 def test_a_study_goes_on_where_the_default_framework_is_not_installed(compose: Compose) -> None:
     missing = ["framework=torch", "framework.package=torch_that_is_missing"]
-    assert config.validate(compose(*missing, "study=abc")).study == "abc"
+    assert validate(compose(*missing, "study=abc")).study == "abc"
 
 
 def test_a_framework_in_an_environment_of_its_own_need_not_be_installed_here(
     compose: Compose,
 ) -> None:
     elsewhere = "+framework.runtime_env.py_executable=/opt/tf/bin/python"
-    config.validate(compose("framework.package=torch_that_is_missing", elsewhere))
+    validate(compose("framework.package=torch_that_is_missing", elsewhere))
 
 
 def test_another_packages_backend_is_a_choice_of_framework(
@@ -201,7 +201,7 @@ def test_another_packages_backend_is_a_choice_of_framework(
 ) -> None:
     assert importlib.metadata.version("distlab-threads") == "1.0"
     register()
-    options = config.validate(compose("framework=threads"))
+    options = validate(compose("framework=threads"))
     assert (options.framework.name, options.framework.package) == ("threads", "thread_backend")
 
 
@@ -234,9 +234,9 @@ def test_a_batch_that_workers_cannot_share_equally_is_refused(
 def test_too_few_gpus_is_an_error_and_never_a_fallback(
     compose: Compose, present: int, device: str
 ) -> None:
-    options = config.validate(compose("framework=torch", "gpus=4", f"device={device}"))
+    options = validate(compose("framework=torch", "gpus=4", f"device={device}"))
     with pytest.raises(DistlabError) as caught:
-        config.resolve(options, present)
+        resolve(options, present)
     error = caught.value
     assert "4" in error.asked and "gpus=4" in error.asked
     assert error.found == f"Ray has {present} GPU{'' if present == 1 else 's'}"
@@ -244,9 +244,9 @@ def test_too_few_gpus_is_an_error_and_never_a_fallback(
 
 
 def test_device_gpu_without_any_is_an_error(compose: Compose) -> None:
-    options = config.validate(compose("framework=torch", "device=gpu"))
+    options = validate(compose("framework=torch", "device=gpu"))
     with pytest.raises(DistlabError, match="Ray has 0 GPUs"):
-        config.resolve(options, 0)
+        resolve(options, 0)
 
 
 @pytest.mark.parametrize(
@@ -265,13 +265,13 @@ def test_device_gpu_without_any_is_an_error(compose: Compose) -> None:
 def test_device_and_workers_follow_what_is_asked_and_what_is_there(
     compose: Compose, overrides: list[str], present: int, device: str, workers: int
 ) -> None:
-    found = config.resolve(config.validate(compose("framework=torch", *overrides)), present)
+    found = resolve(validate(compose("framework=torch", *overrides)), present)
     assert (found.device, found.world_size) == (device, workers)
 
 
 def test_execution_is_the_frameworks_default_unless_given(compose: Compose) -> None:
     def execution(*overrides: str) -> str:
-        return config.resolve(config.validate(compose("framework=torch", *overrides)), 0).execution
+        return resolve(validate(compose("framework=torch", *overrides)), 0).execution
 
     default = compose("framework=torch").framework.execution
     assert execution() == default
@@ -283,10 +283,8 @@ def test_execution_is_the_models_default_unless_given(compose: Compose) -> None:
     by_model = "+framework.execution_by_model.mlp=graph"
 
     def execution(*overrides: str) -> str:
-        options = config.validate(
-            compose("framework=torch", "framework.execution=eager", *overrides)
-        )
-        return config.resolve(options, 0).execution
+        options = validate(compose("framework=torch", "framework.execution=eager", *overrides))
+        return resolve(options, 0).execution
 
     assert execution(by_model, "model=mlp") == "graph"
     assert execution(by_model, "model=lenet5") == "eager"
@@ -296,7 +294,7 @@ def test_execution_is_the_models_default_unless_given(compose: Compose) -> None:
 
 def test_a_default_for_an_unknown_model_is_refused(compose: Compose) -> None:
     with pytest.raises(DistlabError) as caught:
-        config.validate(compose("framework=torch", "+framework.execution_by_model.resnet=graph"))
+        validate(compose("framework=torch", "+framework.execution_by_model.resnet=graph"))
     assert caught.value.asked == "framework.execution_by_model.resnet=graph"
     assert "mlp" in caught.value.found and "mlp" in caught.value.fix
 
@@ -304,13 +302,11 @@ def test_a_default_for_an_unknown_model_is_refused(compose: Compose) -> None:
 def test_a_default_that_the_framework_does_not_run_is_refused(compose: Compose) -> None:
     only = "framework.executions=[eager]"
     with pytest.raises(DistlabError) as caught:
-        config.validate(
-            compose("framework=torch", only, "+framework.execution_by_model.lenet5=graph")
-        )
+        validate(compose("framework=torch", only, "+framework.execution_by_model.lenet5=graph"))
     assert caught.value.found == "torch runs eager only"
     assert caught.value.fix == "framework.execution_by_model.lenet5=eager"
     with pytest.raises(DistlabError) as caught:
-        config.validate(compose("framework=torch", only, "execution=graph"))
+        validate(compose("framework=torch", only, "execution=graph"))
     assert caught.value.fix == "execution=eager"
 
 
@@ -318,14 +314,14 @@ def test_a_default_that_the_framework_does_not_run_is_refused(compose: Compose) 
 def test_every_precision_is_the_programs_where_there_are_gpus(
     compose: Compose, precision: str
 ) -> None:
-    options = config.validate(compose("framework=torch", f"precision={precision}"))
-    assert config.resolve(options, 1).program.precision == precision
+    options = validate(compose("framework=torch", f"precision={precision}"))
+    assert resolve(options, 1).program.precision == precision
 
 
 def test_tf32_is_refused_on_cpu_workers_and_bf16_is_not(compose: Compose) -> None:
     def resolved(precision: str, gpus: int, *overrides: str) -> Experiment:
-        options = config.validate(compose("framework=torch", f"precision={precision}", *overrides))
-        return config.resolve(options, gpus)
+        options = validate(compose("framework=torch", f"precision={precision}", *overrides))
+        return resolve(options, gpus)
 
     for gpus, overrides in ((0, []), (8, ["device=cpu"])):
         with pytest.raises(DistlabError) as caught:
@@ -353,7 +349,7 @@ def key(one: Experiment, checksum: str = "c" * 64, device_name: str = "abacus") 
 def test_comparison_key_is_equal_across_what_a_comparison_varies(
     experiment: Callable[..., Experiment], overrides: list[str]
 ) -> None:
-    if "framework.name=tf" in overrides and "tf" not in config.registry.available():
+    if "framework.name=tf" in overrides and "tf" not in registry.available():
         options = experiment().options
         other = replace(options, framework=replace(options.framework, name="tf"))
         assert key(replace(experiment(), options=other)) == key(experiment())
@@ -399,7 +395,7 @@ def test_comparison_key_stays_the_same_across_processes_and_versions(
 
 
 def test_flat_names_every_option_once_with_plain_values(compose: Compose) -> None:
-    options = config.validate(compose("framework=torch", "device=cpu"))
+    options = validate(compose("framework=torch", "device=cpu"))
     found: dict[str, Any] = flat(options)
     assert found["device"] == "cpu" and type(found["device"]) is str
     assert found["optimizer.variant"] == "reference"

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 
 from distlab.backends.base import Evaluation
-from distlab.config import Experiment
 from distlab.data.order import digest, epoch_order, shard
 from distlab.data.sources import Dataset
-from distlab.events import EpochDone, ExchangeWindows, Finished, Progress, Ready, Started
+from distlab.experiment.experiment import Experiment
 from distlab.measure.clock import Window
 from distlab.measure.load import CpuSeconds
-from distlab.record import Record
+from distlab.outcome.events import EpochDone, ExchangeWindows, Finished, Progress, Ready, Started
+from distlab.outcome.record import Record
 
 STEPS = 31
 SPANS = (10, 10, 10, 1)

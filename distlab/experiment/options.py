@@ -10,8 +10,8 @@ from omegaconf import MISSING
 
 from distlab.backends import registry
 
-_PACKAGED = Path(__file__).parent / "conf"
-CONF = _PACKAGED if _PACKAGED.is_dir() else Path(__file__).parent.parent / "conf"
+_PACKAGED = Path(__file__).parents[1] / "conf"
+CONF = _PACKAGED if _PACKAGED.is_dir() else Path(__file__).parents[2] / "conf"
 """The config tree: inside the installed package, or at the top of the repository."""
 
 

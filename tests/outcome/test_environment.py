@@ -1,6 +1,6 @@
 import json
 
-from distlab import environment
+from distlab.outcome import environment
 
 
 def test_the_record_names_the_machine_and_its_packages() -> None:

@@ -38,7 +38,7 @@ def processor() -> str:
 
 def git_commit() -> str | None:
     """The commit that distlab runs from, with ``-dirty`` if it was changed; None if installed."""
-    root = Path(__file__).resolve().parent.parent
+    root = Path(__file__).resolve().parents[2]
     if not (root / ".git").exists() or shutil.which("git") is None:
         return None
     found = subprocess.run(

@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distlab.backends.base import Weights
-from distlab.config import Experiment
 from distlab.data.sources import Dataset
-from distlab.events import EpochDone, Event, Finished, Ready, Started
+from distlab.experiment.experiment import Experiment
 from distlab.measure.clock import step_time_percentiles, throughput, time_to_accuracy
 from distlab.measure.efficiency import communication_share, model_flop_utilisation
 from distlab.measure.load import Load, load, worst
+from distlab.outcome.events import EpochDone, Event, Finished, Ready, Started
 
 FIRST_LOSSES = 10
 CURVE_POINTS = 100

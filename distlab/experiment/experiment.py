@@ -14,8 +14,8 @@ from distlab.backends.base import Program
 from distlab.data import sources
 from distlab.data.order import check_divisible
 from distlab.errors import DistlabError
+from distlab.experiment.options import Device, FrameworkOptions, Options, Precision, Scaling
 from distlab.models.spec import MODELS, ModelSpec
-from distlab.options import Device, FrameworkOptions, Options, Precision, Scaling
 
 
 @dataclass(frozen=True)

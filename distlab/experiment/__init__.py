@@ -1,0 +1,1 @@
+"""What was asked: the options, the experiment that they make up, what ranks are told."""
