@@ -20,7 +20,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from distlab import run, study
-from distlab.cluster import disconnected_at_end
+from distlab.cluster.connect import disconnected_at_end
 from distlab.console import complain, print_to_stderr
 from distlab.driver_log import driver_log
 from distlab.errors import DistlabError, WorkerError

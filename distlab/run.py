@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import OmegaConf
 
-from distlab import cluster
+from distlab.cluster import connect
 from distlab.data import sources
 from distlab.data.order import epoch_order
 from distlab.experiment.experiment import Experiment
@@ -25,7 +25,7 @@ from distlab.outcome.record import Record
 from distlab.progress import Display
 
 if TYPE_CHECKING:
-    from distlab.job import Jobs
+    from distlab.cluster.pool import Jobs
     from distlab.tracking.run import Part, Tracker
 
 
@@ -97,12 +97,12 @@ def execute(
     with ThreadPoolExecutor(1) as pool:
         store = pool.submit(_prepare_tracking, options)
         display.waiting("starting Ray")
-        resources = cluster.connect(options)
+        resources = connect.connect(options)
         if session.jobs is None:
-            from distlab.job import Jobs
+            from distlab.cluster.pool import Jobs
 
             session.jobs = Jobs()
-        experiment = cluster.place(options, resources)
+        experiment = connect.place(options, resources)
         if part is not None:
             experiment = replace(experiment, repeat=part.repeat)
         ray_up = time.time() - command_time

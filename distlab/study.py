@@ -14,7 +14,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from distlab import cluster, run
+from distlab import run
+from distlab.cluster import connect
 from distlab.console import complain
 from distlab.driver_log import driver_log
 from distlab.errors import DistlabError, WorkerError
@@ -135,7 +136,7 @@ class _Sitting:
             return
         with run.Session() as session:
             self._display.waiting("starting Ray")
-            cluster.connect(self._cells[0].options)
+            connect.connect(self._cells[0].options)
             for repeat in range(repeats):
                 # The list may grow while it is gone through: by baselines.
                 for cell in self._cells:

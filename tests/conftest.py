@@ -149,12 +149,13 @@ def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
     # These import MLflow and matplotlib, which most tests do without.
     from fake_runs import Machine
 
-    from distlab import cluster, run
+    from distlab import run
+    from distlab.cluster import connect
     from distlab.report import publish
 
     one = Machine()
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(run, "execute", one.execute)
-    monkeypatch.setattr(cluster, "connect", lambda options: cluster.Resources(2, 0, 1))
+    monkeypatch.setattr(connect, "connect", lambda options: connect.Resources(2, 0, 1))
     monkeypatch.setattr(publish, "publish", lambda data, folder: folder / "report.html")
     return one

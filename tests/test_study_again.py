@@ -8,7 +8,8 @@ import pytest
 from fake_runs import Machine, conduct, names, parent
 from mlflow import MlflowClient
 
-from distlab import cluster, study
+from distlab import study
+from distlab.cluster import connect
 from distlab.errors import DistlabError, WorkerError
 from distlab.experiment.options import Options
 from distlab.tracking import study as stored
@@ -56,7 +57,7 @@ def test_a_study_that_is_done_runs_nothing_again(
 ) -> None:
     begun = conduct(options("gpus=2"))
     machine.order.clear()
-    monkeypatch.delattr(cluster, "connect")
+    monkeypatch.delattr(connect, "connect")
     again = [f"study={begun['study']}"]
     found = conduct(options(*again), overrides=again, folder="second")
     assert machine.order == []

@@ -11,7 +11,6 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from distlab import worker
 from distlab.backends.base import (
     Backend,
     Evaluation,
@@ -26,6 +25,7 @@ from distlab.fairness import reference
 from distlab.models.spec import ModelSpec
 from distlab.models.weights import Weights
 from distlab.outcome.events import Event
+from distlab.worker import loop
 
 
 class World:
@@ -147,7 +147,7 @@ def train(
     """
     size = experiment.world_size
     World.create(size)
-    task = worker.Task(
+    task = loop.Task(
         "threads",
         experiment.spec,
         experiment.program,
@@ -170,7 +170,7 @@ def train(
             experiment.options.threads_per_worker,
         )
         try:
-            one = worker.Rank("threads", placement, dataset.normalized)
+            one = loop.Rank("threads", placement, dataset.normalized)
             for _ in range(runs):
                 for event in one.run(task):
                     events.append(event)

@@ -5,13 +5,13 @@ import numpy as np
 import pytest
 from thread_backend import ThreadBackend, World
 
-from distlab import probes
 from distlab.backends.base import OptimizerState, Placement, Program
 from distlab.data.sources import Dataset
 from distlab.experiment.experiment import Experiment
 from distlab.experiment.task import Task
 from distlab.models.spec import MODELS
 from distlab.models.weights import draw
+from distlab.worker import probes
 
 SPEC = MODELS["mlp"]
 STEPS = 31

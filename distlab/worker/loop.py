@@ -19,7 +19,6 @@ from typing import Any
 
 import numpy as np
 
-from distlab import probes
 from distlab.backends.base import Backend, LabelledImages, OptimizerState, Placement
 from distlab.backends.registry import load
 from distlab.data.order import epoch_order, evaluation_range, shard
@@ -31,6 +30,7 @@ from distlab.measure.load import CpuSeconds
 from distlab.models.weights import draw, fingerprint
 from distlab.outcome.environment import processor
 from distlab.outcome.events import EpochDone, Event, Finished, Progress, Ready
+from distlab.worker import probes
 
 PROGRESS_INTERVAL_S = 1.0
 

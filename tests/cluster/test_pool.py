@@ -6,12 +6,12 @@ import psutil
 import pytest
 import ray
 
-from distlab import job
+from distlab.cluster import pool
+from distlab.cluster.group import tf32_environment
+from distlab.cluster.pool import Jobs, group_key
 from distlab.data.sources import Dataset
 from distlab.experiment.experiment import Experiment, resolve
 from distlab.experiment.options import Precision
-from distlab.job import Jobs, group_key
-from distlab.worker_group import tf32_environment
 
 Of = Callable[..., Experiment]
 
@@ -75,7 +75,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
     monkeypatch.setattr(ray, "put", lambda value: value)
     monkeypatch.setattr(ray, "available_resources", one.available)
     monkeypatch.setattr(psutil, "virtual_memory", one.memory)
-    monkeypatch.setattr(job, "ROOM_S", 0.2)
+    monkeypatch.setattr(pool, "ROOM_S", 0.2)
     return one
 
 

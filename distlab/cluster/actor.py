@@ -1,4 +1,4 @@
-"""The process of one rank on Ray: where :mod:`distlab.worker` meets the cluster."""
+"""The process of one rank on Ray: where :mod:`distlab.worker.loop` meets the cluster."""
 
 import contextlib
 import os
@@ -12,11 +12,11 @@ from typing import Any
 
 import ray
 
-from distlab import worker
 from distlab.backends.base import Placement
 from distlab.errors import DistlabError
 from distlab.experiment.task import Task
 from distlab.outcome.events import Event, Failed, Started
+from distlab.worker import loop
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class RankActor:
     """The process of one rank, as Ray starts it."""
 
     def __init__(self) -> None:
-        self._rank: worker.Rank | None = None
+        self._rank: loop.Rank | None = None
         with _absent("pyarrow", "pydantic", "starlette"):
             # Ray imports these three before it first reads an object: 45 MiB of each worker.
             ray.get(ray.put(None))
@@ -69,7 +69,7 @@ class RankActor:
             yield Started(placement.rank, socket.gethostname(), os.getpid())
             if self._rank is None:
                 os.environ.update(assignment.environment)
-                self._rank = worker.Rank(
+                self._rank = loop.Rank(
                     task.framework, placement, lambda: ray.get(assignment.data[0])
                 )
             yield from self._rank.run(task)

@@ -16,12 +16,12 @@ from ray.util.placement_group import placement_group, remove_placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from distlab.backends.base import Placement
+from distlab.cluster.actor import Assignment, RankActor
 from distlab.errors import DistlabError, WorkerError
 from distlab.experiment.experiment import Experiment
 from distlab.experiment.options import ClusterMode, Precision
 from distlab.experiment.task import Task
 from distlab.outcome.events import Event, Failed, Ready, Started
-from distlab.rank_actor import Assignment, RankActor
 
 SIGNALS_S = 1.0
 """How often the driver, which waits for workers, sees to Ctrl-C."""

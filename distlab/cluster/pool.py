@@ -13,10 +13,10 @@ import psutil
 import ray
 from omegaconf import OmegaConf
 
+from distlab.cluster.group import WorkerGroup, tf32_environment
 from distlab.data.sources import Dataset
 from distlab.experiment.experiment import Experiment
 from distlab.experiment.options import ClusterMode
-from distlab.worker_group import WorkerGroup, tf32_environment
 
 ROOM_S = 5.0
 MEMORY_LEFT = 0.25

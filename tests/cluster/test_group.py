@@ -15,14 +15,14 @@ import pytest
 import ray
 from omegaconf import DictConfig
 
-from distlab import cluster
+from distlab.cluster import connect
+from distlab.cluster.actor import RankActor
+from distlab.cluster.group import WorkerGroup
 from distlab.data.sources import Dataset
 from distlab.errors import DistlabError, WorkerError
 from distlab.experiment.experiment import Experiment, resolve, validate
 from distlab.experiment.task import Task
 from distlab.outcome.events import Event, Finished, Ready, Started
-from distlab.rank_actor import RankActor
-from distlab.worker_group import WorkerGroup
 
 pytestmark = pytest.mark.slow
 
@@ -47,7 +47,7 @@ def experiment_of_two(compose: Callable[..., DictConfig]) -> Iterator[Experiment
         # A Ray of another test's command line is none of this one's.
         for name in [name for name in os.environ if name.startswith("RAY_")]:
             patch.delenv(name)
-        cluster.connect(options)
+        connect.connect(options)
         yield resolve(options, gpus_present=0)
         ray.shutdown()
 

@@ -15,8 +15,8 @@ import command
 import psutil
 import pytest
 
-from distlab import cluster
-from distlab.cluster import Resources
+from distlab.cluster import connect
+from distlab.cluster.connect import Resources
 from distlab.errors import DistlabError
 from distlab.experiment.experiment import Experiment
 
@@ -41,13 +41,13 @@ def test_more_threads_than_the_cluster_has_cpus_is_refused(
     experiment: Callable[..., Experiment], overrides: list[str], cpus: int, needed: int
 ) -> None:
     local = experiment(*overrides).options
-    assert cluster.place(local, Resources(cpus, 0, 1)).world_size == local.gpus
+    assert connect.place(local, Resources(cpus, 0, 1)).world_size == local.gpus
     options = experiment("cluster=existing", *overrides).options
     with pytest.raises(DistlabError) as caught:
-        cluster.place(options, Resources(cpus, 0, 1))
+        connect.place(options, Resources(cpus, 0, 1))
     assert f"{needed} CPUs" in caught.value.asked
     assert f"Ray has {cpus} CPUs" in caught.value.found
-    assert cluster.place(options, Resources(needed, 0, 1)).world_size == options.gpus
+    assert connect.place(options, Resources(needed, 0, 1)).world_size == options.gpus
 
 
 @pytest.mark.slow

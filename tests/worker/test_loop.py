@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from thread_backend import ThreadBackend, World, train
 
-from distlab import probes, worker
 from distlab.data.order import epoch_order
 from distlab.data.sources import Dataset
 from distlab.errors import DistlabError
@@ -19,6 +18,7 @@ from distlab.measure import clock
 from distlab.models.weights import draw, fingerprint
 from distlab.outcome.events import EpochDone, Event, Finished, Progress, Ready
 from distlab.outcome.record import Record
+from distlab.worker import loop, probes
 
 STRONG = ("scaling=strong", "batch_size=4", "seed=3", "measure_exchange=false")
 STEPS = 31
@@ -269,7 +269,7 @@ def test_only_rank_0_hands_the_weights_over(run: Any) -> None:
 def test_progress_only_when_live_and_from_rank_0(
     run: Any, monkeypatch: pytest.MonkeyPatch, live: bool, expected: int
 ) -> None:
-    monkeypatch.setattr(worker, "PROGRESS_INTERVAL_S", 0.0)
+    monkeypatch.setattr(loop, "PROGRESS_INTERVAL_S", 0.0)
     monkeypatch.setattr(clock, "SPAN_FLOPS", 1.0)
     _, events = run("epochs=1", "gpus=2", live=live)
     told = [event for event in events if isinstance(event, Progress)]
@@ -283,11 +283,11 @@ def test_progress_only_when_live_and_from_rank_0(
 
 
 def test_progress_is_told_at_most_once_a_second(run: Any) -> None:
-    assert worker.PROGRESS_INTERVAL_S >= 1
+    assert loop.PROGRESS_INTERVAL_S >= 1
     _, events = run("epochs=1", live=True)
     done = epochs(events)[0]
     told = [event for event in events if isinstance(event, Progress)]
-    assert len(told) <= done.window.seconds / worker.PROGRESS_INTERVAL_S
+    assert len(told) <= done.window.seconds / loop.PROGRESS_INTERVAL_S
 
 
 def test_resources_and_start_up_are_reported(run: Any) -> None:
@@ -345,7 +345,7 @@ def test_shared_data_are_mapped_before_the_first_epoch(tmp_path: Path) -> None:
     def faults(touched: bool) -> int:
         images = np.memmap(tmp_path / "images", np.float32, "r").reshape(-1, 1, 16, 16)
         if touched:
-            worker._touch(((images, labels), (images[:0], labels[:0])))
+            loop._touch(((images, labels), (images[:0], labels[:0])))
         before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
         assert not images.any()
         return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
