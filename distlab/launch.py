@@ -19,14 +19,14 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from distlab import run, study
 from distlab.cluster.connect import disconnected_at_end
 from distlab.console import complain, print_to_stderr
-from distlab.driver_log import driver_log
 from distlab.errors import DistlabError, WorkerError
 from distlab.experiment.experiment import validate
 from distlab.experiment.options import CONF, Options, names, register
-from distlab.progress import Display
+from distlab.runs import run, study
+from distlab.runs.log import driver_log
+from distlab.runs.progress import Display
 
 _log = logging.getLogger(__name__)
 FAILED, INTERRUPTED = 1, 130
@@ -36,8 +36,8 @@ FAILED, INTERRUPTED = 1, 130
 def _compose_and_run(options: DictConfig) -> Options | None:
     """What Hydra calls with each composed config.
 
-    In a multirun it returns the options, or None for a mistake: :mod:`distlab.sweep` collects them
-    and has them run as a study.
+    In a multirun it returns the options, or None for a mistake: :mod:`distlab.runs.sweep` collects
+    them and has them run as a study.
     """
     job = HydraConfig.get()
     single = job.mode is RunMode.RUN

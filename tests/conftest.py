@@ -149,9 +149,9 @@ def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
     # These import MLflow and matplotlib, which most tests do without.
     from fake_runs import Machine
 
-    from distlab import run
     from distlab.cluster import connect
     from distlab.report import publish
+    from distlab.runs import run
 
     one = Machine()
     monkeypatch.chdir(tmp_path)

@@ -9,15 +9,15 @@ import studies
 from mlflow import MlflowClient
 from mlflow.entities import Param, Run
 
-from distlab import study
 from distlab.experiment.options import Options, flat
+from distlab.runs import study
 from distlab.tracking.run import Part, Tracker
 
 Name = tuple[str, int, int]
 
 
 class Machine:
-    """Stands in for :func:`distlab.run.execute`.
+    """Stands in for :func:`distlab.runs.run.execute`.
 
     Attributes
     ----------

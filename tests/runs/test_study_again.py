@@ -8,10 +8,10 @@ import pytest
 from fake_runs import Machine, conduct, names, parent
 from mlflow import MlflowClient
 
-from distlab import study
 from distlab.cluster import connect
 from distlab.errors import DistlabError, WorkerError
 from distlab.experiment.options import Options
+from distlab.runs import study
 from distlab.tracking import study as stored
 
 

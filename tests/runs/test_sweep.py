@@ -6,10 +6,10 @@ import pytest
 from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import DictConfig, OmegaConf
 
-from distlab import study
 from distlab.errors import DistlabError
 from distlab.experiment.experiment import Experiment
-from distlab.sweep import Sweep
+from distlab.runs import study
+from distlab.runs.sweep import Sweep
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from summaries import summary
 
 from distlab.outcome.events import Progress
 from distlab.outcome.record import Epoch
-from distlab.progress import Display
+from distlab.runs.progress import Display
 
 
 def display(terminal: bool = False) -> tuple[Display, StringIO]:

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from distlab.driver_log import FILE, driver_log
+from distlab.runs.log import FILE, driver_log
 
 
 @pytest.fixture(autouse=True)

@@ -22,7 +22,7 @@ from distlab.experiment.task import Task
 from distlab.outcome import environment
 from distlab.outcome.events import Progress
 from distlab.outcome.record import Record
-from distlab.progress import Display
+from distlab.runs.progress import Display
 
 if TYPE_CHECKING:
     from distlab.cluster.pool import Jobs

@@ -16,7 +16,7 @@ from rich.progress import (
 from distlab.console import ui_command
 from distlab.outcome.events import Progress as Position
 from distlab.outcome.record import Epoch
-from distlab.report.compare import results
+from distlab.runs.side_by_side import results
 
 
 class Display:

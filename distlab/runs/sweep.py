@@ -1,4 +1,4 @@
-"""Hydra's multirun as a study: Hydra makes the combinations, :mod:`distlab.study` runs them.
+"""Hydra's multirun as a study: Hydra makes the combinations, :mod:`distlab.runs.study` runs them.
 
 Hydra calls :class:`Sweep` around its jobs (``hydra.callbacks`` in ``conf/config.yaml``); the jobs
 only hand over their options.
@@ -12,11 +12,11 @@ from hydra.core.utils import JobReturn
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
-from distlab import study
 from distlab.console import complain
-from distlab.driver_log import FILE
 from distlab.errors import DistlabError
 from distlab.experiment.options import Options
+from distlab.runs import study
+from distlab.runs.log import FILE
 
 
 class Sweep(Callback):

@@ -14,14 +14,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from distlab import run
 from distlab.cluster import connect
 from distlab.console import complain
-from distlab.driver_log import driver_log
 from distlab.errors import DistlabError, WorkerError
 from distlab.experiment.options import Device, Options, flat
-from distlab.plan import Cell, cells, extended, plain, restored, surroundings
-from distlab.progress import Display
+from distlab.runs import run
+from distlab.runs.log import driver_log
+from distlab.runs.plan import Cell, cells, extended, plain, restored, surroundings
+from distlab.runs.progress import Display
 
 if TYPE_CHECKING:
     from distlab.tracking.parent import StudyTracker

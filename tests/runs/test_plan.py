@@ -5,7 +5,7 @@ import pytest
 
 from distlab.experiment.experiment import Experiment
 from distlab.experiment.options import Options
-from distlab.plan import Cell, cells, extended, plain, restored, surroundings
+from distlab.runs.plan import Cell, cells, extended, plain, restored, surroundings
 
 Of = Callable[..., Options]
 

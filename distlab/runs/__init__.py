@@ -1,0 +1,1 @@
+"""The driver: one run, a study of many, what is shown meanwhile."""
