@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from distlab.backends.base import Evaluation, Weights
 from distlab.measure.clock import Window
-from distlab.measure.load import CpuSeconds
+from distlab.measure.noise import CpuSeconds
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from distlab.data.sources import Dataset
 from distlab.experiment.experiment import Experiment
 from distlab.measure.clock import step_time_percentiles, throughput, time_to_accuracy
 from distlab.measure.efficiency import communication_share, model_flop_utilisation
-from distlab.measure.load import Load, load, worst
+from distlab.measure.noise import Load, load, worst
 from distlab.outcome.events import EpochDone, Event, Finished, Ready, Started
 
 FIRST_LOSSES = 10

@@ -116,7 +116,7 @@ def report(options: ReportOptions, console: Console) -> None:
     """Load the study, write its report, log it to the study's own run, and show the main part."""
     if options.file is None:
         from distlab.report.publish import publish
-        from distlab.tracking.study import load
+        from distlab.tracking.reader import load
 
         tracking = TrackingOptions(options.tracking.uri, options.tracking.experiment)
         study, make = load(tracking, options.study, Path.cwd()), publish

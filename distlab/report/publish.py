@@ -6,7 +6,7 @@ from typing import Any
 from distlab.report import markdown, writer
 from distlab.report.cells import cells
 from distlab.report.groups import setting
-from distlab.tracking import parent
+from distlab.tracking import study_writer
 
 # Plots that the note shows, by the beginning of their files' names.
 SHOWN = ("throughput", "scaling")
@@ -25,8 +25,8 @@ def publish(study: dict[str, Any], folder: Path) -> Path:
         The page, ``report.html``.
     """
     page = writer.write(study, folder)
-    parent.add_scaling(study["runs"])
-    parent.log_report(study, folder, _note(study, folder), figures(study))
+    study_writer.add_scaling(study["runs"])
+    study_writer.log_report(study, folder, _note(study, folder), figures(study))
     return page
 
 

@@ -26,7 +26,7 @@ from distlab.runs.progress import Display
 
 if TYPE_CHECKING:
     from distlab.cluster.pool import Jobs
-    from distlab.tracking.run import Part, Tracker
+    from distlab.tracking.run_writer import Part, Tracker
 
 
 @dataclass
@@ -133,7 +133,7 @@ def _prepare_tracking(options: Options) -> None:
 
 def _open_tracker(experiment: Experiment, part: "Part | None") -> "Tracker":
     """Start the MLflow run."""
-    from distlab.tracking.run import Tracker
+    from distlab.tracking.run_writer import Tracker
 
     framework, model = experiment.options.framework.name, experiment.options.model.name
     name = f"{framework}-{model}-{experiment.world_size}{experiment.device}"

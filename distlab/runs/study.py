@@ -24,7 +24,7 @@ from distlab.runs.plan import Cell, cells, extended, plain, restored, surroundin
 from distlab.runs.progress import Display
 
 if TYPE_CHECKING:
-    from distlab.tracking.parent import StudyTracker
+    from distlab.tracking.study_writer import StudyTracker
 
 _log = logging.getLogger(__name__)
 
@@ -62,19 +62,19 @@ def conduct(
     SystemExit
         With code 1, if a run failed.
     """
-    from distlab.tracking import parent
+    from distlab.tracking import study_writer
 
     begun = time.time()
     first, home = planned[0], Path.cwd()
     folder.mkdir(parents=True, exist_ok=True)
     with Display(brief=True) as display, driver_log(folder):
         if first.study:
-            tracker = parent.StudyTracker.resume(first.tracking, home, first.study)
+            tracker = study_writer.StudyTracker.resume(first.tracking, home, first.study)
             recorded = [restored(values, first) for values in tracker.plan()]
             planned, plan = extended(recorded, planned, overrides)
             tracker.record_plan([plain(options) for options in plan])
         else:
-            tracker = parent.StudyTracker.begin(
+            tracker = study_writer.StudyTracker.begin(
                 first.tracking,
                 home,
                 _name(planned),
@@ -161,7 +161,7 @@ class _Sitting:
 
     def _run(self, cell: Cell, repeat: int, session: run.Session) -> None:
         """One run, unless it is done; a failure is recorded and the study goes on."""
-        from distlab.tracking.run import Part
+        from distlab.tracking.run_writer import Part
 
         if (cell.key, repeat) in self._done:
             return
@@ -212,7 +212,7 @@ class _Sitting:
 
         That is the study's own cell, else runs in the store, else a cell that is added.
         """
-        from distlab.tracking.study import stored_baselines
+        from distlab.tracking.reader import stored_baselines
 
         if summary["world_size"] == 1 or summary["cell"] in self._with_baseline:
             return

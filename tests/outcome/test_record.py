@@ -11,7 +11,7 @@ from distlab.data.order import digest, epoch_order, shard
 from distlab.data.sources import Dataset
 from distlab.experiment.experiment import Experiment
 from distlab.measure.clock import Window
-from distlab.measure.load import CpuSeconds
+from distlab.measure.noise import CpuSeconds
 from distlab.outcome.events import EpochDone, ExchangeWindows, Finished, Progress, Ready, Started
 from distlab.outcome.record import Record
 

@@ -7,7 +7,7 @@ from fake_runs import Machine, conduct, names, parent
 from mlflow import MlflowClient
 
 from distlab.errors import DistlabError, WorkerError
-from distlab.tracking import study as stored
+from distlab.tracking import reader as stored
 
 
 def test_all_cells_run_once_before_any_runs_again(machine: Machine, options: Any) -> None:

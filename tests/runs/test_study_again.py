@@ -12,7 +12,7 @@ from distlab.cluster import connect
 from distlab.errors import DistlabError, WorkerError
 from distlab.experiment.options import Options
 from distlab.runs import study
-from distlab.tracking import study as stored
+from distlab.tracking import reader as stored
 
 
 def interrupted(machine: Machine, at: tuple[str, int, int], *planned: Options, **more: Any) -> Any:

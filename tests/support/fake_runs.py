@@ -11,7 +11,7 @@ from mlflow.entities import Param, Run
 
 from distlab.experiment.options import Options, flat
 from distlab.runs import study
-from distlab.tracking.run import Part, Tracker
+from distlab.tracking.run_writer import Part, Tracker
 
 Name = tuple[str, int, int]
 

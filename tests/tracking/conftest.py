@@ -8,8 +8,8 @@ import studies
 from mlflow import MlflowClient
 
 from distlab.experiment.options import TrackingOptions
-from distlab.tracking.parent import StudyTracker
-from distlab.tracking.run import Part, Tracker
+from distlab.tracking.run_writer import Part, Tracker
+from distlab.tracking.study_writer import StudyTracker
 
 Begin = Callable[..., StudyTracker]
 Record = Callable[..., dict[str, Any]]

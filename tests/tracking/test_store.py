@@ -9,7 +9,7 @@ from mlflow import MlflowClient
 
 from distlab.errors import DistlabError
 from distlab.experiment.options import TrackingOptions
-from distlab.tracking.run import Tracker
+from distlab.tracking.run_writer import Tracker
 
 Track = Callable[..., Tracker]
 

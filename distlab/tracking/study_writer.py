@@ -10,10 +10,10 @@ from mlflow.entities import Metric, Param, RunTag
 from distlab import __version__
 from distlab.experiment.options import TrackingOptions
 from distlab.outcome import environment
-from distlab.tracking import study, views
-from distlab.tracking.run import Part
+from distlab.tracking import reader, views
+from distlab.tracking.reader import ENVIRONMENT, KIND, PLAN, STUDY
+from distlab.tracking.run_writer import Part
 from distlab.tracking.store import default_uri, now_ms, prepare
-from distlab.tracking.study import ENVIRONMENT, KIND, PLAN, STUDY
 
 # MLflow cuts a longer description off without a word.
 NOTE_LENGTH = 8000
@@ -86,16 +86,16 @@ class StudyTracker:
             If the store has no such study.
         """
         client, experiment_id = prepare(options, folder)
-        run = study.find(client, experiment_id, study_id, options.uri or default_uri(folder))
+        run = reader.find(client, experiment_id, study_id, options.uri or default_uri(folder))
         client.update_run(run.info.run_id, status="RUNNING")
-        for child in study.children(client, run):
+        for child in reader.children(client, run):
             if child.info.status == "RUNNING":
                 client.set_terminated(child.info.run_id, "KILLED")
         return cls(client, run.info.run_id)
 
     def plan(self) -> list[dict[str, Any]]:
         """The cells as they were recorded."""
-        return list(study.read(self._client, self.study, PLAN)["cells"])
+        return list(reader.read(self._client, self.study, PLAN)["cells"])
 
     def record_plan(self, plan: Sequence[Mapping[str, Any]]) -> None:
         """Record the cells, in place of those recorded before."""
@@ -129,8 +129,8 @@ class StudyTracker:
         self._client.set_terminated(self.study, status)
 
     def load(self) -> dict[str, Any]:
-        """The study as :func:`distlab.tracking.study.load` gives it, now."""
-        return study.gather(self._client, self._client.get_run(self.study))
+        """The study as :func:`distlab.tracking.reader.load` gives it, now."""
+        return reader.gather(self._client, self._client.get_run(self.study))
 
 
 def log_report(
@@ -144,7 +144,7 @@ def log_report(
     Parameters
     ----------
     data:
-        The study as :func:`distlab.tracking.study.load` gives it.
+        The study as :func:`distlab.tracking.reader.load` gives it.
     folder:
         The report's folder; becomes the artifact folder ``report``.
     description:

@@ -7,8 +7,8 @@ from mlflow import MlflowClient
 
 from distlab.errors import DistlabError
 from distlab.experiment.options import TrackingOptions
-from distlab.tracking.parent import NOTE_LENGTH, StudyTracker, add_scaling, log_report
-from distlab.tracking.run import Part
+from distlab.tracking.run_writer import Part
+from distlab.tracking.study_writer import NOTE_LENGTH, StudyTracker, add_scaling, log_report
 from distlab.tracking.views import TAG
 
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from distlab.measure import limits
-from distlab.measure.limits import matrix_product_rate
+from distlab.measure import ceiling
+from distlab.measure.ceiling import matrix_product_rate
 
 
 def blas_threads() -> list[int]:
@@ -36,8 +36,8 @@ class Clock:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     # The first product would be the fastest; 0.5 s is the best of those that count.
     clock = Clock(itertools.chain([0.25], itertools.cycle([1.0, 0.5, 2.0])))
-    monkeypatch.setattr(limits.time, "perf_counter", clock.perf_counter)
-    monkeypatch.setattr(limits.np, "matmul", clock.matmul)
+    monkeypatch.setattr(ceiling.time, "perf_counter", clock.perf_counter)
+    monkeypatch.setattr(ceiling.np, "matmul", clock.matmul)
     return clock
 
 

@@ -8,8 +8,8 @@ from mlflow import MlflowClient
 
 from distlab.errors import DistlabError
 from distlab.experiment.options import TrackingOptions
-from distlab.tracking import study
-from distlab.tracking.run import Part
+from distlab.tracking import reader
+from distlab.tracking.run_writer import Part
 
 
 def ids(runs: list[dict[str, Any]]) -> list[str]:
@@ -22,7 +22,7 @@ def test_a_study_is_read_back_from_the_store_alone(
     tracker = begin(experiment="classroom_mlp")
     runs = [record(tracker, repeat=0), record(tracker, repeat=1)]
     tracker.finish("FINISHED", 2.5)
-    found = study.load(options, tracker.study, tmp_path)
+    found = reader.load(options, tracker.study, tmp_path)
     told = {"study": tracker.study, "name": "a study", "command": "a b", "wall_s": 2.5}
     assert {name: found[name] for name in told} == told
     assert found["experiment"] == "classroom_mlp"
@@ -36,19 +36,19 @@ def test_a_study_is_read_back_from_the_store_alone(
 
 def test_a_study_that_goes_on_has_no_end(begin: Any, options: Any, tmp_path: Path) -> None:
     tracker = begin()
-    assert study.load(options, None, tmp_path)["finished"] is None
+    assert reader.load(options, None, tmp_path)["finished"] is None
     tracker.finish("KILLED", 1.0)
-    assert study.load(options, None, tmp_path)["finished"] is None
+    assert reader.load(options, None, tmp_path)["finished"] is None
 
 
 def test_a_study_is_found_by_its_first_digits_or_as_the_latest(
     begin: Any, options: TrackingOptions, tmp_path: Path
 ) -> None:
     one, two = begin("one"), begin("two")
-    assert study.load(options, one.study[:10], tmp_path)["name"] == "one"
-    assert study.load(options, None, tmp_path)["study"] in (one.study, two.study)
+    assert reader.load(options, one.study[:10], tmp_path)["name"] == "one"
+    assert reader.load(options, None, tmp_path)["study"] in (one.study, two.study)
     with pytest.raises(DistlabError) as caught:
-        study.load(options, "nonsense", tmp_path)
+        reader.load(options, "nonsense", tmp_path)
     assert "study=nonsense" in caught.value.asked
     assert one.study in caught.value.found and "two" in caught.value.found
 
@@ -63,14 +63,14 @@ def test_digits_of_several_studies_are_not_guessed(
             break
         found[new[0]] = new
     with pytest.raises(DistlabError) as caught:
-        study.load(options, new[0], tmp_path)
+        reader.load(options, new[0], tmp_path)
     assert "several" in caught.value.found and new in caught.value.found
 
 
 def test_a_run_by_itself_is_no_study(record: Any, options: TrackingOptions, tmp_path: Path) -> None:
     alone = record(None)
     with pytest.raises(DistlabError) as caught:
-        study.load(options, alone["mlflow"]["run_id"], tmp_path)
+        reader.load(options, alone["mlflow"]["run_id"], tmp_path)
     assert "no study" in caught.value.found
 
 
@@ -102,10 +102,10 @@ def test_baselines_are_verified_quiet_runs_that_differ_in_nothing_else(
         {"load": {"other_cores": 2.0, "too_noisy": "others computed"}},
     ):
         record(None, **values)
-    assert study.stored_baselines(options, tmp_path, two) == []
+    assert reader.stored_baselines(options, tmp_path, two) == []
     record(None)
     newest = record(None)
-    assert ids(study.stored_baselines(options, tmp_path, two)) == ids([newest])
+    assert ids(reader.stored_baselines(options, tmp_path, two)) == ids([newest])
 
 
 def test_the_repeats_of_a_stored_studys_cell_are_baselines_together(
@@ -115,7 +115,7 @@ def test_the_repeats_of_a_stored_studys_cell_are_baselines_together(
     record(begin())
     newer = begin()
     runs = [record(newer, repeat=repeat) for repeat in range(2)]
-    found = study.stored_baselines(options, tmp_path, two)
+    found = reader.stored_baselines(options, tmp_path, two)
     assert sorted(ids(found)) == sorted(ids(runs))
 
 

@@ -16,7 +16,7 @@ from distlab.experiment.options import TrackingOptions, flat
 from distlab.fairness import checks, reference
 from distlab.outcome.record import Record
 from distlab.tracking.predictor import Predictor
-from distlab.tracking.run import Tracker
+from distlab.tracking.run_writer import Tracker
 from distlab.tracking.store import default_uri
 
 Track = Callable[..., Tracker]
