@@ -46,8 +46,8 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--repeats", type=int, default=5)
     options = parser.parse_args()
-    from distlab.report.cells import cells
-    from distlab.report.comparisons import compare
+    from distlab.report.figures.cells import cells
+    from distlab.report.figures.comparisons import compare
 
     here = str(Path(__file__).resolve().parent)
     command = [sys.executable, "-m", "distlab.launch", "-m", "device=cpu", "gpus=1"]

@@ -15,7 +15,7 @@ from rich.console import Console
 from distlab.console import complain
 from distlab.errors import DistlabError
 from distlab.experiment.options import TrackingOptions
-from distlab.report import terminal, writer
+from distlab.report.formats import files, terminal
 
 FAILED, INTERRUPTED = 1, 130
 USAGE = """\
@@ -121,7 +121,7 @@ def report(options: ReportOptions, console: Console) -> None:
         tracking = TrackingOptions(options.tracking.uri, options.tracking.experiment)
         study, make = load(tracking, options.study, Path.cwd()), publish
     else:
-        study, make = read(Path(options.file)), writer.write
+        study, make = read(Path(options.file)), files.write
     output = Path(options.output or f"reports/{str(study['study'])[:8]}")
     try:
         page = make(study, output)

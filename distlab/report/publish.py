@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import Any
 
-from distlab.report import markdown, writer
-from distlab.report.cells import cells
-from distlab.report.groups import setting
+from distlab.report.figures.cells import cells
+from distlab.report.figures.groups import setting
+from distlab.report.formats import files, markdown
 from distlab.tracking import study_writer
 
 # Plots that the note shows, by the beginning of their files' names.
@@ -24,7 +24,7 @@ def publish(study: dict[str, Any], folder: Path) -> Path:
     Path
         The page, ``report.html``.
     """
-    page = writer.write(study, folder)
+    page = files.write(study, folder)
     study_writer.add_scaling(study["runs"])
     study_writer.log_report(study, folder, _note(study, folder), figures(study))
     return page

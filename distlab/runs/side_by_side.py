@@ -9,7 +9,7 @@ from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.measure import Measurement
 from rich.table import Table
 
-from distlab.report.runs import FP32, precision
+from distlab.report.figures.runs import FP32, precision
 
 Summary = dict[str, Any]
 Row = tuple[str, Callable[[Summary], str]]

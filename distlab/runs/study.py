@@ -237,7 +237,7 @@ def _report(study: dict[str, Any], folder: Path, display: Display) -> None:
     """Write the report, put it on the study's page in MLflow, and show the runs side by side."""
     if not study["runs"]:
         return
-    from distlab.report import terminal
+    from distlab.report.formats import terminal
     from distlab.report.publish import publish
     from distlab.tracking import views
 

@@ -6,7 +6,7 @@ import pytest
 import studies
 from mlflow import MlflowClient
 
-from distlab.report.cells import cells
+from distlab.report.figures.cells import cells
 from distlab.report.publish import figures, publish
 
 

@@ -1,0 +1,1 @@
+"""What is told: runs, cells, their groups, what is compared with what."""

@@ -1,0 +1,1 @@
+"""The report as a page, as Markdown, on a terminal, as files."""

@@ -1,0 +1,67 @@
+"""Writes a study's report into a folder: page, Markdown, tables for programs, plots."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from distlab.report.figures.cells import cells
+from distlab.report.figures.groups import groups
+from distlab.report.formats import html, markdown
+from distlab.report.formats.rows import amortisation_rows, as_csv, cell_rows, run_rows
+from distlab.report.plots import render
+from distlab.report.plots.style import Styles
+from distlab.report.sections.contents import contents
+
+
+def write(study: dict[str, Any], folder: Path) -> Path:
+    """Write the report of a study; what stood there under the same names is replaced.
+
+    Written are ``report.html`` (one self-contained page), ``report.md``, ``cells.csv``,
+    ``runs.csv``, ``report.json`` (the rows of both, the study's conditions, and the sentences) and
+    ``plots/`` (SVG and PNG).
+
+    Parameters
+    ----------
+    study:
+        The study as data, as in ``study.json``.
+    folder:
+        Made if it is missing.
+
+    Returns
+    -------
+    Path
+        ``report.html``.
+    """
+    found = cells(study)
+    styles = Styles(found)
+    drawn = render.draw(groups(found), styles)
+    report = contents(study, found, drawn)
+    folder.mkdir(parents=True, exist_ok=True)
+    for old in (folder / "plots").glob("*-*-*.*"):
+        old.unlink()
+    render.save(drawn, folder / "plots")
+    _write(folder / "report.md", markdown.document(report))
+    _write(folder / "cells.csv", as_csv(cell_rows(found)))
+    _write(folder / "runs.csv", as_csv(run_rows(study)))
+    data = {
+        **{
+            key: value for key, value in study.items() if key not in ("runs", "failed", "baselines")
+        },
+        "verdict": {
+            "headline": report.headline,
+            "groups": dict(report.verdict),
+            "not_told": report.untold,
+        },
+        "comparisons": report.sentences,
+        "compilation": amortisation_rows(found),
+        "cells": cell_rows(found),
+        "runs": run_rows(study),
+    }
+    _write(folder / "report.json", json.dumps(data, indent=2, ensure_ascii=False) + "\n")
+    path = folder / "report.html"
+    _write(path, html.page(report, found, styles))
+    return path
+
+
+def _write(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8", newline="")

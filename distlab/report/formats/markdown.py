@@ -1,0 +1,117 @@
+"""The report as Markdown: a whole document, and a short note for the study's MLflow run."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from distlab.report.figures.cells import cells
+from distlab.report.sections.contents import Contents, contents
+from distlab.report.sections.tables import Table
+
+NOTE_COLUMNS = (
+    "framework",
+    "workers",
+    "samples/s",
+    "speed-up",
+    "efficiency",
+    "test accuracy",
+    "verified",
+)
+
+
+def document(report: Contents) -> str:
+    """The whole report; plots are the PNG files beside it."""
+    parts = [f"# {escaped(report.title)}", escaped(report.subtitle), *_verdict(report)]
+    parts += ["## Figures", escaped(report.legend)]
+    for shown in report.main:
+        parts += [f"### {escaped(shown.title)}", table(shown)]
+    if report.apart:
+        parts += ["### Set apart, and not ranked", "No figure above is from these runs."]
+        for shown in report.apart:
+            parts += [f"#### {escaped(shown.title)}", table(shown)]
+    if report.ratios:
+        parts += ["## Framework against framework", escaped(report.ratios_legend)]
+        for shown in report.ratios:
+            parts += [f"### {escaped(shown.title)}", table(shown)]
+    for heading, section in (
+        ("When compilation pays", report.compilation),
+        ("The classroom study, then and now", report.classroom),
+        ("Scorecard", report.scorecard),
+    ):
+        if heading == "Scorecard":
+            parts += _plots(report)
+        if section is not None:
+            parts += [f"## {heading}", *map(escaped, section.sentences)]
+            for shown in section.tables:
+                parts += [f"### {escaped(shown.title)}", table(shown)]
+    parts += ["## Conditions"]
+    for title, facts in report.conditions.items():
+        parts += [f"### {escaped(title)}", _items(f"{n}: {value}" for n, value in facts)]
+    if report.loads is not None:
+        parts += [f"### {escaped(report.loads.title)}", table(report.loads)]
+    if report.packages:
+        listed = ", ".join(f"{name} {version}" for name, version in report.packages)
+        parts += ["### Installed packages", escaped(listed)]
+    parts += ["## How the figures were made"]
+    parts += [_items(f"{name}: {text}" for name, text in report.method)]
+    parts += [f"In full: {', '.join(report.documents)} in distlab's repository."]
+    return "\n\n".join(parts) + "\n"
+
+
+def summary(study: dict[str, Any]) -> str:
+    """The verdict, the main tables and the sentences, for the note of the study's MLflow run."""
+    report = contents(study, cells(study), [])
+    parts = [*_verdict(report)]
+    for shown in report.main:
+        parts += [f"**{escaped(shown.title)}**", table(shown, NOTE_COLUMNS)]
+    if report.apart:
+        parts += ["Some runs are set apart and not ranked; the report says which and why."]
+    told = [*report.sentences, *(report.compilation.sentences[:-1] if report.compilation else [])]
+    if told:
+        parts += [_items(told)]
+    return "\n\n".join(parts) + "\n"
+
+
+def table(shown: Table, columns: Iterable[str] | None = None) -> str:
+    """A table of GitHub-flavoured Markdown; the fastest rows beyond doubt are bold."""
+    kept = [n for n, name in enumerate(shown.columns) if columns is None or name in columns]
+    names = [escaped(shown.columns[n]) for n in kept]
+    rules = ["---" if shown.columns[n] in shown.wordy else "---:" for n in kept]
+    lines = [names, rules]
+    for place, row in enumerate(shown.rows):
+        fields = []
+        for n in kept:
+            text, detail = escaped(row[n].text), escaped(row[n].qualified)
+            strong = f"**{text}**" if place in shown.best else text
+            links = " ".join(f"<{link}>" for link in row[n].links)
+            fields.append(" ".join(filter(None, (strong, detail and f"({detail})", links))))
+        lines.append(fields)
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def escaped(text: str) -> str:
+    """Text on one line, without characters that would be markup."""
+    plain = " ".join(text.split())
+    for character in "\\`*_[]|<>#":
+        plain = plain.replace(character, f"\\{character}")
+    return plain
+
+
+def _verdict(report: Contents) -> list[str]:
+    parts = [escaped(report.headline)]
+    if report.verdict:
+        parts.append("\n".join(f"- **{escaped(n)}.** {escaped(t)}" for n, t in report.verdict))
+    if report.untold:
+        parts += ["What could not be told:", _items(report.untold)]
+    return parts
+
+
+def _plots(report: Contents) -> list[str]:
+    parts = ["## Plots"] if report.plots else []
+    for kind in report.plots:
+        parts += [f"### {escaped(kind.title)}", escaped(kind.description)]
+        parts += [f"![{escaped(plot.description)}](plots/{plot.name}.png)" for plot in kind.plots]
+    return parts
+
+
+def _items(texts: Iterable[str]) -> str:
+    return "\n".join(f"- {escaped(text)}" for text in texts)

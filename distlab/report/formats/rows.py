@@ -1,0 +1,165 @@
+"""A study's figures for other programs: one flat row for each cell, and one for each run."""
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import fields
+from typing import Any
+
+from distlab.measure.statistics import Estimate
+from distlab.report.figures.cells import Cell
+from distlab.report.figures.runs import counts, precision
+from distlab.report.sections.break_even import amortisations
+
+RUN_KEYS = (
+    "cell",
+    "repeat",
+    "run_seed",
+    "group_run",
+    "framework",
+    "framework_version",
+    "execution",
+    "precision",
+    "model",
+    "data",
+    "device",
+    "device_name",
+    "world_size",
+    "scaling",
+    "batch_size",
+    "global_batch_size",
+    "threads_per_worker",
+    "epochs",
+    "comparison_key",
+    "throughput_samples_per_s",
+    "speedup",
+    "scaling_efficiency",
+    "baseline_run_id",
+    "time_to_accuracy_s",
+    "startup_s",
+    "compile_s",
+    "communication_share",
+    "model_flop_utilisation",
+    "matrix_product_flops_per_s",
+    "peak_memory_bytes",
+    "peak_device_memory_bytes",
+    "wall_s",
+    "verified",
+)
+"""What a row of a run takes from its summary as it is."""
+
+PAIR_KEYS = (
+    "framework",
+    "framework_version",
+    "model",
+    "device",
+    "world_size",
+    "scaling",
+    "batch_size",
+    "precision",
+)
+"""What a row of a graph against eager has of both cells."""
+
+
+def cell_rows(cells: Sequence[Cell]) -> list[dict[str, Any]]:
+    """Each cell as a flat row; an estimate becomes ``name``, ``name_low``, ``name_high``.
+
+    Bounds are of 95 % intervals; what is unknown is None. ``runs``, ``counted_runs`` and
+    ``failed_runs`` are numbers.
+    """
+    rows = []
+    for cell in cells:
+        row: dict[str, Any] = {}
+        for field in fields(cell):
+            value = getattr(cell, field.name)
+            if "Estimate" in str(field.type):
+                row.update(_estimate(field.name, value))
+            elif field.name in ("runs", "counted"):
+                row["counted_runs" if field.name == "counted" else "runs"] = len(value)
+            elif field.name == "failed":
+                row["failed_runs"] = value
+            else:
+                row[field.name] = value
+        rows.append(row)
+    return rows
+
+
+def amortisation_rows(cells: Sequence[Cell]) -> list[dict[str, Any]]:
+    """Each graph against eager as a flat row: seconds, and epochs after which it has paid."""
+    return [
+        {
+            **{name: getattr(pair.graph, name) for name in PAIR_KEYS},
+            "eager_cell": pair.eager.cell,
+            "graph_cell": pair.graph.cell,
+            "compile_s_eager": pair.eager.compile_s,
+            "compile_s_graph": pair.graph.compile_s,
+            **_estimate("saved_s_per_epoch", pair.saved_s),
+            "pays_after_epochs": pair.after,
+            "pays_after_epochs_low": pair.after_low,
+            "pays_after_epochs_high": pair.after_high,
+            "sentence": pair.sentence,
+        }
+        for pair in amortisations(cells)
+    ]
+
+
+def run_rows(study: dict[str, Any]) -> list[dict[str, Any]]:
+    """Each run as a flat row; ``state`` says whether figures are from it.
+
+    The states are ``counted``, ``unverified``, ``too noisy`` and ``failed``. Times are in seconds,
+    throughput in samples/s, memory in bytes; shares are of 1.
+    """
+    rows = []
+    for run in study["runs"]:
+        load = run.get("load") or {}
+        seconds = run.get("epoch_time_s") or []
+        accuracy = run.get("test_accuracy") or []
+        doubted = "too noisy" if run["verified"] else "unverified"
+        failed_checks = [name for name, check in run["checks"].items() if not check["passed"]]
+        rows.append(
+            {
+                "state": "counted" if counts(run) else doubted,
+                "run_id": run["mlflow"].get("run_id"),
+                **{key: run.get(key) for key in RUN_KEYS},
+                "precision": precision(run),
+                "training_time_s": sum(seconds) if seconds else None,
+                "final_test_accuracy": accuracy[-1] if accuracy else None,
+                "own_cores": load.get("own_cores"),
+                "other_cores": load.get("other_cores"),
+                "steal": load.get("steal"),
+                "problem": "; ".join(failed_checks) or load.get("too_noisy"),
+            }
+        )
+    known = list(rows[0]) if rows else ["state", "run_id", *RUN_KEYS, "problem"]
+    for run in study.get("failed", []):
+        row = {**dict.fromkeys(known), **{key: run.get(key) for key in RUN_KEYS if key in run}}
+        row["precision"] = precision(run)
+        rows.append({**row, "state": "failed", "problem": run["error"]})
+    return rows
+
+
+def as_csv(rows: Sequence[dict[str, Any]]) -> str:
+    """The rows as CSV with a header (RFC 4180); lists are joined by semicolons, None is empty."""
+    text = io.StringIO()
+    if rows:
+        writer = csv.DictWriter(text, list(rows[0]))
+        writer.writeheader()
+        for row in rows:
+            writer.writerow(
+                {
+                    name: "; ".join(map(str, value)) if isinstance(value, list) else value
+                    for name, value in row.items()
+                }
+            )
+    return text.getvalue()
+
+
+def _estimate(name: str, estimate: Estimate | None) -> dict[str, Any]:
+    if estimate is None:
+        return {name: None, f"{name}_low": None, f"{name}_high": None, f"{name}_n": 0}
+    return {
+        name: estimate.value,
+        f"{name}_low": estimate.low,
+        f"{name}_high": estimate.high,
+        f"{name}_n": estimate.n,
+    }

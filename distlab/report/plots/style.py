@@ -1,0 +1,239 @@
+"""What all plots share: colours, markers, axes, legends and the printing of figures."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+from distlab.measure.statistics import Estimate
+from distlab.report.figures.cells import Cell
+from distlab.report.figures.groups import Group
+
+# Okabe & Ito (2008), "Color Universal Design": told apart with any kind of colour vision. Yellow
+# is left out, which paper doesn't show.
+KNOWN_COLOURS = {"torch": "#D55E00", "tf": "#0072B2", "paddle": "#009E73"}
+OTHER_COLOURS = ("#CC79A7", "#E69F00", "#56B4E9", "#000000")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1.2, 1.6)), (0, (6, 2, 1, 2)))
+INK, GREY, RULE = "#1b1f24", "#57606a", "#d8dee4"
+WIDTH_IN = 4.1
+
+SETTINGS: dict[Any, Any] = {
+    "font.family": "DejaVu Sans",
+    "font.size": 9.5,
+    "axes.titlesize": 10.5,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.edgecolor": GREY,
+    "axes.labelcolor": INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": RULE,
+    "grid.linewidth": 0.6,
+    "text.color": INK,
+    "xtick.color": GREY,
+    "ytick.color": GREY,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "legend.frameon": False,
+    "legend.fontsize": 8.5,
+    "figure.facecolor": "white",
+    "savefig.facecolor": "white",
+    "svg.fonttype": "path",
+    "svg.hashsalt": "distlab",
+}
+
+
+@dataclass(frozen=True)
+class Style:
+    """How a framework's execution is drawn, in every plot of a study."""
+
+    colour: str
+    marker: str
+    filled: bool
+
+
+class Styles:
+    """A colour and a marker for each framework; a second execution of one has hollow markers."""
+
+    def __init__(self, cells: Sequence[Cell]) -> None:
+        others = iter(OTHER_COLOURS * len(cells))
+        executions: dict[str, list[str]] = {}
+        self._colours: dict[str, str] = {}
+        for cell in cells:
+            executions.setdefault(cell.framework, [])
+            if cell.execution not in executions[cell.framework]:
+                executions[cell.framework].append(cell.execution)
+        for name in executions:
+            self._colours[name] = KNOWN_COLOURS.get(name) or next(others)
+        self._executions = executions
+
+    def of(self, cell: Cell) -> Style:
+        """The style of a cell."""
+        place = list(self._executions).index(cell.framework)
+        return Style(
+            self._colours[cell.framework],
+            MARKERS[place % len(MARKERS)],
+            self._executions[cell.framework].index(cell.execution) == 0,
+        )
+
+
+@contextmanager
+def canvas(height: float) -> Iterator[tuple[Figure, Axes]]:
+    """A figure as wide as a phone's page, ``height`` inches high, and its axes."""
+    figure = Figure(figsize=(WIDTH_IN, height), layout="constrained")
+    yield figure, figure.add_subplot()
+
+
+def rows(axes: Axes, cells: Sequence[Cell]) -> list[float]:
+    """Give each cell a row, from the top, below a heading for each number of workers."""
+    places: list[float] = []
+    place = 0.0
+    for before, cell in zip([None, *cells], cells, strict=False):
+        opens = before is None or before.world_size != cell.world_size
+        place += 1.0
+        if opens:
+            axes.text(
+                0.012,
+                place,
+                cell.workers,
+                transform=axes.get_yaxis_transform(),
+                va="center",
+                fontsize=8.5,
+                fontweight="bold",
+                color=GREY,
+            )
+            place += 0.85
+        places.append(place)
+    axes.set_yticks(places, [f"{cell.framework} {cell.execution}" for cell in cells])
+    axes.set_ylim(places[-1] + 0.6, 0.5)
+    axes.tick_params(axis="y", length=0)
+    axes.grid(False, axis="y")
+    return places
+
+
+def height_of(cells: Sequence[Cell]) -> float:
+    """Inches that the rows of these cells need."""
+    return 0.75 + 0.3 * (len(cells) + len({cell.world_size for cell in cells}))
+
+
+def series_of(cells: Sequence[Cell]) -> list[list[Cell]]:
+    """The cells of each framework and execution, by rising number of workers."""
+    series: dict[tuple[str, str], list[Cell]] = {}
+    for cell in sorted(cells, key=lambda cell: cell.world_size):
+        series.setdefault((cell.framework, cell.execution), []).append(cell)
+    return list(series.values())
+
+
+def marker_look(style: Style) -> dict[str, Any]:
+    """A marker as arguments of matplotlib."""
+    return {
+        "marker": style.marker,
+        "markerfacecolor": style.colour if style.filled else "white",
+        "markeredgecolor": style.colour,
+    }
+
+
+def line_look(style: Style) -> dict[str, Any]:
+    """A line with markers as arguments of matplotlib."""
+    return {"color": style.colour, "linewidth": 1.6, "markersize": 5, **marker_look(style)}
+
+
+def dash_of(group: Group, cell: Cell) -> Any:
+    """How a line of the cell's number of workers is dashed."""
+    return DASHES[group.world_sizes.index(cell.world_size) % len(DASHES)]
+
+
+def keys(series: Sequence[list[Cell]], styles: Styles, marked: bool = True) -> list[Line2D]:
+    """Legend of the frameworks."""
+    found = []
+    for members in series:
+        line = line_look(styles.of(members[0]))
+        label = f"{members[0].framework} {members[0].execution}"
+        if not marked:
+            line = {"color": line["color"], "linewidth": 3}
+        found.append(Line2D([], [], label=label, **line))
+    return found
+
+
+def worker_keys(group: Group, cells: Sequence[Cell]) -> list[Line2D]:
+    """Legend of the numbers of workers, where there are several."""
+    sizes = sorted({cell.world_size for cell in cells})
+    if len(sizes) == 1:
+        return []
+    return [
+        Line2D(
+            [],
+            [],
+            color=INK,
+            linewidth=1.3,
+            linestyle=DASHES[group.world_sizes.index(size) % len(DASHES)],
+            label=f"{size} worker{'s' * (size > 1)}",
+        )
+        for size in sizes
+    ]
+
+
+def legend(axes: Axes, lines: Sequence[Line2D]) -> None:
+    """A legend above the axes, where it hides nothing."""
+    figure = axes.get_figure()
+    assert isinstance(figure, Figure)
+    longest = max(len(str(line.get_label())) for line in lines)
+    figure.legend(
+        handles=list(lines),
+        loc="outside upper left",
+        ncols=min(len(lines), 3 if longest <= 12 else 2 if longest <= 22 else 1),
+        handlelength=2.4,
+        columnspacing=1.2,
+        borderaxespad=0.0,
+    )
+
+
+def value_of(estimate: Estimate | None) -> float:
+    """The estimate's value, where it is known that there is one."""
+    assert estimate is not None
+    return estimate.value
+
+
+def upper(estimate: Estimate | None) -> float:
+    """The greatest value that is drawn of an estimate."""
+    assert estimate is not None
+    return estimate.value if estimate.high is None else max(estimate.value, estimate.high)
+
+
+def error_lengths(estimate: Estimate) -> list[list[float]]:
+    """Lengths of the two halves of the interval, as matplotlib takes them."""
+    assert estimate.low is not None and estimate.high is not None
+    return [
+        [max(0.0, estimate.value - estimate.low)],
+        [max(0.0, estimate.high - estimate.value)],
+    ]
+
+
+def short(value: float) -> str:
+    """Three significant digits, thousands as ``k`` and millions as ``M``."""
+    for size, unit in ((1e6, " M"), (1e3, " k")):
+        if value >= size:
+            return f"{value / size:#.3g}".rstrip(".") + unit
+    return f"{value:#.3g}".rstrip(".")
+
+
+def thousands(axes: Axes) -> None:
+    """Few labels on the axis across, thousands as ``k``."""
+    axes.xaxis.set_major_locator(MaxNLocator(5))
+    axes.xaxis.set_major_formatter(
+        FuncFormatter(lambda value, _: f"{value / 1000:g} k" if value >= 1000 else f"{value:g}")
+    )
+
+
+def two_and_five(value: float, _: int) -> str:
+    """Labels at 2 and 5 between powers of ten."""
+    leading = f"{value:.0e}"[0]
+    return f"{value:g}" if leading in "25" else ""

@@ -1,0 +1,1 @@
+"""In which words: a part of the report a file."""

@@ -1,0 +1,218 @@
+"""When compilation pays: the seconds that a graph takes to compile and those it saves an epoch.
+
+A compiled framework spends seconds before the first step, and may then need fewer for each epoch.
+Timed windows hold steps alone, so no throughput shows the former. With C the difference of the
+compile times and S the difference of the times of an epoch, a graph has paid for itself after
+C / S epochs.
+"""
+
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from distlab.measure.statistics import Estimate
+from distlab.report.figures.cells import Cell
+from distlab.report.figures.groups import groups
+from distlab.report.figures.runs import ratio
+from distlab.report.sections.tables import Table, Value, estimated, number
+
+EAGER, GRAPH = "eager", "graph"
+
+
+@dataclass(frozen=True)
+class Amortisation:
+    """Graph and eager of one framework under equal conditions.
+
+    Attributes
+    ----------
+    eager, graph:
+        The two cells.
+    compile_s:
+        How many seconds longer the graph compiles; negative if it is the quicker one.
+    saved_s:
+        Seconds an epoch that the graph saves (negative: that it costs), with a 95 % interval: the
+        median eager epoch times 1 - 1 / r, r being the ratio of throughputs.
+    after:
+        Epochs after which the graph has paid, as a whole number at least 0; None if it doesn't, or
+        if that can't be told.
+    after_low, after_high:
+        That number at the bounds of the interval; ``after_high`` is None where there is no
+        interval. Both are None if ``after`` is.
+    told:
+        Whether the interval of ``saved_s`` excludes 0.
+    sentence:
+        All of it in words.
+    """
+
+    eager: Cell
+    graph: Cell
+    compile_s: float
+    saved_s: Estimate
+    after: int | None
+    after_low: int | None
+    after_high: int | None
+    told: bool
+    sentence: str
+
+    @property
+    def outcome(self) -> str:
+        """When it pays, in a few words."""
+        if self.after is not None:
+            low, high = self.after_low, self.after_high
+            bounds = "" if low is None or high is None or low == high else f" ({low} to {high})"
+            return f"{_epochs(self.after)}{bounds}"
+        return "not told" if not self.told and self.saved_s.low is not None else "does not pay"
+
+
+def amortisations(cells: Sequence[Cell]) -> list[Amortisation]:
+    """Set each graph against the eager execution of the same framework, in the cells' order.
+
+    Cells are paired that differ in execution alone, are both ranked, and whose compile times are
+    known (:attr:`distlab.report.figures.cells.Cell.compile_s`).
+
+    Parameters
+    ----------
+    cells:
+        All cells of the study, in order.
+    """
+    found = []
+    for group in groups(cells):
+        for one, other in itertools.combinations(group.ranked, 2):
+            pair = {cell.execution: cell for cell in (one, other)}
+            alike = all(
+                getattr(one, name) == getattr(other, name)
+                for name in ("framework", "framework_version", "world_size")
+            )
+            if alike and pair.keys() == {EAGER, GRAPH}:
+                made = _amortisation(pair[EAGER], pair[GRAPH])
+                found += [] if made is None else [made]
+    return found
+
+
+def table(found: Sequence[Amortisation]) -> Table:
+    """A row for each pair: what both take to compile and for an epoch, and when the graph pays."""
+    columns = ["framework", "of", "compile, s", "epoch, s", "saved an epoch, s", "pays after"]
+    return Table(
+        "Graph against eager",
+        columns,
+        [_row(pair) for pair in found],
+        wordy=frozenset({"framework", "of", "pays after"}),
+    )
+
+
+def _row(pair: Amortisation) -> list[Value]:
+    cell = pair.graph
+    return [
+        Value(cell.framework, cell.framework_version or ""),
+        Value(
+            f"{cell.model}, {cell.workers}{cell.rounded}",
+            f"{cell.scaling} scaling, batch {cell.batch_size}",
+        ),
+        *(
+            Value(f"graph {number(graph, 3)}", f"eager {number(eager, 3)}")
+            for graph, eager in (
+                (pair.graph.compile_s, pair.eager.compile_s),
+                (_value(pair.graph.epoch_time_s), _value(pair.eager.epoch_time_s)),
+            )
+        ),
+        estimated(pair.saved_s, "seconds"),
+        Value(pair.outcome),
+    ]
+
+
+def _value(estimate: Estimate | None) -> float | None:
+    return None if estimate is None else estimate.value
+
+
+def _amortisation(eager: Cell, graph: Cell) -> Amortisation | None:
+    if eager.compile_s is None or graph.compile_s is None or eager.epoch_time_s is None:
+        return None
+    longer = graph.compile_s - eager.compile_s
+    saved = _saved(eager.epoch_time_s.value, ratio(graph.counted, eager.counted))
+    told = saved.excludes(0.0)
+    after, low, high = _after(longer, saved)
+    return Amortisation(
+        eager=eager,
+        graph=graph,
+        compile_s=longer,
+        saved_s=saved,
+        after=after,
+        after_low=low,
+        after_high=high,
+        told=told,
+        sentence=_sentence(graph, longer, saved, (after, low, high)),
+    )
+
+
+def _saved(epoch_s: float, faster: Estimate) -> Estimate:
+    """Seconds an epoch from the eager epoch and the graph's throughput over eager's."""
+
+    def seconds(factor: float | None) -> float | None:
+        return None if factor is None else epoch_s * (1 - 1 / factor)
+
+    value = epoch_s * (1 - 1 / faster.value)
+    return Estimate(value, seconds(faster.low), seconds(faster.high), faster.n)
+
+
+def _after(longer: float, saved: Estimate) -> tuple[int | None, int | None, int | None]:
+    """Epochs until the graph pays: value, and at either bound of the interval."""
+    if saved.low is not None and not saved.excludes(0.0):
+        return None, None, None
+    if saved.value <= 0:
+        return None, None, None
+
+    def epochs(saving: float | None) -> int | None:
+        return None if saving is None else max(0, math.ceil(longer / saving))
+
+    return epochs(saved.value), epochs(saved.high), epochs(saved.low)
+
+
+def _sentence(
+    graph: Cell,
+    longer: float,
+    saved: Estimate,
+    after: tuple[int | None, int | None, int | None],
+) -> str:
+    compiles = "longer" if longer >= 0 else "less long"
+    said = (
+        f"{graph.framework}, {graph.model} of {graph.data} on {graph.workers} ({graph.scaling} "
+        f"scaling, batch {graph.batch_size}{graph.rounded}): graph compiles for "
+        f"{_seconds(abs(longer))} {compiles}"
+    )
+    told = saved.excludes(0.0)
+    if saved.low is not None and saved.high is not None and not told:
+        return (
+            f"{said}, and whether it saves time in an epoch cannot be told ({_signed(saved.value)} "
+            f"an epoch, 95 % CI {_signed(saved.low)} to {_signed(saved.high)}): no number of "
+            "epochs can be given"
+        )
+    if saved.value <= 0:
+        return f"{said} and loses {_seconds(-saved.value)} an epoch{_interval(saved, -1)}: it " + (
+            "does not pay" if longer >= 0 else "pays for short runs alone"
+        )
+    said = f"{said} and saves {_seconds(saved.value)} an epoch{_interval(saved, 1)}"
+    count, low, high = after
+    if longer <= 0 or count is None:
+        return f"{said}: it pays from the first epoch"
+    bounds = "" if low is None or high is None or low == high else f" ({low} to {high})"
+    return f"{said}: it pays after {_epochs(count)}{bounds}"
+
+
+def _interval(saved: Estimate, sign: int) -> str:
+    if saved.low is None or saved.high is None:
+        return f" (from {saved.n} repeat{'s' * (saved.n != 1)}, no interval)"
+    low, high = sorted((sign * saved.low, sign * saved.high))
+    return f" (95 % CI {_seconds(low).removesuffix(' s')} to {_seconds(high)})"
+
+
+def _epochs(count: int) -> str:
+    return f"{count} epoch{'s' * (count != 1)}"
+
+
+def _seconds(value: float) -> str:
+    return f"{value:#.3g}".removesuffix(".") + " s"
+
+
+def _signed(value: float) -> str:
+    return f"{value:+#.3g}".removesuffix(".") + " s"

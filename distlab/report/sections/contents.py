@@ -1,0 +1,248 @@
+"""The whole report without any markup: what the page, Markdown and the terminal all show."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from distlab.report.figures.cells import Cell
+from distlab.report.figures.comparisons import Comparison, compare, note
+from distlab.report.figures.groups import Group, groups
+from distlab.report.plots.render import KINDS, Plot
+from distlab.report.sections import break_even, glossary, tables, verdict
+from distlab.report.sections import conditions as facts
+from distlab.report.sections.classroom import classroom
+from distlab.report.sections.conditions import Conditions
+from distlab.report.sections.scorecard import Score, scorecard
+from distlab.report.sections.tables import Table, Value
+
+FILES = ("report.md", "cells.csv", "runs.csv", "report.json", "plots/")
+DOCUMENTS = ("docs/fairness.md", "docs/studies.md")
+
+
+@dataclass(frozen=True)
+class Section:
+    """Sentences and tables under one heading."""
+
+    sentences: list[str]
+    tables: list[Table]
+
+
+@dataclass(frozen=True)
+class PlotKind:
+    """The plots of one kind, one for each group of cells."""
+
+    title: str
+    description: str
+    plots: list[Plot]
+
+
+@dataclass(frozen=True)
+class Contents:
+    """A report, in the order in which it is shown."""
+
+    title: str
+    subtitle: str
+    headline: str
+    verdict: list[tuple[str, str]]
+    untold: list[str]
+    legend: str
+    main: list[Table]
+    apart: list[Table]
+    ratios_legend: str
+    ratios: list[Table]
+    sentences: list[str]
+    compilation: Section | None
+    classroom: Section | None
+    plots: list[PlotKind]
+    scorecard: Section | None
+    conditions: Conditions
+    loads: Table | None
+    packages: list[tuple[str, str]]
+    method: list[tuple[str, str]]
+    documents: tuple[str, ...]
+    files: tuple[str, ...]
+
+
+def contents(study: dict[str, Any], cells: Sequence[Cell], plots: Sequence[Plot]) -> Contents:
+    """Put a study's report together.
+
+    Parameters
+    ----------
+    study:
+        The study as data, as in ``study.json``.
+    cells:
+        Its cells.
+    plots:
+        What was drawn of them; may be empty.
+    """
+    found = groups(cells)
+    comparisons = compare(cells)
+    settings = verdict.settings(found, comparisons)
+    fastest = [setting.fastest for setting in settings if setting.fastest is not None]
+    apart = [tables.not_ranked(cells), tables.set_apart(study)]
+    return Contents(
+        title=str(study.get("name") or "Study"),
+        subtitle=_subtitle(study),
+        headline=verdict.headline(settings),
+        verdict=verdict.sentences(settings, found),
+        untold=verdict.untold(settings, cells),
+        legend=glossary.FIGURES,
+        main=[tables.main(group, fastest) for group in found if group.ranked],
+        apart=[table for table in apart if table is not None],
+        ratios_legend=f"{glossary.RATIOS} {_ended(note(comparisons))}".strip(),
+        ratios=_ratios(found, comparisons),
+        sentences=[_ended(pair.sentence) for pair in comparisons],
+        compilation=_compilation(cells),
+        classroom=_classroom(study, cells),
+        plots=[
+            PlotKind(title, description, [plot for plot in plots if plot.kind == kind])
+            for kind, (title, description, _) in KINDS.items()
+            if any(plot.kind == kind for plot in plots)
+        ],
+        scorecard=_scorecard(cells),
+        conditions=facts.conditions(study, cells),
+        loads=tables.loads(cells),
+        packages=facts.packages(study),
+        method=glossary.METHOD,
+        documents=DOCUMENTS,
+        files=FILES,
+    )
+
+
+def _subtitle(study: dict[str, Any]) -> str:
+    day = str(study.get("started") or "")[:10]
+    machine = (study.get("environment") or {}).get("processor")
+    parts = [day, machine, facts.cost(study), f"study {str(study.get('study') or '')[:8]}"]
+    return " · ".join(str(part) for part in parts if part)
+
+
+def _ratios(found: Sequence[Group], comparisons: Sequence[Comparison]) -> list[Table]:
+    columns = ["framework", "against", "workers", "ratio", "in words"]
+    made = []
+    for group in found:
+        members = {cell.cell for cell in group.cells}
+        rows = [
+            [
+                Value(verdict.name(pair.faster)),
+                Value(verdict.name(pair.slower)),
+                Value(str(pair.faster.world_size)),
+                tables.estimated(pair.ratio, "ratio"),
+                Value(_ended(pair.sentence)),
+            ]
+            for pair in comparisons
+            if pair.faster.cell in members
+        ]
+        if rows:
+            wordy = frozenset({"framework", "against", "in words"})
+            made.append(Table(group.title, columns, rows, wordy, frozenset({"in words"})))
+    return made
+
+
+def _ended(text: str | None) -> str:
+    """A sentence with its full stop; nothing for None."""
+    return f"{text.rstrip('.')}." if text else ""
+
+
+def _compilation(cells: Sequence[Cell]) -> Section | None:
+    found = break_even.amortisations(cells)
+    if not found:
+        return None
+    sentences = [_ended(pair.sentence) for pair in found]
+    return Section([*sentences, glossary.COMPILATION], [break_even.table(found)])
+
+
+def _classroom(study: dict[str, Any], cells: Sequence[Cell]) -> Section | None:
+    found = classroom(study, cells)
+    if found is None:
+        return None
+    times = [
+        [
+            Value(entry.name),
+            Value(tables.number(entry.then_s, 3)),
+            Value(
+                tables.number(entry.now_s),
+                "" if entry.now_sd_s is None else f"sd {tables.number(entry.now_sd_s, 2)}",
+            ),
+            Value(tables.number(entry.whole_s, 3)),
+            Value(str(entry.runs)),
+        ]
+        for entry in found.entries
+    ]
+    ratios = [
+        [
+            Value(f"{ratio.slower} to {ratio.faster}"),
+            Value(f"{ratio.then:.2f}"),
+            tables.estimated(ratio.now, "ratio"),
+        ]
+        for ratio in found.ratios
+    ]
+    return Section(
+        [*found.sentences, glossary.CLASSROOM],
+        [
+            Table(
+                f"{found.model}: mean training time in seconds",
+                [
+                    "framework",
+                    f"then, {found.then_device}",
+                    f"now, {found.now_device}",
+                    "now, whole run",
+                    "our runs",
+                ],
+                times,
+                frozenset({"framework"}),
+            ),
+            Table(
+                f"{found.model}: how many times as long",
+                ["ratio of times", "then", "now"],
+                ratios,
+                frozenset({"ratio of times"}),
+            ),
+        ],
+    )
+
+
+def _scorecard(cells: Sequence[Cell]) -> Section | None:
+    scores = scorecard(cells)
+    if not scores:
+        return None
+    rows = [
+        ("ease of programming", [_ease(score) for score in scores]),
+        ("speed", [_speed(score) for score in scores]),
+        ("openness: licence", [Value(score.licence) for score in scores]),
+        ("openness: governance", [Value(score.governance) for score in scores]),
+        ("openness: releases", [Value(score.release_cadence) for score in scores]),
+        (
+            "sources",
+            [
+                Value(f"gathered {score.as_of}" if score.as_of else tables.NOTHING, "", links)
+                for score in scores
+                for links in [tuple(score.sources)]
+            ],
+        ),
+    ]
+    columns = ["criterion", *(score.framework for score in scores)]
+    table = Table(
+        "Frameworks by three criteria",
+        columns,
+        [[Value(criterion), *values] for criterion, values in rows],
+        wordy=frozenset(columns),
+        prose=frozenset(columns[1:]),
+    )
+    return Section([glossary.SCORECARD], [table])
+
+
+def _ease(score: Score) -> Value:
+    if score.code_lines is None:
+        return Value("not known", "its source isn't installed here")
+    files = ", ".join(score.code_files)
+    return Value(f"{score.code_lines} logical lines of code in its backend", files)
+
+
+def _speed(score: Score) -> Value:
+    if score.relative_speed is None:
+        return Value("not compared")
+    conditions = f"{score.conditions} condition{'s' * (score.conditions != 1)}"
+    return Value(
+        f"{score.relative_speed:.0%} of the fastest framework's throughput",
+        f"geometric mean over {conditions}",
+    )

@@ -1,0 +1,284 @@
+"""The report's tables as text, for a page, for Markdown and for the terminal alike."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from distlab.measure.statistics import Estimate
+from distlab.report.figures.cells import Cell
+from distlab.report.figures.groups import Group
+from distlab.report.figures.runs import FP32, counts, precision
+
+NOTHING = "–"  # noqa: RUF001
+
+
+@dataclass(frozen=True)
+class Value:
+    """What stands in a table's field: a figure, what qualifies it, line by line, and links."""
+
+    text: str
+    detail: str = ""
+    links: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return f"{self.text} ({self.qualified})" if self.detail else self.text
+
+    @property
+    def qualified(self) -> str:
+        """The detail on one line."""
+        return self.detail.replace("\n", "; ")
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table: names of columns, rows of as many values, and what the first column is of.
+
+    Attributes
+    ----------
+    title:
+        Heading, without markup.
+    wordy:
+        Columns that hold words, which stand left; the others hold figures.
+    prose:
+        Those of them that hold sentences, which may be wrapped.
+    best:
+        Indices of rows that are the fastest of their world size beyond doubt.
+    opens:
+        Indices of rows that begin another world size.
+    """
+
+    title: str
+    columns: list[str]
+    rows: list[list[Value]]
+    wordy: frozenset[str] = frozenset()
+    prose: frozenset[str] = frozenset()
+    best: frozenset[int] = frozenset()
+    opens: frozenset[int] = frozenset()
+
+
+def main(group: Group, fastest: Sequence[Cell]) -> Table:
+    """Framework by world size: every figure of the ranked cells, with its interval.
+
+    Parameters
+    ----------
+    group:
+        Cells that may be compared.
+    fastest:
+        Those of them that are the fastest of their world size beyond doubt.
+    """
+    target = next((run["target_accuracy"] for cell in group.cells for run in cell.runs), None)
+    columns = [
+        "framework",
+        "workers",
+        "samples/s",
+        "speed-up",
+        "efficiency",
+        "epoch, s",
+        "test accuracy",
+        "time to accuracy" if target is None else f"s to {target:.1%}",
+        "start-up, s",
+        "exchange",
+        "MFU",
+        "verified",
+    ]
+    ranked, best = group.ranked, {cell.cell for cell in fastest}
+    return Table(
+        group.title,
+        columns,
+        [_main_row(cell) for cell in ranked],
+        wordy=frozenset({"framework", "verified"}),
+        best=frozenset(place for place, cell in enumerate(ranked) if cell.cell in best),
+        opens=frozenset(
+            place
+            for place in range(1, len(ranked))
+            if ranked[place].world_size != ranked[place - 1].world_size
+        ),
+    )
+
+
+def not_ranked(cells: Sequence[Cell]) -> Table | None:
+    """The cells that no claim is made of, and why; None where all are ranked."""
+    rows = [
+        [
+            Value(cell.label),
+            Value(f"{cell.model}, {cell.scaling}, batch {cell.batch_size}"),
+            Value(f"{len(cell.counted)} of {len(cell.runs) + cell.failed}"),
+            Value(_why(cell)),
+        ]
+        for cell in cells
+        if not cell.ranked
+    ]
+    columns = ["cell", "of", "runs that count", "why"]
+    return _if_any("Cells that are not ranked", columns, rows)
+
+
+def set_apart(study: dict[str, Any]) -> Table | None:
+    """Each run that no figure is from (unverified, too noisy, failed); None without any."""
+    rows = []
+    for run in study["runs"]:
+        if counts(run):
+            continue
+        wrong = [
+            f"{name}: {check['detail']}"
+            for name, check in run["checks"].items()
+            if not check["passed"]
+        ]
+        noise = (run.get("load") or {}).get("too_noisy")
+        states = ["unverified"] * (not run["verified"]) + ["too noisy"] * (noise is not None)
+        rows.append(
+            [
+                *_whose(run),
+                Value(", ".join(states)),
+                Value(number(run.get("throughput_samples_per_s"))),
+                Value("; ".join([*wrong, *([noise] if noise else [])])),
+            ]
+        )
+    for run in study.get("failed", []):
+        error = str(run["error"]).strip() or "no reason given"
+        log = f" (log: {run['log']})" if run.get("log") else ""
+        rows.append([*_whose(run), Value("failed"), Value(NOTHING), Value(error + log)])
+    columns = ["run", "of", "repeat", "state", "samples/s", "why"]
+    return _if_any("Runs that no figure is from", columns, rows)
+
+
+def loads(cells: Sequence[Cell]) -> Table | None:
+    """How busy the machine was during the timed windows of each cell; None where unknown."""
+    rows = []
+    for cell in cells:
+        known = [run["load"] for run in cell.runs if run.get("load")]
+        if not known:
+            continue
+        own, other, steal = (
+            [load[name] for load in known if load.get(name) is not None]
+            for name in ("own_cores", "other_cores", "steal")
+        )
+        rows.append(
+            [
+                Value(cell.label),
+                Value(f"{cell.model}, {cell.scaling}, batch {cell.batch_size}"),
+                Value(str(known[0].get("cores", NOTHING))),
+                Value(_range(own, "{:.2f}")),
+                Value(_range(other, "{:.2f}")),
+                Value(_range(steal, "{:.1%}")),
+                Value(f"{sum(load.get('too_noisy') is not None for load in known)}"),
+            ]
+        )
+    columns = ["cell", "of", "cores", "busy with the run", "busy with others", "stolen", "noisy"]
+    title = "Load of the machine during timed windows"
+    return _if_any(title, columns, rows)
+
+
+def number(value: float | None, digits: int = 4) -> str:
+    """A figure with so many significant digits; whole numbers are never cut short of a comma."""
+    if value is None:
+        return NOTHING
+    if abs(value) >= 10 ** (digits - 1):
+        return f"{round(value, digits - 1 - math.floor(math.log10(abs(value)))):,.0f}"
+    return f"{value:#.{digits}g}".removesuffix(".")
+
+
+def shown(value: float, kind: str) -> str:
+    """A value as ``number``, as ``seconds``, or by a format such as ``{:.1%}``."""
+    if kind in ("number", "seconds"):
+        return number(value, 4 if kind == "number" else 3)
+    return kind.format(value)
+
+
+def interval(estimate: Estimate, kind: str) -> str:
+    """The bounds of the 95 % interval as :func:`shown`, or why there are none."""
+    if estimate.low is None or estimate.high is None:
+        return f"{estimate.n} run{'s' * (estimate.n != 1)}, no interval"
+    return f"{shown(estimate.low, kind)} to {shown(estimate.high, kind)}"
+
+
+def ratio_format(estimate: Estimate) -> str:
+    """As many decimals, from two on, as show that an interval that excludes 1 does so."""
+    bounds = [bound for bound in (estimate.low, estimate.high) if bound is not None]
+    digits = 2
+    while digits < 5 and estimate.excludes(1.0) and 1.0 in [round(b, digits) for b in bounds]:
+        digits += 1
+    return f"{{:.{digits}f}}"
+
+
+def estimated(estimate: Estimate | None, kind: str = "number") -> Value:
+    """An estimate as a table shows it; ``ratio`` is the kind of :func:`ratio_format`."""
+    if estimate is None:
+        return Value(NOTHING)
+    kind = ratio_format(estimate) if kind == "ratio" else kind
+    return Value(shown(estimate.value, kind), interval(estimate, kind))
+
+
+def _main_row(cell: Cell) -> list[Value]:
+    repeats = len(cell.runs) + cell.failed
+    verified = Value(f"{sum(run['verified'] for run in cell.runs)} of {repeats}", _why(cell))
+    alone = cell.world_size == 1
+    accuracy = Value(NOTHING)
+    if cell.accuracy_mean is not None:
+        sd = "1 run, no sd" if cell.accuracy_sd is None else f"sd {cell.accuracy_sd:.2%}"
+        accuracy = Value(f"{cell.accuracy_mean:.2%}", sd)
+    reached = f"{cell.reached} of {len(cell.counted)} runs"
+    target = Value(
+        "not reached"
+        if cell.time_to_accuracy_s is None
+        else number(cell.time_to_accuracy_s.value, 3),
+        reached
+        if cell.time_to_accuracy_s is None or cell.time_to_accuracy_s.low is None
+        else f"{interval(cell.time_to_accuracy_s, 'seconds')}\n{reached}",
+    )
+    return [
+        Value(f"{cell.framework} {cell.execution}", cell.framework_version or ""),
+        Value(f"{cell.world_size} {cell.device.upper()}"),
+        estimated(cell.throughput),
+        Value("1") if alone else _against_one(cell.speedup, "ratio"),
+        Value("100%") if alone else _against_one(cell.efficiency, "{:.1%}"),
+        estimated(cell.epoch_time_s, "seconds"),
+        accuracy,
+        target,
+        Value(number(cell.startup_s, 3), f"compile {number(cell.compile_s, 3)}"),
+        Value(NOTHING) if alone else estimated(cell.communication_share, "{:.1%}"),
+        estimated(cell.model_flop_utilisation, "{:.1%}"),
+        verified,
+    ]
+
+
+def _against_one(estimate: Estimate | None, kind: str) -> Value:
+    return Value("no baseline") if estimate is None else estimated(estimate, kind)
+
+
+def _why(cell: Cell) -> str:
+    """In a few words, why runs don't count; the runs are listed apart."""
+    unverified = [run for run in cell.runs if not run["verified"]]
+    checks = dict.fromkeys(
+        name for run in unverified for name, check in run["checks"].items() if not check["passed"]
+    )
+    noisy = sum(run["verified"] and not counts(run) for run in cell.runs)
+    states = (
+        (len(unverified), f"unverified: {' '.join(checks)}"),
+        (noisy, "too noisy"),
+        (cell.failed, "failed"),
+    )
+    return ", ".join(f"{n} {state}" for n, state in states if n)
+
+
+def _whose(run: dict[str, Any]) -> list[Value]:
+    size, device = run.get("world_size"), str(run.get("device") or "").upper()
+    rounded = "" if precision(run) == FP32 else f", {precision(run)}"
+    workers = f"{size or '?'} {device} worker{'s' * (size != 1)}{rounded}"
+    return [
+        Value(f"{run['framework']} {run['execution']}, {workers}"),
+        Value(f"{run['model']}, {run['scaling']}, batch {run['batch_size']}"),
+        Value(str(run["repeat"])),
+    ]
+
+
+def _if_any(title: str, columns: list[str], rows: list[list[Value]]) -> Table | None:
+    wordy = frozenset({"cell", "run", "of", "state", "why"})
+    return Table(title, columns, rows, wordy, frozenset({"why"})) if rows else None
+
+
+def _range(values: Sequence[float], shown: str) -> str:
+    if not values:
+        return NOTHING
+    low, high = shown.format(min(values)), shown.format(max(values))
+    return low if low == high else f"{low} to {high}"

@@ -1,0 +1,182 @@
+"""The verdict in plain words: who is fastest where, what more workers bring, what is not known."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from distlab.measure.statistics import Estimate
+from distlab.report.figures.cells import Cell
+from distlab.report.figures.comparisons import Comparison
+from distlab.report.figures.groups import Group
+from distlab.report.sections.tables import estimated
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Cells that differ in framework and execution only, and who of them is the fastest.
+
+    Attributes
+    ----------
+    group:
+        Where the cells are from.
+    name:
+        ``mlp on 1 CPU worker (weak scaling, batch 64 a worker)``.
+    cells:
+        The ranked ones: a leader, then the others by falling median throughput.
+    fastest:
+        The one that is told to be faster than each other, or None.
+    leaders:
+        Those that none is told to be faster than, by falling median throughput.
+    ahead:
+        How many times as fast the first leader is as the second, or as the next of the others
+        where there is one leader; None with one cell.
+    """
+
+    group: Group
+    name: str
+    cells: list[Cell]
+    fastest: Cell | None
+    leaders: list[Cell]
+    ahead: Estimate | None
+
+
+def settings(groups: Sequence[Group], comparisons: Sequence[Comparison]) -> list[Setting]:
+    """Find who is fastest for every model, scaling, batch and number of workers."""
+    pairs = {frozenset((c.faster.cell, c.slower.cell)): c for c in comparisons}
+    return [_setting(group, size, pairs) for group in groups for size in group.world_sizes]
+
+
+def headline(found: Sequence[Setting]) -> str:
+    """How often each framework is the fastest, in one or two sentences."""
+    compared = [setting for setting in found if len(setting.cells) > 1]
+    if not found:
+        return "No cell has enough runs that count, so nothing is ranked."
+    if not compared:
+        return "Only one framework is ranked in each setting, so none is compared with another."
+    wins = Counter(name(s.fastest) for s in compared if s.fastest is not None)
+    untold = len(compared) - wins.total()
+    of = f"of {len(compared)} settings" if len(compared) > 1 else "the one setting"
+    if not wins:
+        return "No fastest framework can be told."
+    (first, most), *rest = wins.most_common()
+    if len(compared) == 1:
+        return f"{first} is the fastest."
+    said = f"{first} is the fastest in {most} {of} (model, scaling, number of workers)"
+    said += "".join(f", {other} in {times}" for other, times in rest)
+    return f"{said}; in {untold} no fastest can be told." if untold else f"{said}."
+
+
+def sentences(found: Sequence[Setting], groups: Sequence[Group]) -> list[tuple[str, str]]:
+    """For each group: its title, who is fastest there, and what more workers bring."""
+    said = []
+    for group in groups:
+        parts = [
+            f"On {setting.cells[0].workers} {name(setting.fastest)} is the fastest, "
+            f"{estimated(setting.ahead, 'ratio').text} times as fast as {name(setting.cells[1])}, "
+            f"the next{_interval(setting.ahead)}."
+            for setting in found
+            if setting.group.slug == group.slug
+            and setting.fastest is not None
+            and setting.ahead is not None
+        ]
+        for size in group.world_sizes:
+            scaled = [
+                f"{cell.speedup.value:.2f} with {name(cell)}{_interval(cell.speedup)}"
+                for cell in group.ranked
+                if cell.world_size == size > 1 and cell.speedup is not None
+            ]
+            if scaled:
+                parts.append(f"Speed-up of {size} workers over 1: {_and(scaled)}.")
+        if parts:
+            said.append((group.title, " ".join(parts)))
+    return said
+
+
+def untold(found: Sequence[Setting], cells: Sequence[Cell]) -> list[str]:
+    """What the study can't tell, and why."""
+    said = []
+    for setting in found:
+        if len(setting.leaders) > 1 and setting.ahead is not None:
+            first, second = setting.leaders[:2]
+            ratio = (
+                f"{name(first)} to {name(second)} is {setting.ahead.value:.2f}"
+                f"{_interval(setting.ahead)}"
+            )
+            names = _and([name(cell) for cell in setting.leaders])
+            said.append(f"{setting.name}: no fastest among {names}; {ratio}.")
+    few = [cell for cell in cells if cell.ranked and len(cell.counted) < 3]
+    if few:
+        which = "every cell has" if len(few) == len(cells) else f"{_count(len(few), 'cell')} with"
+        said.append(
+            f"{which[:1].upper()}{which[1:]} fewer than 3 runs that count: no interval, and no "
+            "difference is claimed."
+        )
+    alone = [c for c in cells if c.ranked and c.world_size > 1 and c.speedup is None]
+    if alone:
+        named = [cell.label for cell in alone] if len(alone) <= 3 else [f"{len(alone)} cells"]
+        said.append(
+            f"No speed-up of {_and(named)}: there is no verified run with "
+            "1 worker to measure against."
+        )
+    doubted = [cell for cell in cells if not cell.ranked]
+    if len(doubted) > 3:
+        said.append(
+            f"{len(doubted)} of {len(cells)} cells are not ranked: half of their runs or more do "
+            "not count."
+        )
+        return said
+    for cell in doubted:
+        said.append(
+            f"{cell.label} ({cell.model}, {cell.scaling} scaling, batch {cell.batch_size}) is not "
+            f"ranked: only {len(cell.counted)} of {len(cell.runs) + cell.failed} runs count."
+        )
+    return said
+
+
+def name(cell: Cell | None) -> str:
+    """A cell by what differs inside a setting: ``torch eager``."""
+    return "" if cell is None else f"{cell.framework} {cell.execution}"
+
+
+def _setting(group: Group, size: int, pairs: dict[frozenset[str], Comparison]) -> Setting:
+    cells = sorted(
+        (c for c in group.ranked if c.world_size == size and c.throughput is not None),
+        key=lambda cell: -(cell.throughput.value if cell.throughput else 0.0),
+    )
+    model, conditions = group.title.split(", ", 1)
+    title = f"{model} on {cells[0].workers} ({conditions})"
+
+    def beaten(cell: Cell) -> list[Cell]:
+        """Those that the cell is told to be faster than."""
+        found = ((o, pairs.get(frozenset((cell.cell, o.cell)))) for o in cells if o is not cell)
+        return [o for o, pair in found if pair and pair.told and pair.faster is cell]
+
+    fastest = next((c for c in cells if len(beaten(c)) == len(cells) - 1 > 0), None)
+    slower = [other for cell in cells for other in beaten(cell)]
+    leaders = [fastest] if fastest else [cell for cell in cells if cell not in slower] or cells
+    rest = [cell for cell in cells if cell not in leaders[:1]]
+    second = leaders[1] if len(leaders) > 1 else next(iter(rest), None)
+    ahead = _ratio(pairs, leaders[0], second) if second is not None else None
+    return Setting(group, title, [leaders[0], *rest], fastest, leaders, ahead)
+
+
+def _ratio(pairs: dict[frozenset[str], Comparison], first: Cell, second: Cell) -> Estimate | None:
+    """The first's throughput over the second's, however the pair was compared."""
+    pair = pairs.get(frozenset((first.cell, second.cell)))
+    if pair is None:
+        return None
+    return pair.ratio if pair.faster is first else pair.ratio.inverted()
+
+
+def _interval(estimate: Estimate) -> str:
+    if estimate.low is None or estimate.high is None:
+        return f" ({_count(estimate.n, 'run')}, no interval)"
+    return f" (95 % CI {estimated(estimate, 'ratio').detail})"
+
+
+def _and(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'s' * (number != 1)}"

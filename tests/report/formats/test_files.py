@@ -1,0 +1,42 @@
+import csv
+import json
+from pathlib import Path
+
+from studies import study, where
+
+from distlab.report.formats import files
+from distlab.report.plots.render import KINDS
+
+
+def test_the_report_is_written_whole(tmp_path: Path) -> None:
+    told = study(
+        models=["mlp"], scalings=["weak"], repeats=4, noisy=where(framework="tf", repeat=1)
+    )
+    page = files.write(told, tmp_path / "made" / "here")
+    folder = page.parent
+    assert page == tmp_path / "made" / "here" / "report.html"
+    names = sorted(path.name for path in folder.iterdir())
+    assert names == ["cells.csv", "plots", "report.html", "report.json", "report.md", "runs.csv"]
+    assert len(list((folder / "plots").iterdir())) == 2 * len(KINDS)
+    with (folder / "cells.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    data = json.loads((folder / "report.json").read_text())
+    assert len(rows) == len(data["cells"]) == 6
+    assert len(data["runs"]) == 24
+    assert len(data["comparisons"]) == 6
+    assert data["study"] == told["study"]
+    assert [float(row["throughput"]) for row in rows] == [c["throughput"] for c in data["cells"]]
+    assert "tf graph" in data["verdict"]["headline"]
+
+
+def test_writing_again_leaves_no_plot_of_before(tmp_path: Path) -> None:
+    files.write(study(models=["mlp", "lenet5"], scalings=["weak"], repeats=1), tmp_path)
+    files.write(study(models=["mlp"], scalings=["weak"], repeats=1), tmp_path)
+    assert not list((tmp_path / "plots").glob("*lenet5*"))
+    assert list((tmp_path / "plots").glob("*mlp*"))
+
+
+def test_a_study_without_a_figure_is_written_too(tmp_path: Path) -> None:
+    told = study(models=["mlp"], failed=lambda run: True, repeats=1)
+    assert files.write(told, tmp_path).exists()
+    assert (tmp_path / "runs.csv").read_text().count("failed") == 12

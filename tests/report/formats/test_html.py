@@ -1,0 +1,127 @@
+import re
+from html.parser import HTMLParser
+from typing import Any
+
+from studies import classroom, study, where
+
+from distlab.report.figures.cells import cells
+from distlab.report.figures.groups import groups
+from distlab.report.formats import html
+from distlab.report.plots import render
+from distlab.report.plots.style import Styles
+from distlab.report.sections.contents import contents
+
+VOID = {"meta", "link", "br", "img", "hr", "input"}
+
+
+class Reader(HTMLParser):
+    """Collects text and attributes, and fails on tags that are not closed in order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.text: list[str] = []
+        self.attributes: list[tuple[str, str, str]] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.attributes += [(tag, name, value or "") for name, value in attrs]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.attributes += [(tag, name, value or "") for name, value in attrs]
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag, tag
+
+    def handle_data(self, data: str) -> None:
+        if "style" not in self.open:
+            self.text.append(data)
+
+
+def page(told: dict[str, Any], *, drawn: bool = True) -> tuple[str, Reader]:
+    found = cells(told)
+    styles = Styles(found)
+    made = render.draw(groups(found), styles) if drawn else []
+    text = html.page(contents(told, found, made), found, styles)
+    reader = Reader()
+    reader.feed(text)
+    assert reader.open == []
+    return text, reader
+
+
+def test_the_page_needs_no_network_and_no_script() -> None:
+    text, reader = page(study(models=["mlp"], scalings=["weak"], repeats=3))
+    assert "<script" not in text
+    assert "@import" not in text
+    assert re.findall(r"url\((?!#)", text) == []
+    fetched = [(tag, name, value) for tag, name, value in reader.attributes if name == "src"]
+    assert fetched == []
+    assert [v for tag, name, v in reader.attributes if (tag, name) == ("link", "href")] == [
+        "data:,"
+    ]
+
+
+def test_the_page_has_its_parts_in_order() -> None:
+    text, _ = page(classroom(repeats=3))
+    parts = ["figures", "ratios", "classroom", "plots", "scorecard", "conditions", "method"]
+    assert re.findall(r'<section id="(\w+)"', text) == parts
+    assert re.findall(r'<a href="#(\w+)"', text) == parts
+
+
+def test_text_from_a_study_is_escaped() -> None:
+    told = study(
+        models=["mlp"], scalings=["weak"], failed=where(framework="tf", repeat=0), repeats=3
+    )
+    told["name"] = "<script>alert(1)</script>"
+    told["command"] = "python -m distlab.launch -m 'a=\"<b>\"'"
+    text, reader = page(told, drawn=False)
+    assert "<script>" not in text
+    assert "<SIGKILL>" not in text
+    shown = "".join(reader.text)
+    assert "<script>alert(1)</script>" in shown
+    assert "signal 9 <SIGKILL>" in shown
+    assert "'a=\"<b>\"'" in shown
+
+
+def test_every_plot_stands_in_the_page_with_a_name_for_who_cannot_see_it() -> None:
+    told = study(models=["mlp"], scalings=["weak"], repeats=3)
+    text, reader = page(told)
+    assert text.count("<svg ") == len(render.KINDS)
+    labels = [v for tag, name, v in reader.attributes if (tag, name) == ("svg", "aria-label")]
+    assert len(labels) == len(render.KINDS)
+    assert labels[0].startswith("Throughput: mlp, weak scaling")
+    ids = [value for _, name, value in reader.attributes if name == "id"]
+    assert len(ids) == len(set(ids))
+
+
+def test_the_fastest_row_stands_out_and_no_other() -> None:
+    text, _ = page(study(models=["mlp"], scalings=["weak"], world_sizes=[1]), drawn=False)
+    figures = text[text.index('id="figures"') : text.index('id="ratios"')]
+    rows = re.findall(r'<tr class="([^"]*)">(.*?)</tr>', figures, re.DOTALL)
+    assert [("best" in kind) for kind, _ in rows] == [False, True, False]
+    assert "tf graph" in rows[1][1]
+
+
+def test_runs_set_apart_are_shown_apart() -> None:
+    told = study(models=["mlp"], scalings=["weak"], unverified=where(framework="tf"), repeats=3)
+    _, reader = page(told, drawn=False)
+    shown = " ".join("".join(reader.text).split())
+    assert "Set apart, and not ranked" in shown
+    assert "Cells that are not ranked" in shown
+    assert "trajectory: relative error 3.1e-02 at step 4 <of 10>" in shown
+
+
+def test_a_study_without_a_run_that_counts_still_has_its_page() -> None:
+    for told in (
+        study(models=["mlp"], unverified=lambda run: True, repeats=1),
+        study(models=["mlp"], failed=lambda run: True, repeats=1),
+    ):
+        _, reader = page(told)
+        assert "nothing is ranked" in "".join(reader.text)
+
+
+def test_one_run_has_no_interval() -> None:
+    told = study(models=["mlp"], scalings=["weak"], repeats=1, frameworks=["torch"])
+    _, reader = page(told)
+    assert "1 run, no interval" in "".join(reader.text)

@@ -1,0 +1,71 @@
+import pytest
+from studies import study
+
+from distlab.report.figures.cells import cells
+from distlab.report.sections.conditions import conditions, cost, duration, packages
+
+
+def told(**options: object) -> dict[str, str]:
+    found = study(**options)  # type: ignore[arg-type]
+    return {
+        f"{heading}: {name}": value
+        for heading, facts in conditions(found, cells(found)).items()
+        for name, value in facts
+    }
+
+
+def test_every_condition_is_named() -> None:
+    found = told()
+    assert found["Study: command"].startswith("python -m distlab.launch -m")
+    assert found["Study: git commit"] == "0123456789abcdef0123456789abcdef01234567"
+    assert found["Study: runs"] == "120 finished, 0 failed"
+    assert found["Machine: devices"] == "CPU: AMD EPYC 7B13"
+    assert found["Machine: threads a worker"] == "1"
+    assert found["Machine: float32 matrix product"].startswith("192 to 384 GFLOP/s")
+    assert found["Software: tf"] == "2.21.0"
+    assert found["Software: ray"] == "2.60.0"
+    assert found["Work: models"] == "mlp (89,610 parameters), lenet5 (61,706 parameters)"
+    assert found["Work: batch"] == "64 a worker (weak scaling), 64 in all (strong scaling)"
+    assert found["Work: seeds"].startswith("0 to 4 ")
+    assert found["Work: optimizer"] == "Adam (reference), learning rate 0.001"
+
+
+def test_a_condition_that_differs_between_runs_shows_all_its_values() -> None:
+    found = study(models=["mlp"])
+    found["runs"][0]["framework_version"] = "2.12.0"
+    facts = dict(conditions(found, cells(found))["Software"])
+    assert facts["torch"] == "2.12.0, 2.13.0"
+
+
+def test_the_cost_is_told_with_its_share_of_training() -> None:
+    found = study(models=["mlp"], scalings=["weak"], world_sizes=[1])
+    training = sum(sum(run["epoch_time_s"]) for run in found["runs"])
+    found["wall_s"] = 4 * training
+    assert "(25%) was training" in cost(found)
+    assert cost(found).startswith("15 runs in ")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0.25, "0.2 s"),
+        (59.94, "59.9 s"),
+        (60, "1 min 0 s"),
+        (3599, "59 min 59 s"),
+        (7260, "2 h 1 min"),
+    ],
+)
+def test_a_duration_is_told_as_people_do(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
+
+
+def test_a_study_that_knows_little_of_itself_still_has_its_conditions() -> None:
+    bare = {"study": "0" * 32, "runs": []}
+    facts = conditions(bare, [])
+    assert dict(facts["Study"])["finished"] == "not finished"
+    assert "not known" in dict(facts["Machine"])["processor"]
+    assert packages(bare) == []
+
+
+def test_packages_are_sorted() -> None:
+    assert [name for name, _ in packages(study(repeats=1))] == ["mlflow", "numpy", "ray", "torch"]

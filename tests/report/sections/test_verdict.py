@@ -1,0 +1,83 @@
+from typing import Any
+
+from studies import study, together, where
+
+from distlab.report.figures.cells import Cell, cells
+from distlab.report.figures.comparisons import compare
+from distlab.report.figures.groups import Group, groups
+from distlab.report.sections import verdict
+
+
+def judged(**options: Any) -> tuple[list[verdict.Setting], list[Group], list[Cell]]:
+    found = cells(study(models=["mlp"], scalings=["weak"], **options))
+    return verdict.settings(groups(found), compare(found)), groups(found), found
+
+
+def test_the_fastest_is_named_with_its_lead_and_interval() -> None:
+    found, grouped, _ = judged(world_sizes=[1])
+    assert verdict.headline(found) == "tf graph is the fastest."
+    ((title, text),) = verdict.sentences(found, grouped)
+    assert title == "mlp, weak scaling, batch 64 a worker"
+    assert text.startswith("On 1 CPU worker tf graph is the fastest, 1.4")
+    assert "times as fast as paddle eager, the next (95 % CI 1." in text
+
+
+def test_no_fastest_is_named_where_none_can_be_told() -> None:
+    # tf as slow as paddle: 175 / 120.
+    found, grouped, every = judged(world_sizes=[1], slower={"tf": 175 / 120})
+    assert found[0].fastest is None
+    assert {verdict.name(cell) for cell in found[0].leaders} == {"tf graph", "paddle eager"}
+    assert verdict.headline(found) == "No fastest framework can be told."
+    assert verdict.sentences(found, grouped) == []
+    (text,) = verdict.untold(found, every)
+    assert "no fastest among" in text
+    assert "95 % CI 0.9" in text
+
+
+def test_speed_up_is_told_for_more_than_one_worker() -> None:
+    found, grouped, _ = judged()
+    ((_, text),) = verdict.sentences(found, grouped)
+    assert "Speed-up of 2 workers over 1: 1.1" in text
+    assert "with torch eager (95 % CI 1.0" in text
+
+
+def test_one_repeat_tells_no_difference() -> None:
+    found, _, every = judged(repeats=1)
+    assert [setting.fastest for setting in found] == [None, None]
+    assert any("Every cell has fewer than 3 runs" in text for text in verdict.untold(found, every))
+    assert "1 run, no interval" in verdict.untold(found, every)[0]
+
+
+def test_a_framework_alone_is_not_called_the_fastest() -> None:
+    found, _, _ = judged(frameworks=["torch"])
+    assert "none is compared" in verdict.headline(found)
+
+
+def test_unverified_frameworks_win_nothing_and_are_named() -> None:
+    found, _, every = judged(world_sizes=[1], unverified=where(framework="tf"))
+    assert found[0].fastest is not None
+    assert verdict.name(found[0].fastest) == "paddle eager"
+    (text,) = verdict.untold(found, every)
+    assert text.startswith("tf graph, 1 CPU worker")
+    assert "only 0 of 5 runs count" in text
+
+
+def test_without_any_run_that_counts_nothing_is_ranked() -> None:
+    found, _, every = judged(unverified=lambda run: True)
+    assert "nothing is ranked" in verdict.headline(found)
+    (text,) = verdict.untold(found, every)
+    assert text.startswith("6 of 6 cells are not ranked")
+
+
+def test_a_missing_baseline_is_said() -> None:
+    found, _, every = judged(world_sizes=[2], baselines="nowhere")
+    assert any("no verified run with 1 worker" in text for text in verdict.untold(found, every))
+
+
+def test_each_precision_is_a_setting_of_its_own() -> None:
+    one = {"models": ("mlp",), "scalings": ("weak",), "world_sizes": (1,)}
+    made = together(study(**one), study(precision="bf16", random_seed=1, **one))
+    found = groups(cells(made))
+    told = verdict.settings(found, compare(cells(made)))
+    assert [{cell.precision for cell in setting.cells} for setting in told] == [{"fp32"}, {"bf16"}]
+    assert told[1].name.endswith("(weak scaling, batch 64 a worker, bf16)")
