@@ -26,7 +26,8 @@ from launching import PEER_ENVIRONMENT, TIMEOUT_S, free_ports, run
 from measuring import BEST, CONSOLE, busy_cores, conclude, executions, parser, write
 from rich.table import Table
 
-from distlab.models.spec import MODELS, Conv2D, Dense, ModelSpec
+from distlab.models.layers import Conv2D, Dense
+from distlab.models.spec import MODELS, ModelSpec
 
 LARGE = 1024
 """Rows and columns of the large matrices."""

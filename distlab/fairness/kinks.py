@@ -31,8 +31,9 @@ from numpy.typing import NDArray
 
 from distlab.fairness import reference
 from distlab.fairness.reference import Adam, Array, Parameters
+from distlab.models.layers import Conv2D, Dense, MaxPool2D, ReLU
 from distlab.models.rewrite import pool_first
-from distlab.models.spec import Conv2D, Dense, MaxPool2D, ModelSpec, ReLU
+from distlab.models.spec import ModelSpec
 
 UNDECIDED = 64 * 2.0**-24
 """From this distance of a kink on, in root mean squares of a layer's input, float32 decides."""

@@ -13,7 +13,8 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import DTypeLike, NDArray
 
 # Relative, because these modules also travel with a saved model, under another package's name.
-from ..models.spec import Conv2D, Dense, Flatten, Layer, MaxPool2D, ModelSpec, ReLU
+from ..models.layers import Conv2D, Dense, Flatten, Layer, MaxPool2D, ReLU
+from ..models.spec import ModelSpec
 
 Array = NDArray[Any]
 Parameters = Mapping[str, Array]

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from distlab.models.spec import Layer, MaxPool2D, ReLU
+from distlab.models.layers import Layer, MaxPool2D, ReLU
 
 
 def pool_first(layers: Sequence[Layer]) -> tuple[Layer, ...]:

@@ -25,9 +25,8 @@ STREAM = int.from_bytes(b"weights")
 def draw(spec: ModelSpec, seed: int) -> Weights:
     """Draw the initial weights of a model.
 
-    Every weight is uniform on ``[-b, b)`` with ``b = sqrt(6 / fan_in)``, whose variance is
-    ``2 / fan_in`` (He et al. 2015, "Delving Deep into Rectifiers", equation 10, forward case);
-    every bias is 0. One rule for all layers, the last one included. Parameter ``i`` of the spec
+    Every parameter is uniform on ``[-b, b)``, with the bound b that its layer gives
+    (:attr:`ModelSpec.start_bounds`); it is 0 where b is 0. Parameter ``i`` of the spec
     takes its values from the Philox4x64-10 stream (Salmon et al. 2011, "Parallel Random Numbers:
     As Easy as 1, 2, 3") with key ``(seed, i)``: a stream of its own, whatever the other
     parameters' sizes.
@@ -51,10 +50,10 @@ def draw(spec: ModelSpec, seed: int) -> Weights:
     """
     if not 0 <= seed < 2**64:
         raise ValueError(f"seed must be from 0 to 2**64 - 1, is {seed}")
-    fan_in = {f"{layer.name}.weight": layer.fan_in for layer in spec.trainable}
     weights: Weights = {}
     for index, (name, shape) in enumerate(spec.parameters.items()):
-        if name not in fan_in:
+        bound = spec.start_bounds[name]
+        if bound == 0:
             weights[name] = np.zeros(shape, np.float32)
             continue
         stream = np.random.Philox(
@@ -63,7 +62,6 @@ def draw(spec: ModelSpec, seed: int) -> Weights:
         )
         raw = stream.random_raw(int(np.prod(shape))) >> np.uint64(11)
         unit = raw.astype(np.float64) * 2.0**-52 - 1.0
-        bound = np.sqrt(6.0 / fan_in[name])
         weights[name] = (unit * bound).astype(np.float32).reshape(shape)
     return weights
 

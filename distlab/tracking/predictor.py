@@ -25,6 +25,7 @@ from ..models.spec import ModelSpec
 from ..models.weights import Weights, check
 
 MODULES = (
+    "models/layers.py",
     "models/spec.py",
     "models/weights.py",
     "fairness/reference.py",

@@ -12,8 +12,8 @@ from distlab.experiment.experiment import Experiment
 from distlab.experiment.options import OptimizerOptions, OptimizerVariant, Precision
 from distlab.fairness import checks, kinks, reference
 from distlab.measure.clock import Window
+from distlab.models.layers import ReLU
 from distlab.models.rewrite import pool_first
-from distlab.models.spec import ReLU
 from distlab.outcome.events import EpochDone, Event, Finished, Ready
 from distlab.outcome.record import Record
 

@@ -8,7 +8,8 @@ import pytest
 from numpy.typing import NDArray
 
 from distlab.fairness import kinks, reference
-from distlab.models.spec import Conv2D, Dense, Flatten, MaxPool2D, ModelSpec, ReLU
+from distlab.models.layers import Conv2D, Dense, Flatten, MaxPool2D, ReLU
+from distlab.models.spec import ModelSpec
 
 RATE = 1e-3
 TOLERANCE = 2e-6

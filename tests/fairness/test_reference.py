@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from scipy.signal import correlate
 
 from distlab.fairness import reference
-from distlab.models.spec import MODELS, Conv2D, Dense, Flatten, MaxPool2D, ModelSpec, ReLU
+from distlab.models.layers import Conv2D, Dense, Flatten, MaxPool2D, ReLU
+from distlab.models.spec import MODELS, ModelSpec
 from distlab.models.weights import draw
 
 

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from distlab.fairness import reference
+from distlab.models.layers import MaxPool2D, ReLU
 from distlab.models.rewrite import pool_first
-from distlab.models.spec import MODELS, MaxPool2D, ReLU
+from distlab.models.spec import MODELS
 from distlab.models.weights import draw
 
 

@@ -5,7 +5,8 @@ from dataclasses import FrozenInstanceError
 
 import pytest
 
-from distlab.models.spec import MODELS, Conv2D, Dense, Flatten, MaxPool2D, ModelSpec, ReLU
+from distlab.models.layers import Conv2D, Dense, Flatten, MaxPool2D, ReLU
+from distlab.models.spec import MODELS, ModelSpec
 
 
 def test_published_parameter_counts():

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from distlab.models.spec import MODELS, Dense, Flatten, ModelSpec, ReLU
+from distlab.models.layers import Dense, Flatten, ReLU
+from distlab.models.spec import MODELS, ModelSpec
 from distlab.models.weights import check, draw, fingerprint
 
 # A change here means that no earlier run can be repeated or compared: change on purpose only.

@@ -5,7 +5,7 @@ from typing import Any
 
 from distlab.backends.paddle.importing import functional, paddle
 from distlab.errors import DistlabError
-from distlab.models.spec import Conv2D, Dense, Flatten, MaxPool2D, ReLU
+from distlab.models.layers import Conv2D, Dense, Flatten, MaxPool2D, ReLU
 
 
 def mean_cross_entropy(logits: Any, labels: Any) -> Any:

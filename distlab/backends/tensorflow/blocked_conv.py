@@ -22,7 +22,8 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from distlab.models.spec import Conv2D, Layer, MaxPool2D, ModelSpec, ReLU, Shape
+from distlab.models.layers import Conv2D, Layer, MaxPool2D, ReLU, Shape
+from distlab.models.spec import ModelSpec
 
 LANES = 16
 """Values of float32 in a vector register of 512 bits."""

@@ -13,8 +13,9 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from distlab.backends.tensorflow.blocked_conv import blocked
+from distlab.models.layers import Conv2D, Dense, Flatten, MaxPool2D, ReLU
 from distlab.models.rewrite import pool_first
-from distlab.models.spec import Conv2D, Dense, Flatten, MaxPool2D, ModelSpec, ReLU
+from distlab.models.spec import ModelSpec
 
 
 @dataclass(frozen=True)

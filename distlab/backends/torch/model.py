@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from distlab.models.layers import Conv2D, Dense, Flatten, MaxPool2D, ReLU
 from distlab.models.rewrite import pool_first
-from distlab.models.spec import Conv2D, Dense, Flatten, MaxPool2D, ModelSpec, ReLU
+from distlab.models.spec import ModelSpec
 
 SIMD_WIDTH = 16
 """float32 values in a vector of AVX-512; oneDNN fills a convolution's channels up to it."""

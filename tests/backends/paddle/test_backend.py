@@ -26,7 +26,8 @@ def test_adam_follows_algorithm_1_over_500_steps_and_prints_nothing(
         from distlab.backends.base import OptimizerState, Placement, Program
         from distlab.backends.paddle.backend import PaddleBackend
         from distlab.models import reference
-        from distlab.models.spec import Dense, Flatten, ModelSpec
+        from distlab.models.layers import Dense, Flatten
+        from distlab.models.spec import ModelSpec
         from distlab.models.weights import draw
 
         spec = ModelSpec("linear", (Flatten(), Dense("dense1", 64, 10)), (1, 8, 8))
@@ -246,7 +247,7 @@ def test_layers_in_another_type_give_float32_gradients_near_those_of_float32() -
         import numpy as np
         from distlab.backends.paddle.importing import paddle
         from distlab.backends.paddle.model import function
-        from distlab.models.spec import Conv2D
+        from distlab.models.layers import Conv2D
 
         random = np.random.default_rng(0)
         layer = Conv2D("conv", 1, 2, 3)

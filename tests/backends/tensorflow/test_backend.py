@@ -16,8 +16,9 @@ import pytest
 
 from distlab.backends.base import OptimizerState, Placement, Program
 from distlab.fairness import reference
+from distlab.models.layers import Conv2D, Dense, Flatten, MaxPool2D, ReLU
 from distlab.models.rewrite import pool_first
-from distlab.models.spec import Conv2D, Dense, Flatten, MaxPool2D, ModelSpec, ReLU
+from distlab.models.spec import ModelSpec
 
 pytestmark = pytest.mark.skipif(
     find_spec("tensorflow") is None,

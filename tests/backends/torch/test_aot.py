@@ -16,7 +16,8 @@ import numpy as np
 import pytest
 
 from distlab.backends.base import OptimizerState, Placement, Program
-from distlab.models.spec import Dense, Flatten, ModelSpec, ReLU
+from distlab.models.layers import Dense, Flatten, ReLU
+from distlab.models.spec import ModelSpec
 
 pytestmark = pytest.mark.skipif(
     find_spec("torch") is None, reason='PyTorch is not installed: pip install "distlab[torch]"'

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distlab.fairness import reference
-from distlab.models.spec import Conv2D, Dense, Layer
+from distlab.models.layers import Conv2D, Dense, Layer
 
 BITS = {"bf16": 8, "tf32": 11}
 FLOAT32_BITS = 24
