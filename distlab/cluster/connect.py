@@ -17,12 +17,16 @@ from distlab.experiment.options import ClusterMode, Options
 SETTINGS = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    # Ray would have its workers give way to all else: on a busy machine, to a thirtieth of a core.
+    "RAY_worker_niceness": "0",
     # Workers that are kept between runs are many processes, on purpose.
     "RAY_DEDUP_LOGS_SKIP_REGEX": "PYTHON worker processes have been started",
 }
 
 # Seconds that a Ray to be joined may take to answer.
 ANSWER_S = 10
+STARTS = 3
+"""How often a Ray of this machine is started before its start is given up."""
 
 
 @dataclass(frozen=True)
@@ -107,15 +111,37 @@ def _own_signal_handlers() -> Iterator[None]:
 
 
 def _start() -> None:
-    """Start Ray on this machine."""
+    """Start Ray on this machine; a start that a busy machine made too slow is tried again.
+
+    Ray itself gives up after 30 s, whatever it is told.
+    """
     import ray
 
-    ray.init(
-        address="local",
-        include_dashboard=False,
-        log_to_driver=False,
-        logging_level=logging.ERROR,
-    )
+    for left in reversed(range(STARTS)):
+        try:
+            ray.init(
+                address="local",
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+            )
+            return
+        except Exception as error:
+            # What is half started would make the next start think that Ray is there.
+            ray.shutdown()
+            if left and "timed out" in str(error).lower():
+                continue
+            raise DistlabError(
+                "to start Ray on this machine (cluster=local)",
+                f"Ray said: {_first_line(error)}",
+                "try again when the machine is less busy, or join a running Ray: cluster=existing\n"
+                "Ray's own logs: /tmp/ray/session_latest/logs (below TMPDIR or RAY_TMPDIR, if set)",
+            ) from error
+
+
+def _first_line(error: Exception) -> str:
+    """What an error says, in one line; its kind where it says nothing."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
 def _join(address: str) -> None:
@@ -131,10 +157,9 @@ def _join(address: str) -> None:
             socket.create_connection((host, int(port)), ANSWER_S).close()
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
     except (OSError, RuntimeError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise DistlabError(
             f"to join a running Ray (cluster=existing cluster.address={address})",
-            f"none answered: {reason}",
+            f"none answered: {_first_line(error)}",
             "start one with: ray start --head\n"
             "if it runs and asks for a token: RAY_AUTH_MODE=token in the environment\n"
             "or let distlab start its own: cluster=local",

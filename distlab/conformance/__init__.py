@@ -2,7 +2,7 @@
 
 In the tests of the package that brings the backend::
 
-    from distlab.backends import conformance
+    from distlab import conformance
 
     TestMyFramework = conformance.suite("myframework")
 

@@ -16,7 +16,7 @@ from omegaconf import OmegaConf
 from distlab.cluster import connect
 from distlab.data import sources
 from distlab.data.order import epoch_order
-from distlab.experiment.experiment import Experiment
+from distlab.experiment.experiment import Experiment, resolve
 from distlab.experiment.options import ClusterMode, DataOptions, Device, Options, Precision, flat
 from distlab.experiment.task import Task
 from distlab.outcome import environment
@@ -96,6 +96,13 @@ def execute(
     """
     with ThreadPoolExecutor(1) as pool:
         store = pool.submit(_prepare_tracking, options)
+        display.waiting("loading the data")
+        begun = time.time()
+        dataset = session.dataset(options.data, progress=display.live)
+        data_s = time.time() - begun
+        if options.cluster.mode is ClusterMode.local and options.device is Device.cpu:
+            # Nothing that Ray knows is needed to see a mistake.
+            _check_batch(resolve(options, gpus_present=0), dataset)
         display.waiting("starting Ray")
         resources = connect.connect(options)
         if session.jobs is None:
@@ -105,12 +112,10 @@ def execute(
         experiment = connect.place(options, resources)
         if part is not None:
             experiment = replace(experiment, repeat=part.repeat)
-        ray_up = time.time() - command_time
-        display.waiting("loading the data")
-        dataset = session.dataset(options.data, progress=display.live)
+        ray_s = time.time() - command_time - data_s
         _check_batch(experiment, dataset)
-        record = Record(experiment, dataset, command_time, startup={"ray": ray_up})
-        record.mark("data")
+        startup = {"ray": ray_s, "data": data_s}
+        record = Record(experiment, dataset, command_time, startup=startup)
         store.result()
         with _open_tracker(experiment, part) as tracker:
             record.mark("tracker")

@@ -14,6 +14,7 @@ from pathlib import Path
 import command
 import psutil
 import pytest
+import ray
 
 from distlab.cluster import connect
 from distlab.cluster.connect import Resources
@@ -48,6 +49,49 @@ def test_more_threads_than_the_cluster_has_cpus_is_refused(
     assert f"{needed} CPUs" in caught.value.asked
     assert f"Ray has {cpus} CPUs" in caught.value.found
     assert connect.place(options, Resources(needed, 0, 1)).world_size == options.gpus
+
+
+def test_a_start_that_took_too_long_is_tried_again(
+    experiment: Callable[..., Experiment], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ray gives up after 30 s with a bare ``Exception``; here it does so at once."""
+    tried: list[Exception] = []
+    slow = [Exception("The current node timed out during startup. ..."), TimeoutError("Timed out")]
+
+    def init(**_: object) -> None:
+        if len(tried) < len(slow):
+            tried.append(slow[len(tried)])
+            raise tried[-1]
+
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", init)
+    monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": 2.0})
+    monkeypatch.setattr(ray, "nodes", lambda: [{}])
+    assert connect.connect(experiment().options) == Resources(2, 0, 1)
+    assert tried == slow
+    slow.extend([Exception("timed out\nonce more")] * connect.STARTS)
+    tried.clear()
+    with pytest.raises(DistlabError) as caught:
+        connect.connect(experiment().options)
+    assert len(tried) == connect.STARTS
+    assert "timed out once more" not in caught.value.found and "cluster=local" in caught.value.asked
+
+
+def test_a_start_that_fails_at_once_is_told_and_not_tried_again(
+    experiment: Callable[..., Experiment], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried: list[int] = []
+
+    def init(**_: object) -> None:
+        tried.append(1)
+        raise ValueError("AF_UNIX path length cannot exceed 107 bytes\nmore")
+
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", init)
+    with pytest.raises(DistlabError) as caught:
+        connect.connect(experiment().options)
+    assert tried == [1]
+    assert caught.value.found == "Ray said: AF_UNIX path length cannot exceed 107 bytes"
 
 
 @pytest.mark.slow
