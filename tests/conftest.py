@@ -22,6 +22,23 @@ from distlab.experiment.options import CONF, Options, register
 
 # torch's compiled steps trust their callers; here they look at the tensors that they are given.
 os.environ["AOTI_RUNTIME_CHECK_INPUTS"] = "1"
+# What calls their kernels, and computes nothing, need not be optimised: compiled in half the time.
+os.environ["AOT_INDUCTOR_COMPILE_WRAPPER_OPT_LEVEL"] = "O0"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """How pytest-xdist deals the tests out: what shares fixtures to one process, the longest first.
+
+    Those that start a Ray all go to one process: a second Ray beside the first would be found by
+    ``cluster.address=auto``, and make the machine slower, not faster.
+    """
+    for item in items:
+        scope = item.nodeid.rpartition("::")[0]
+        group = "ray" if item.get_closest_marker("ray") else scope
+        item.add_marker(pytest.mark.xdist_group(group))
+    items.sort(
+        key=lambda item: (item.get_closest_marker("ray") is None, "slow" not in item.keywords)
+    )
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,6 @@ import json
 import re
 import signal
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -32,36 +31,32 @@ if __name__ == "__main__":
     open("frameworks.json", "w").write(json.dumps(found))
 """
 
-Run = tuple[Ended, dict[str, Any]]
+pytestmark = pytest.mark.ray
 
 
 @pytest.fixture(scope="module")
-def strong(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Run]:
-    """The same experiment on 1, 2 or 3 CPU workers; each is run once, that on 1 by ``DRIVER``."""
-    runs: dict[int, Run] = {}
-    script = tmp_path_factory.mktemp("driver") / "driver.py"
+def ended(tmp_path_factory: pytest.TempPathFactory) -> Ended:
+    """A run on two CPU workers."""
+    ended = command.run(tmp_path_factory.mktemp("run"), *JOB, *STRONG, "gpus=2")
+    assert ended.code == 0, ended.out + ended.err
+    return ended
+
+
+@pytest.fixture(scope="module")
+def summary(ended: Ended) -> dict[str, Any]:
+    return dict(json.loads((ended.run_dir / "summary.json").read_text()))
+
+
+@pytest.fixture(scope="module")
+def one_and_three(tmp_path_factory: pytest.TempPathFactory) -> Ended:
+    """The same experiment on one worker and on three, as a study of ``DRIVER``'s."""
+    folder = tmp_path_factory.mktemp("study")
+    script = folder / "driver.py"
     script.write_text(DRIVER)
-
-    def run(workers: int) -> Run:
-        if workers not in runs:
-            folder = tmp_path_factory.mktemp(f"workers{workers}")
-            started = [sys.executable, str(script)] if workers == 1 else command.COMMAND
-            ended = command.run(folder, *JOB, *STRONG, f"gpus={workers}", command=started)
-            assert ended.code == 0, ended.out + ended.err
-            runs[workers] = ended, json.loads((ended.run_dir / "summary.json").read_text())
-        return runs[workers]
-
-    return run
-
-
-@pytest.fixture(scope="module")
-def ended(strong: Callable[[int], Run]) -> Ended:
-    return strong(2)[0]
-
-
-@pytest.fixture(scope="module")
-def summary(strong: Callable[[int], Run]) -> dict[str, Any]:
-    return strong(2)[1]
+    started = [sys.executable, str(script)]
+    ended = command.run(folder, "-m", *JOB, *STRONG, "gpus=1,3", command=started)
+    assert ended.code == 0, ended.out + ended.err
+    return ended
 
 
 def refused(ended: Ended) -> list[str]:
@@ -234,19 +229,19 @@ def test_output_is_the_announcement_the_epochs_and_the_table(ended: Ended) -> No
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("workers", [1, 3])
 def test_any_number_of_workers_does_the_same_mathematics(
-    strong: Callable[[int], Run], workers: int
+    summary: dict[str, Any], one_and_three: Ended
 ) -> None:
-    one, other = strong(2)[1], strong(workers)[1]
-    assert other["world_size"] == workers
-    assert other["samples_sha256"] == one["samples_sha256"]
-    assert other["weights_sha256"] == one["weights_sha256"]
-    losses, expected = np.array(other["first_losses"]), np.array(one["first_losses"])
-    error = np.abs(losses - expected) / expected
-    assert error[0] <= 2e-6 and error.max() <= 1e-4, error
-    assert other["evaluated_samples"] == 1000
-    assert other["verified"], other["checks"]
+    runs = json.loads((one_and_three.run_dir / "study.json").read_text())["runs"]
+    assert [run["world_size"] for run in runs] == [1, 3]
+    for run in runs:
+        assert run["samples_sha256"] == summary["samples_sha256"]
+        assert run["weights_sha256"] == summary["weights_sha256"]
+        losses, expected = np.array(run["first_losses"]), np.array(summary["first_losses"])
+        error = np.abs(losses - expected) / expected
+        assert error[0] <= 2e-6 and error.max() <= 1e-4, error
+        assert run["evaluated_samples"] == 1000
+        assert run["verified"], run["checks"]
 
 
 @pytest.mark.slow
@@ -350,7 +345,6 @@ def test_help_shows_groups_and_examples_in_two_screens(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_driver_imports_no_framework(strong: Callable[[int], Run]) -> None:
-    ended, _ = strong(1)
-    assert json.loads((ended.folder / "frameworks.json").read_text()) == []
-    assert ended.mlflow_run().info.status == "FINISHED"
+def test_the_driver_imports_no_framework(one_and_three: Ended) -> None:
+    """Neither for runs nor for the study and its report."""
+    assert json.loads((one_and_three.folder / "frameworks.json").read_text()) == []

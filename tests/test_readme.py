@@ -8,6 +8,7 @@ from pathlib import Path
 import command
 import pytest
 
+pytestmark = pytest.mark.ray
 README = (Path(__file__).parent.parent / "README.md").read_text()
 BLOCKS = re.findall(r"^```bash\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
 LINES = [line for block in BLOCKS for line in block.replace("\\\n", "").splitlines() if line]

@@ -94,6 +94,8 @@ def _forward(layer: Layer, parameters: Parameters, x: Array) -> tuple[Array, Bac
             return _max_pool2d(layer, x)
         case Flatten():
             return x.reshape(len(x), math.prod(x.shape[1:])), lambda dy: (dy.reshape(x.shape), {})
+        case _:
+            raise TypeError(f"the float64 reference has no case for {type(layer).__name__}")
 
 
 def logits(

@@ -15,7 +15,7 @@ from distlab.tracking.views import TAG
 
 CELL = (*command.SMALL_JOB, "epochs=1")
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.ray]
 
 
 @pytest.fixture(scope="module")
@@ -33,6 +33,11 @@ def ended(folder: Path) -> Ended:
 @pytest.fixture(scope="module")
 def study(ended: Ended) -> dict[str, Any]:
     return dict(json.loads((ended.run_dir / "study.json").read_text()))
+
+
+def load_of(run: dict[str, Any]) -> str | None:
+    """Why the machine was too noisy, if it was."""
+    return run["load"]["too_noisy"]
 
 
 @pytest.fixture(scope="module")
@@ -59,11 +64,18 @@ def test_runs_are_paired_with_the_baseline_of_the_same_repeat(study: dict[str, A
     rates = {
         (run["world_size"], run["repeat"]): run["throughput_samples_per_s"] for run in study["runs"]
     }
+    # A run on a machine with other load is a baseline for none.
+    alone = [run for run in study["runs"] if run["world_size"] == 1 and not load_of(run)]
+    quiet = [run["repeat"] for run in alone]
     for run in study["runs"]:
         repeat = run["repeat"]
-        assert run["baseline_run_id"] == ids[1, repeat]
-        speedup = rates[run["world_size"], repeat] / rates[1, repeat]
-        assert run["speedup"] == pytest.approx(speedup)
+        base = repeat if repeat in quiet else next(iter(quiet), None)
+        if base is None:
+            assert run["baseline_run_id"] is None and run["speedup"] is None
+        else:
+            assert run["baseline_run_id"] == ids[1, base]
+            speedup = rates[run["world_size"], repeat] / rates[1, base]
+            assert run["speedup"] == pytest.approx(speedup)
         # Strong scaling and one seed for each repeat: the same mathematics on 1 worker and on 2.
         assert run["run_seed"] == repeat
     seeds = [{r["samples_sha256"] for r in study["runs"] if r["repeat"] == k} for k in range(2)]
@@ -85,14 +97,16 @@ def test_mlflow_has_a_parent_with_report_views_and_children(
     report = {item.path for item in client.list_artifacts(study["study"], "report")}
     assert {"report/report.html", "report/report.md", "report/report.json"} <= report
     note = parent.data.tags["mlflow.note.content"]
-    (plot, *_) = re.findall(r"get-artifact\?path=(\S+?)&run_uuid=", note)
+    shown = set(re.findall(r"get-artifact\?path=(\S+?)&run_uuid=", note))
     plots = {item.path for item in client.list_artifacts(study["study"], "report/plots")}
-    assert plot in plots
+    assert shown <= plots
+    # Where other load spoiled all runs, there is nothing to be drawn.
+    assert shown or all(load_of(run) for run in study["runs"])
     for run in study["runs"]:
         child = client.get_run(run["mlflow"]["run_id"])
         assert child.info.status == "FINISHED"
         assert child.data.tags["mlflow.parentRunId"] == study["study"]
-        if run["world_size"] == 2:
+        if run["world_size"] == 2 and run["speedup"] is not None:
             assert child.data.metrics["speedup"] == pytest.approx(run["speedup"])
             assert child.data.tags["baseline_run_id"] == run["baseline_run_id"]
 

@@ -14,7 +14,8 @@ import psutil
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-SECONDS = 150
+SECONDS = 600
+"""A guard against a hang; a command takes a tenth of it."""
 COMMAND = [sys.executable, "-m", "distlab.launch"]
 ENVIRONMENT = {
     **{name: value for name, value in os.environ.items() if not name.startswith("RAY_")},

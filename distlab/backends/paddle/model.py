@@ -3,8 +3,8 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from distlab.backends.common.unknown_layer import unknown_layer
 from distlab.backends.paddle.importing import functional, paddle
-from distlab.errors import DistlabError
 from distlab.models.layers import Conv2D, Dense, Flatten, MaxPool2D, ReLU
 
 
@@ -61,8 +61,5 @@ def function(
             return lambda x: functional.max_pool2d(x, size, return_mask=True)[0]
         case Flatten():
             return lambda x: x.flatten(1)
-    raise DistlabError(
-        f"a model with a {type(layer).__name__} layer on framework=paddle",
-        "distlab's Paddle backend does not know this layer",
-        "add it to distlab/backends/paddle/model.py",
-    )
+        case _:
+            raise unknown_layer(layer, "paddle")

@@ -106,6 +106,8 @@ class TensorFlowBackend(Backend):
         self._variables = list(self._parameters.values())
         self._optimizer: ReferenceAdam | StockAdam = adam(program, self._variables)
         channels, height, width = spec.input_shape
+        # Says at once, not from within a trace, if a layer is unknown.
+        logits(spec, self._parameters, tf.zeros([1, height, width, channels]))
         data = (
             tf.TensorSpec([None, height, width, channels], tf.float32),
             tf.TensorSpec([None], tf.int64),

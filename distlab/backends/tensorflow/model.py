@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from distlab.backends.common.unknown_layer import unknown_layer
 from distlab.backends.tensorflow.blocked_conv import blocked
 from distlab.models.layers import Conv2D, Dense, Flatten, MaxPool2D, ReLU
 from distlab.models.rewrite import pool_first
@@ -114,4 +115,6 @@ def logits(
                 x = tf.nn.max_pool2d(x, size, strides=size, padding="VALID")
             case Flatten():
                 x = tf.reshape(x, [-1, math.prod(x.shape[1:])])
+            case _:
+                raise unknown_layer(layer, "tensorflow")
     return x

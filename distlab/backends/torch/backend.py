@@ -31,7 +31,7 @@ from distlab.backends.common.malloc import keep_freed_memory
 from distlab.backends.common.product_rate import best_rate, operand
 from distlab.backends.torch.execution import Eager, Execution
 from distlab.backends.torch.graph import Graph
-from distlab.backends.torch.model import logits
+from distlab.backends.torch.model import logits, module
 from distlab.errors import DistlabError
 from distlab.models.spec import ModelSpec
 
@@ -94,6 +94,8 @@ class TorchBackend(Backend):
         """Make the model and Adam for the execution asked for."""
         vars(self).pop("_execution", None)  # the old model goes before the new one comes
         self._spec = spec
+        with torch.device("meta"):
+            module(spec)  # says at once, not from within a compiler, if a layer is unknown
         torch.backends.cuda.matmul.allow_tf32 = program.precision == "tf32"
         torch.backends.cudnn.allow_tf32 = program.precision == "tf32"
         if program.execution == "eager":

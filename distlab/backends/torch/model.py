@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from distlab.backends.common.unknown_layer import unknown_layer
 from distlab.models.layers import Conv2D, Dense, Flatten, MaxPool2D, ReLU
 from distlab.models.rewrite import pool_first
 from distlab.models.spec import ModelSpec
@@ -25,7 +26,8 @@ def logits(
     compiled_for_cpu = compiled and images.device.type == "cpu"
     layers = list(pool_first(spec.layers))
     while layers:
-        match layers.pop(0):
+        layer = layers.pop(0)
+        match layer:
             case Dense(name=name):
                 x = functional.linear(x, parameters[f"{name}.weight"], parameters[f"{name}.bias"])
             case Conv2D(name=name, out_channels=channels, padding=padding):
@@ -43,6 +45,8 @@ def logits(
                 x = max_pool(x, size) if compiled_for_cpu else functional.max_pool2d(x, size)
             case Flatten():
                 x = x.flatten(1)
+            case _:
+                raise unknown_layer(layer, "torch")
     return x
 
 
@@ -64,6 +68,8 @@ def module(spec: ModelSpec) -> nn.Sequential:
                 found.add_module(f"pool{position}", nn.MaxPool2d(size))
             case Flatten():
                 found.add_module(f"flatten{position}", nn.Flatten())
+            case _:
+                raise unknown_layer(layer, "torch")
     return found
 
 

@@ -2,7 +2,7 @@
 
 import platform
 
-import paddle_process
+import fresh_process
 import pytest
 
 BIG_STEPS = """
@@ -27,13 +27,17 @@ BIG_STEPS = """
         backend.train(step)
     print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
-A_MIB = 2**20 // 4096
-"""Its pages of 4 KiB; the activations of such a step are some 140 MiB."""
+FEW = 3 * 140 * 2**20 // 4096 // 10
+"""A tenth of the pages of 4 KiB that three steps' activations fill, some 140 MiB each.
+
+Memory that is given back costs a fault for each of them: 103,101 and 42,345 were counted. What a
+busy machine adds (threads that start late, pages that the kernel moves) is some thousand.
+"""
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="a setting of glibc")
 @pytest.mark.parametrize("framework", ["torch", "paddle"])
 def test_big_steps_cause_no_page_faults(framework: str) -> None:
-    done = paddle_process.run(BIG_STEPS.format(framework=framework))
+    done = fresh_process.run(BIG_STEPS.format(framework=framework))
     assert done.returncode == 0, done.stderr
-    assert int(done.stdout) < A_MIB
+    assert int(done.stdout) < FEW

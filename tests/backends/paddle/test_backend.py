@@ -6,7 +6,7 @@ Paddle and TensorFlow crash a process that imports both: here Paddle is imported
 from importlib.util import find_spec
 
 import pytest
-from paddle_process import run
+from fresh_process import run
 
 pytestmark = pytest.mark.skipif(
     find_spec("paddle") is None, reason='Paddle is not installed: pip install "distlab[paddle]"'

@@ -3,7 +3,7 @@
 from importlib.util import find_spec
 
 import pytest
-from paddle_process import run
+from fresh_process import run
 
 pytestmark = pytest.mark.skipif(
     find_spec("paddle") is None, reason='Paddle is not installed: pip install "distlab[paddle]"'

@@ -1,4 +1,4 @@
-"""A process for Paddle: with TensorFlow in the same one, both crash."""
+"""A process of its own for a framework: with TensorFlow and Paddle in the same one, both crash."""
 
 import subprocess
 import sys
