@@ -55,7 +55,16 @@ def test_index_leads_to_every_document() -> None:
 
 def test_citation() -> None:
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
-    needed = {"cff-version", "message", "title", "authors", "abstract", "type", "license", "version"}
+    needed = {
+        "cff-version",
+        "message",
+        "title",
+        "authors",
+        "abstract",
+        "type",
+        "license",
+        "version",
+    }
     assert needed <= set(citation)
     assert citation["cff-version"] == "1.2.0"
     assert citation["version"] == __version__
