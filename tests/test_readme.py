@@ -9,8 +9,15 @@ import command
 import pytest
 
 pytestmark = pytest.mark.ray
-README = (Path(__file__).parent.parent / "README.md").read_text()
-BLOCKS = re.findall(r"^```bash\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
+ROOT = Path(__file__).parent.parent
+
+
+def blocks(name: str) -> list[str]:
+    """The blocks of commands in a document."""
+    return re.findall(r"^```bash\n(.*?)^```", (ROOT / name).read_text(), re.DOTALL | re.MULTILINE)
+
+
+BLOCKS = blocks("README.md")
 LINES = [line for block in BLOCKS for line in block.replace("\\\n", "").splitlines() if line]
 PYTHON = "python -m distlab."
 # The commands of a block follow each other in one folder.
@@ -27,6 +34,24 @@ def test_every_command_line_is_known() -> None:
     known = (PYTHON, "make quickstart", "make test", "ray start")
     assert BLOCKS_RUN
     assert [line for line in LINES if not line.startswith(known)] == []
+
+
+def test_translation_has_the_same_commands() -> None:
+    def commands(name: str) -> list[list[str]]:
+        return [
+            [line.split("  #")[0].rstrip() for line in block.splitlines()] for block in blocks(name)
+        ]
+
+    assert commands("README.zh-CN.md") == commands("README.md")
+
+
+def test_translation_has_the_same_options_and_links() -> None:
+    def named(name: str) -> tuple[list[str], list[str]]:
+        text = (ROOT / name).read_text().split("## ", 1)[1]
+        rows = re.findall(r"^\| (`[^|]*) \|", text, re.MULTILINE)
+        return re.findall(r"`[^`]*`", "".join(rows)), re.findall(r"\]\(([^)]*)\)", text)
+
+    assert named("README.zh-CN.md") == named("README.md")
 
 
 @pytest.mark.slow

@@ -1,1 +1,1 @@
-"""Adapters of the frameworks: one module for each, found by name through entry points."""
+"""Adapters of the frameworks: a folder for each, found by name through entry points."""

@@ -1,15 +1,15 @@
 """The contract between distlab and a framework.
 
-To add a framework, write one module with one subclass of :class:`Backend` and name it in your
-package's metadata::
+To add a framework, write one subclass of :class:`Backend`, in a module or a folder of several, and
+name it in your package's metadata::
 
     [project.entry-points."distlab.backends"]
     myframework = "mypackage.mymodule:MyBackend"
 
 Then ``framework=myframework`` works, and one line of pytest holds it against the conformance
 suite. The rest of distlab (the loop, the sample order, the clock, the statistics, the records)
-is shared by all frameworks and never imports one; your module is the only code that does, and
-it is imported in worker processes alone.
+is shared by all frameworks and never imports one; yours is the only code that does, and it is
+imported in worker processes alone.
 
 **Life of a backend.** Every rank is one process that owns one device. distlab, in this order,
 

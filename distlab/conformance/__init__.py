@@ -13,8 +13,7 @@ or from the command line, which prints a table and exits with 1 if anything fail
 A backend that isn't installed as an entry point can be named ``module:Class``. Every rank runs in
 a fresh process, so the calling process never imports a framework: for each execution that the
 backend names and each of two models one world of one worker and one of two, side by side, go
-through the same list of acts (``rank.py``), and what they saw is
-then judged (``checks.py``).
+through the same list of acts (``rank/``), and what they saw is then judged (``checks/``).
 """
 
 from collections.abc import Mapping, Sequence

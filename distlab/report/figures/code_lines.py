@@ -15,7 +15,7 @@ from distlab.backends import registry
 
 _BACKENDS = "distlab.backends"
 # What backends share is no part of any.
-_SHARED = tuple(f"{_BACKENDS}.{name}" for name in ("base", "registry", "common", "conformance"))
+_SHARED = tuple(f"{_BACKENDS}.{name}" for name in ("base", "registry", "common"))
 
 
 def backend_sources(framework: str) -> dict[str, str]:
