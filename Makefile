@@ -24,10 +24,10 @@ quickstart: $(VENV)/installed-cpu  ## Train with each framework on two CPU worke
 
 test: lint types  ## Install all, check style, types and dependencies, run the whole test suite
 	$(BIN)/python -m pip check
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2
 
 test-fast: $(VENV)/installed-dev  ## Run the tests that start neither Ray nor a framework
-	$(BIN)/python -m pytest -m 'not slow'
+	$(BIN)/python -m pytest -n 2 -m 'not slow'
 
 lint: $(VENV)/installed-dev  ## Check lint and format
 	$(BIN)/ruff check .

@@ -35,6 +35,7 @@ busy machine adds (threads that start late, pages that the kernel moves) is some
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="a setting of glibc")
 @pytest.mark.parametrize("framework", ["torch", "paddle"])
 def test_big_steps_cause_no_page_faults(framework: str) -> None:

@@ -36,6 +36,7 @@ ODD_MODEL = """
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("framework", "package", "executions"),
     [

@@ -8,9 +8,12 @@ from importlib.util import find_spec
 import pytest
 from fresh_process import run
 
-pytestmark = pytest.mark.skipif(
-    find_spec("paddle") is None, reason='Paddle is not installed: pip install "distlab[paddle]"'
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        find_spec("paddle") is None, reason='Paddle is not installed: pip install "distlab[paddle]"'
+    ),
+]
 
 
 @pytest.mark.parametrize("optimizer", ["reference", "stock"])

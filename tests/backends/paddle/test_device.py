@@ -5,9 +5,12 @@ from importlib.util import find_spec
 import pytest
 from fresh_process import run
 
-pytestmark = pytest.mark.skipif(
-    find_spec("paddle") is None, reason='Paddle is not installed: pip install "distlab[paddle]"'
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        find_spec("paddle") is None, reason='Paddle is not installed: pip install "distlab[paddle]"'
+    ),
+]
 
 
 def test_gpu_figures_are_unknown_on_a_cpu_and_powers_of_betas_stay_there() -> None:

@@ -20,10 +20,13 @@ from distlab.models.layers import Conv2D, Dense, Flatten, MaxPool2D, ReLU
 from distlab.models.rewrite import pool_first
 from distlab.models.spec import ModelSpec
 
-pytestmark = pytest.mark.skipif(
-    find_spec("tensorflow") is None,
-    reason='TensorFlow is not installed: pip install "distlab[tf]"',
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        find_spec("tensorflow") is None,
+        reason='TensorFlow is not installed: pip install "distlab[tf]"',
+    ),
+]
 
 # Two channels, paddings of all three kinds, and a sample whose sides differ after the pooling.
 SPEC = ModelSpec(

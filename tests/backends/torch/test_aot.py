@@ -19,9 +19,12 @@ from distlab.backends.base import OptimizerState, Placement, Program
 from distlab.models.layers import Dense, Flatten, ReLU
 from distlab.models.spec import ModelSpec
 
-pytestmark = pytest.mark.skipif(
-    find_spec("torch") is None, reason='PyTorch is not installed: pip install "distlab[torch]"'
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        find_spec("torch") is None, reason='PyTorch is not installed: pip install "distlab[torch]"'
+    ),
+]
 
 SPEC = ModelSpec(
     "small", (Flatten(), Dense("one", 6, 5), ReLU(), Dense("two", 5, 4)), input_shape=(1, 2, 3)
@@ -147,7 +150,6 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(tmp_path_factory.mktemp("cache"))
 
 
-@pytest.mark.slow
 def test_a_library_is_compiled_once_and_without_a_compiler_in_the_process(cache: str) -> None:
     first = child("once", "12", XDG_CACHE_HOME=cache)
     assert len(first["libraries"]) == 1
@@ -168,7 +170,6 @@ def test_a_library_is_found_again_only_where_all_that_it_depends_on_is_as_it_was
         assert len({first, batch, precision, *surroundings}) == (6 if name == "adam" else 8)
 
 
-@pytest.mark.slow
 def test_indices_may_lie_in_memory_as_they_like(cache: str) -> None:
     first, *whole_and_stock = child("indices", XDG_CACHE_HOME=cache)
     whole, stock = whole_and_stock[:3], whole_and_stock[3:]
@@ -177,7 +178,6 @@ def test_indices_may_lie_in_memory_as_they_like(cache: str) -> None:
     np.testing.assert_allclose(stock[0], whole[0], rtol=1e-5)
 
 
-@pytest.mark.slow
 def test_a_damaged_library_is_told_and_the_command_that_mends_it(cache: str) -> None:
     child("once", "12", XDG_CACHE_HOME=cache)
     libraries = list(Path(cache).rglob("steps.so"))

@@ -20,9 +20,12 @@ from distlab.fairness import reference
 from distlab.models.layers import Conv2D, Dense, Flatten, MaxPool2D, ReLU
 from distlab.models.spec import ModelSpec
 
-pytestmark = pytest.mark.skipif(
-    find_spec("torch") is None, reason='PyTorch is not installed: pip install "distlab[torch]"'
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        find_spec("torch") is None, reason='PyTorch is not installed: pip install "distlab[torch]"'
+    ),
+]
 
 # Few channels and many, windows of two sizes, one of them over overlapping kernels and padding.
 SPEC = ModelSpec(
@@ -231,7 +234,6 @@ def child(what: str) -> Any:
     return json.loads(result.stdout.splitlines()[-1])
 
 
-@pytest.mark.slow
 def test_calls_that_are_filled_up_change_nothing() -> None:
     whole, *others = child("spans").values()
     assert whole["step"] == STEPS
@@ -248,7 +250,6 @@ def test_compiled_pools_give_the_first_maximum_the_gradient() -> None:
     assert found["tied"] == [[[[1, 0, 1, 0], [0] * 4, [1, 0, 1, 0], [0] * 4]]]
 
 
-@pytest.mark.slow
 def test_torch_compiles_a_step_in_the_worker_where_a_gpu_needs_it() -> None:
     found = child("compiled_here")
     for written, compiled in zip(found["written"], found["compiled"], strict=True):
@@ -272,7 +273,6 @@ def test_a_gpu_that_torch_does_not_see_is_a_users_error() -> None:
     assert "device=cpu" in fix
 
 
-@pytest.mark.slow
 def test_bf16_rounds_training_and_not_evaluation() -> None:
     found = child("precisions")
     weights, images, labels = experiment()

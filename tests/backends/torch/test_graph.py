@@ -16,6 +16,7 @@ except DistlabError as error:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("environment", "found"),
     [

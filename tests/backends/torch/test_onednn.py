@@ -18,9 +18,12 @@ from distlab.fairness import reference
 from distlab.models.spec import MODELS
 from distlab.models.weights import draw
 
-pytestmark = pytest.mark.skipif(
-    find_spec("torch") is None, reason='PyTorch is not installed: pip install "distlab[torch]"'
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        find_spec("torch") is None, reason='PyTorch is not installed: pip install "distlab[torch]"'
+    ),
+]
 
 BATCH, STEPS = 64, 6
 ORDER = np.arange(BATCH * STEPS, dtype=np.int32).reshape(STEPS, BATCH)
@@ -123,7 +126,6 @@ def test_only_large_float32_products_are_replaced() -> None:
     assert found["small"] == found["double"] == [plain, 0]
 
 
-@pytest.mark.slow
 def test_the_losses_are_the_references_whatever_computes_the_products() -> None:
     found = child("training")
     expected = reference.losses(MODELS["mlp"], draw(MODELS["mlp"], 0), *data(), ORDER)
