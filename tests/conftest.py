@@ -26,6 +26,7 @@ os.environ["AOTI_RUNTIME_CHECK_INPUTS"] = "1"
 os.environ["AOT_INDUCTOR_COMPILE_WRAPPER_OPT_LEVEL"] = "O0"
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """How pytest-xdist deals the tests out: what shares fixtures to one process, the longest first.
 
