@@ -11,6 +11,7 @@ import shlex
 import sys
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -62,12 +63,19 @@ def conduct(
     SystemExit
         With code 1, if a run failed.
     """
-    from distlab.tracking import study_writer
-
     begun = time.time()
     first, home = planned[0], Path.cwd()
     folder.mkdir(parents=True, exist_ok=True)
     with Display(brief=True) as display, driver_log(folder):
+        if not first.study:
+            # What a study taken up again may not need.
+            with ThreadPoolExecutor(1) as pool:
+                store = pool.submit(run.prepare_tracking, first)
+                display.waiting("starting Ray")
+                connect.connect(first)
+                store.result()
+        from distlab.tracking import study_writer
+
         if first.study:
             tracker = study_writer.StudyTracker.resume(first.tracking, home, first.study)
             recorded = [restored(values, first) for values in tracker.plan()]
