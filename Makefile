@@ -19,7 +19,7 @@ $(VENV)/installed-dev: pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --editable '.[cpu,dev]'
 	touch $@ $(VENV)/installed-cpu
 
-quickstart: $(VENV)/installed-cpu  ## Train with each framework on two CPU workers, with embedded data
+quickstart: $(VENV)/installed-cpu  ## Compare the frameworks on CPU workers, with embedded data
 	$(BIN)/python -m distlab.launch -m experiment=quickstart framework=torch,tf,paddle
 
 test: lint types  ## Install all, check style, types and dependencies, run the whole test suite

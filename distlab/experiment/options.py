@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
-from omegaconf import MISSING
+from omegaconf import MISSING, OmegaConf
 
 from distlab.backends import registry
 
@@ -148,7 +148,11 @@ class Options:
 
 
 def register() -> None:
-    """Give Hydra the schema, and a ``framework`` choice for each backend of another package."""
+    """Give Hydra the schema, and a ``framework`` choice for each backend of another package.
+
+    In config files, ``${case:VALUE,{NAME:RESULT}}`` is the result for a value, null without one.
+    """
+    OmegaConf.register_new_resolver("case", lambda value, results: results.get(value), replace=True)
     store = ConfigStore.instance()
     store.store(name="schema", node=Options)
     for name, entry in registry.available().items():

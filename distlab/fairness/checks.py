@@ -4,7 +4,7 @@ Each check compares what the ranks reported with what the driver computes by its
 drawn from the seed, the order of samples, and the losses of an independent NumPy reference.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,6 +30,9 @@ TF32_LOSS_TOLERANCE_PER_SAMPLE = 5e-4
 
 UNDECIDED_LOSSES = 1e-2
 """Of ten losses that are off by more, what float32 cannot tell is not the cause."""
+
+
+_LOSSES: dict[Hashable, np.ndarray] = {}
 
 
 @dataclass(frozen=True)
@@ -249,9 +252,23 @@ def trajectory(record: Record) -> Check:
 
 
 def reference_losses(record: Record) -> np.ndarray:
-    """The first ten losses by NumPy in float64, from the same weights and samples."""
-    learning_rate = record.experiment.options.learning_rate
-    return np.array(reference.losses(*_first_steps(record), learning_rate=learning_rate))
+    """The first ten losses by NumPy in float64, from the same weights and samples.
+
+    They are the same for every framework, so a study computes them once for each seed and batch.
+    """
+    experiment, options = record.experiment, record.experiment.options
+    key = (
+        experiment.spec,
+        record.dataset.checksum,
+        options.epochs,
+        experiment.global_batch,
+        experiment.run_seed,
+        options.learning_rate,
+    )
+    if key not in _LOSSES:
+        found = reference.losses(*_first_steps(record), learning_rate=options.learning_rate)
+        _LOSSES[key] = np.array(found)
+    return _LOSSES[key]
 
 
 def _first_steps(record: Record) -> tuple[ModelSpec, Weights, np.ndarray, np.ndarray, np.ndarray]:

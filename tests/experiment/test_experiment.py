@@ -54,6 +54,17 @@ def test_command_line_beats_experiment(compose: Compose) -> None:
     assert compose("experiment=quickstart", "data=mnist").data.name == "mnist"
 
 
+def test_the_quickstart_compiles_no_torch_and_leaves_the_others_as_they_are(
+    compose: Compose,
+) -> None:
+    found = {
+        name: validate(compose("experiment=quickstart", f"framework={name}")).execution
+        for name in ("torch", "tf", "paddle")
+    }
+    assert found == {"torch": "eager", "tf": None, "paddle": None}
+    assert validate(compose("experiment=quickstart", "execution=graph")).execution == "graph"
+
+
 def test_target_accuracy_follows_the_model_unless_given(compose: Compose) -> None:
     assert compose("model=mlp").target_accuracy == compose("model=mlp").model.target_accuracy
     assert compose("model=mlp", "target_accuracy=0.5").target_accuracy == 0.5

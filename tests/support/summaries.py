@@ -15,6 +15,7 @@ def summary(**values: Any) -> dict[str, Any]:
         "device": "cpu",
         "world_size": 2,
         "threads_per_worker": 1,
+        "batch_size": 64,
         "global_batch_size": 128,
         "scaling": "weak",
         "epochs": 2,

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from mlflow import MlflowClient
+from mlflow.entities import Param
 
 from distlab.errors import DistlabError
 from distlab.experiment.options import TrackingOptions
@@ -106,6 +107,30 @@ def test_baselines_are_verified_quiet_runs_that_differ_in_nothing_else(
     record(None)
     newest = record(None)
     assert ids(reader.stored_baselines(options, tmp_path, two)) == ids([newest])
+
+
+def test_a_run_with_one_worker_is_known_by_its_options(
+    record: Any, options: TrackingOptions, tmp_path: Path
+) -> None:
+    told = dict.fromkeys(reader.COMPARED, "1")
+    told |= {"framework.name": "torch", "execution": "eager", "repeats": "5"}
+
+    def known(**changes: str) -> bool:
+        return reader.has_run_with_one_worker(options, tmp_path, {**told, **changes})
+
+    for values in ({"verified": False}, {"world_size": 2}):
+        _parameters(record(None, **values), told)
+    assert not known()
+    _parameters(record(None), {**told, "repeats": "1"})
+    assert known()
+    assert not known(epochs="2") and not known(execution="graph")
+
+
+def _parameters(summary: dict[str, Any], parameters: dict[str, str]) -> None:
+    mlflow = summary["mlflow"]
+    MlflowClient(mlflow["tracking_uri"]).log_batch(
+        mlflow["run_id"], params=[Param(name, value) for name, value in parameters.items()]
+    )
 
 
 def test_the_repeats_of_a_stored_studys_cell_are_baselines_together(
