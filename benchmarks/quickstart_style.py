@@ -44,7 +44,7 @@ def theirs(framework: str, arguments: list[str]) -> Timing:
     return Timing(record["steps_per_epoch"], record["epoch_time_s"][1:], record)
 
 
-def amortisation(cells: Sequence[Cell]) -> Table:
+def break_even(cells: Sequence[Cell]) -> Table:
     """Where a cell holds both executions: compilation, epochs, and when the former pays."""
     table = Table(title="compilation of execution=graph: seconds, and epochs until it pays")
     for column in ("framework", "model"):
@@ -108,7 +108,7 @@ def main() -> None:
                 cells.append(Cell(conditions, contenders, REACH.get((framework, model))))
         title = f"1 CPU worker, 1 thread, batch 64, {options.data}: distlab against the quickstart"
         measure("quickstart_style", title, cells, options)
-        CONSOLE.print(amortisation(cells))
+        CONSOLE.print(break_even(cells))
 
 
 if __name__ == "__main__":

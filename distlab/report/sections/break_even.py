@@ -21,7 +21,7 @@ EAGER, GRAPH = "eager", "graph"
 
 
 @dataclass(frozen=True)
-class Amortisation:
+class BreakEven:
     """Graph and eager of one framework under equal conditions.
 
     Attributes
@@ -65,7 +65,7 @@ class Amortisation:
         return "not told" if not self.told and self.saved_s.low is not None else "does not pay"
 
 
-def amortisations(cells: Sequence[Cell]) -> list[Amortisation]:
+def break_evens(cells: Sequence[Cell]) -> list[BreakEven]:
     """Set each graph against the eager execution of the same framework, in the cells' order.
 
     Cells are paired that differ in execution alone, are both ranked, and whose compile times are
@@ -85,12 +85,12 @@ def amortisations(cells: Sequence[Cell]) -> list[Amortisation]:
                 for name in ("framework", "framework_version", "world_size")
             )
             if alike and pair.keys() == {EAGER, GRAPH}:
-                made = _amortisation(pair[EAGER], pair[GRAPH])
+                made = _break_even(pair[EAGER], pair[GRAPH])
                 found += [] if made is None else [made]
     return found
 
 
-def table(found: Sequence[Amortisation]) -> Table:
+def table(found: Sequence[BreakEven]) -> Table:
     """A row for each pair: what both take to compile and for an epoch, and when the graph pays."""
     columns = ["framework", "of", "compile, s", "epoch, s", "saved an epoch, s", "pays after"]
     return Table(
@@ -101,7 +101,7 @@ def table(found: Sequence[Amortisation]) -> Table:
     )
 
 
-def _row(pair: Amortisation) -> list[Value]:
+def _row(pair: BreakEven) -> list[Value]:
     cell = pair.graph
     return [
         Value(cell.framework, cell.framework_version or ""),
@@ -125,14 +125,14 @@ def _value(estimate: Estimate | None) -> float | None:
     return None if estimate is None else estimate.value
 
 
-def _amortisation(eager: Cell, graph: Cell) -> Amortisation | None:
+def _break_even(eager: Cell, graph: Cell) -> BreakEven | None:
     if eager.compile_s is None or graph.compile_s is None or eager.epoch_time_s is None:
         return None
     longer = graph.compile_s - eager.compile_s
     saved = _saved(eager.epoch_time_s.value, ratio(graph.counted, eager.counted))
     told = saved.excludes(0.0)
     after, low, high = _after(longer, saved)
-    return Amortisation(
+    return BreakEven(
         eager=eager,
         graph=graph,
         compile_s=longer,
