@@ -19,7 +19,7 @@ from functools import partial
 from pathlib import Path
 
 from launching import distlab, quickstart_peer
-from measuring import BEST, CONSOLE, Cell, Timing, executions, measure, parser
+from measuring import BEST, CONSOLE, Cell, Timing, measure, parser
 from rich.table import Table
 
 REACH = {
@@ -85,8 +85,7 @@ def pays_after(compile_s: float, saved_s: float) -> float:
 
 def main() -> None:
     """Measure, print, write."""
-    arguments = parser("quickstart_style", __doc__, epochs=3, repeats=5)
-    arguments.add_argument("--executions", type=executions, default=executions(BEST))
+    arguments = parser("quickstart_style", __doc__, executions=BEST, epochs=3, repeats=5)
     options = arguments.parse_args()
     cells = []
     with tempfile.TemporaryDirectory() as name:
