@@ -39,8 +39,6 @@ class BreakEven:
     after_low, after_high:
         That number at the bounds of the interval; ``after_high`` is None where there is no
         interval. Both are None if ``after`` is.
-    told:
-        Whether the interval of ``saved_s`` excludes 0.
     sentence:
         All of it in words.
     """
@@ -52,16 +50,18 @@ class BreakEven:
     after: int | None
     after_low: int | None
     after_high: int | None
-    told: bool
     sentence: str
+
+    @property
+    def told(self) -> bool:
+        """Whether the interval of ``saved_s`` excludes 0."""
+        return self.saved_s.excludes(0.0)
 
     @property
     def outcome(self) -> str:
         """When it pays, in a few words."""
         if self.after is not None:
-            low, high = self.after_low, self.after_high
-            bounds = "" if low is None or high is None or low == high else f" ({low} to {high})"
-            return f"{_epochs(self.after)}{bounds}"
+            return _epochs(self.after, self.after_low, self.after_high)
         return "not told" if not self.told and self.saved_s.low is not None else "does not pay"
 
 
@@ -130,7 +130,6 @@ def _break_even(eager: Cell, graph: Cell) -> BreakEven | None:
         return None
     longer = graph.compile_s - eager.compile_s
     saved = _saved(eager.epoch_time_s.value, ratio(graph.counted, eager.counted))
-    told = saved.excludes(0.0)
     after, low, high = _after(longer, saved)
     return BreakEven(
         eager=eager,
@@ -140,7 +139,6 @@ def _break_even(eager: Cell, graph: Cell) -> BreakEven | None:
         after=after,
         after_low=low,
         after_high=high,
-        told=told,
         sentence=_sentence(graph, longer, saved, (after, low, high)),
     )
 
@@ -157,9 +155,8 @@ def _saved(epoch_s: float, faster: Estimate) -> Estimate:
 
 def _after(longer: float, saved: Estimate) -> tuple[int | None, int | None, int | None]:
     """Epochs until the graph pays: value, and at either bound of the interval."""
-    if saved.low is not None and not saved.excludes(0.0):
-        return None, None, None
-    if saved.value <= 0:
+    untold = saved.low is not None and not saved.excludes(0.0)
+    if untold or saved.value <= 0:
         return None, None, None
 
     def epochs(saving: float | None) -> int | None:
@@ -180,8 +177,7 @@ def _sentence(
         f"scaling, batch {graph.batch_size}{graph.rounded}): graph compiles for "
         f"{_seconds(abs(longer))} {compiles}"
     )
-    told = saved.excludes(0.0)
-    if saved.low is not None and saved.high is not None and not told:
+    if saved.low is not None and saved.high is not None and not saved.excludes(0.0):
         return (
             f"{said}, and whether it saves time in an epoch cannot be told ({_signed(saved.value)} "
             f"an epoch, 95 % CI {_signed(saved.low)} to {_signed(saved.high)}): no number of "
@@ -195,8 +191,7 @@ def _sentence(
     count, low, high = after
     if longer <= 0 or count is None:
         return f"{said}: it pays from the first epoch"
-    bounds = "" if low is None or high is None or low == high else f" ({low} to {high})"
-    return f"{said}: it pays after {_epochs(count)}{bounds}"
+    return f"{said}: it pays after {_epochs(count, low, high)}"
 
 
 def _interval(saved: Estimate, sign: int) -> str:
@@ -206,8 +201,9 @@ def _interval(saved: Estimate, sign: int) -> str:
     return f" (95 % CI {_seconds(low).removesuffix(' s')} to {_seconds(high)})"
 
 
-def _epochs(count: int) -> str:
-    return f"{count} epoch{'s' * (count != 1)}"
+def _epochs(count: int, low: int | None, high: int | None) -> str:
+    bounds = "" if low is None or high is None or low == high else f" ({low} to {high})"
+    return f"{count} epoch{'s' * (count != 1)}{bounds}"
 
 
 def _seconds(value: float) -> str:
