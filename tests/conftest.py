@@ -42,6 +42,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     )
 
 
+SMALL_JOB = (
+    "framework=torch",
+    "framework.execution=eager",
+    "data=mnist5k",
+    "model=mlp",
+    "device=cpu",
+)
+
+
 @pytest.fixture(scope="session")
 def compose() -> Callable[..., DictConfig]:
     """Compose the real config tree as the command line does."""
@@ -60,15 +69,7 @@ def experiment(compose: Callable[..., DictConfig]) -> Callable[..., Experiment]:
     """A validated experiment on CPU processes of a machine without GPUs."""
 
     def resolved(*overrides: str) -> Experiment:
-        defaults = (
-            "framework=torch",
-            "framework.execution=eager",
-            "data=mnist5k",
-            "model=mlp",
-            "device=cpu",
-        )
-        options = validate(compose(*defaults, *overrides))
-        return resolve(options, gpus_present=0)
+        return resolve(validate(compose(*SMALL_JOB, *overrides)), gpus_present=0)
 
     return resolved
 
@@ -148,15 +149,7 @@ def options(
             "tracking.system_metrics=false",
             "tracking.log_model=false",
         )
-        cell = (
-            "framework=torch",
-            "framework.execution=eager",
-            "data=mnist5k",
-            "model=mlp",
-            "device=cpu",
-            "epochs=2",
-        )
-        return validate(compose(*cell, *tracking, *overrides))
+        return validate(compose(*SMALL_JOB, "epochs=2", *tracking, *overrides))
 
     return validated
 

@@ -168,8 +168,8 @@ def names() -> list[str]:
     return sorted({*flat(Options()), *choices, *frameworks})
 
 
-def flat(options: Options) -> dict[str, Any]:
-    """The options as one level of ``section.name`` keys, for a tracker's parameters."""
+def flat(options: Any) -> dict[str, Any]:
+    """Options (of any such dataclass) as one level of ``section.name`` keys."""
 
     def walk(prefix: str, value: Any) -> dict[str, Any]:
         if isinstance(value, dict) and value:

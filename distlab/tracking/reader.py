@@ -21,7 +21,6 @@ from distlab.tracking.store import default_uri, prepare
 
 KIND, STUDY = "kind", "study"
 PLAN, ENVIRONMENT, SUMMARY = "plan.json", "environment.json", "summary.json"
-ID_LENGTH = 32
 PAGE = 1000
 
 # What equal comparison keys have in common among the options, as parameters of an MLflow run.

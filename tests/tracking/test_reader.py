@@ -18,7 +18,7 @@ def ids(runs: list[dict[str, Any]]) -> list[str]:
 
 
 def test_a_study_is_read_back_from_the_store_alone(
-    begin: Any, record: Any, options: TrackingOptions, store: str, tmp_path: Path
+    begin: Any, record: Any, options: TrackingOptions, study_store: str, tmp_path: Path
 ) -> None:
     tracker = begin(experiment="classroom_mlp")
     runs = [record(tracker, repeat=0), record(tracker, repeat=1)]
@@ -27,7 +27,7 @@ def test_a_study_is_read_back_from_the_store_alone(
     told = {"study": tracker.study, "name": "a study", "command": "a b", "wall_s": 2.5}
     assert {name: found[name] for name in told} == told
     assert found["experiment"] == "classroom_mlp"
-    assert found["tracking_uri"] == store
+    assert found["tracking_uri"] == study_store
     assert ids(found["runs"]) == ids(runs)
     for moment in (found["started"], found["finished"]):
         assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00", moment)
@@ -55,7 +55,7 @@ def test_a_study_is_found_by_its_first_digits_or_as_the_latest(
 
 
 def test_digits_of_several_studies_are_not_guessed(
-    begin: Any, client: MlflowClient, options: TrackingOptions, tmp_path: Path
+    begin: Any, options: TrackingOptions, tmp_path: Path
 ) -> None:
     found: dict[str, str] = {}
     while True:

@@ -30,8 +30,6 @@ class Comparison:
         Whether the interval lies above 1.
     sentence:
         All of it in words, without a full stop.
-    model, scaling, world_size, batch_size, device, precision:
-        What both have in common, of what tables show.
     """
 
     faster: Cell
@@ -39,12 +37,6 @@ class Comparison:
     ratio: Estimate
     told: bool
     sentence: str
-    model: str
-    scaling: str
-    world_size: int
-    batch_size: int
-    device: str
-    precision: str
 
 
 def compare(cells: Sequence[Cell]) -> list[Comparison]:
@@ -94,12 +86,6 @@ def _comparison(one: Cell, other: Cell, ranked: Sequence[Cell]) -> Comparison:
         ratio=found,
         told=told,
         sentence=_sentence(faster, slower, found, told, ranked),
-        model=one.model,
-        scaling=one.scaling,
-        world_size=one.world_size,
-        batch_size=one.batch_size,
-        device=one.device,
-        precision=one.precision,
     )
 
 

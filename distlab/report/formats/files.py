@@ -7,7 +7,7 @@ from typing import Any
 from distlab.report.figures.cells import cells
 from distlab.report.figures.groups import groups
 from distlab.report.formats import html, markdown
-from distlab.report.formats.rows import amortisation_rows, as_csv, cell_rows, run_rows
+from distlab.report.formats.rows import as_csv, break_even_rows, cell_rows, run_rows
 from distlab.report.plots import render
 from distlab.report.plots.style import Styles
 from distlab.report.sections.contents import contents
@@ -53,7 +53,7 @@ def write(study: dict[str, Any], folder: Path) -> Path:
             "not_told": report.untold,
         },
         "comparisons": report.sentences,
-        "compilation": amortisation_rows(found),
+        "compilation": break_even_rows(found),
         "cells": cell_rows(found),
         "runs": run_rows(study),
     }

@@ -21,7 +21,7 @@ EAGER, GRAPH = "eager", "graph"
 
 
 @dataclass(frozen=True)
-class Amortisation:
+class BreakEven:
     """Graph and eager of one framework under equal conditions.
 
     Attributes
@@ -39,8 +39,6 @@ class Amortisation:
     after_low, after_high:
         That number at the bounds of the interval; ``after_high`` is None where there is no
         interval. Both are None if ``after`` is.
-    told:
-        Whether the interval of ``saved_s`` excludes 0.
     sentence:
         All of it in words.
     """
@@ -52,20 +50,22 @@ class Amortisation:
     after: int | None
     after_low: int | None
     after_high: int | None
-    told: bool
     sentence: str
+
+    @property
+    def told(self) -> bool:
+        """Whether the interval of ``saved_s`` excludes 0."""
+        return self.saved_s.excludes(0.0)
 
     @property
     def outcome(self) -> str:
         """When it pays, in a few words."""
         if self.after is not None:
-            low, high = self.after_low, self.after_high
-            bounds = "" if low is None or high is None or low == high else f" ({low} to {high})"
-            return f"{_epochs(self.after)}{bounds}"
+            return _epochs(self.after, self.after_low, self.after_high)
         return "not told" if not self.told and self.saved_s.low is not None else "does not pay"
 
 
-def amortisations(cells: Sequence[Cell]) -> list[Amortisation]:
+def break_evens(cells: Sequence[Cell]) -> list[BreakEven]:
     """Set each graph against the eager execution of the same framework, in the cells' order.
 
     Cells are paired that differ in execution alone, are both ranked, and whose compile times are
@@ -85,12 +85,12 @@ def amortisations(cells: Sequence[Cell]) -> list[Amortisation]:
                 for name in ("framework", "framework_version", "world_size")
             )
             if alike and pair.keys() == {EAGER, GRAPH}:
-                made = _amortisation(pair[EAGER], pair[GRAPH])
+                made = _break_even(pair[EAGER], pair[GRAPH])
                 found += [] if made is None else [made]
     return found
 
 
-def table(found: Sequence[Amortisation]) -> Table:
+def table(found: Sequence[BreakEven]) -> Table:
     """A row for each pair: what both take to compile and for an epoch, and when the graph pays."""
     columns = ["framework", "of", "compile, s", "epoch, s", "saved an epoch, s", "pays after"]
     return Table(
@@ -101,7 +101,7 @@ def table(found: Sequence[Amortisation]) -> Table:
     )
 
 
-def _row(pair: Amortisation) -> list[Value]:
+def _row(pair: BreakEven) -> list[Value]:
     cell = pair.graph
     return [
         Value(cell.framework, cell.framework_version or ""),
@@ -125,14 +125,13 @@ def _value(estimate: Estimate | None) -> float | None:
     return None if estimate is None else estimate.value
 
 
-def _amortisation(eager: Cell, graph: Cell) -> Amortisation | None:
+def _break_even(eager: Cell, graph: Cell) -> BreakEven | None:
     if eager.compile_s is None or graph.compile_s is None or eager.epoch_time_s is None:
         return None
     longer = graph.compile_s - eager.compile_s
     saved = _saved(eager.epoch_time_s.value, ratio(graph.counted, eager.counted))
-    told = saved.excludes(0.0)
     after, low, high = _after(longer, saved)
-    return Amortisation(
+    return BreakEven(
         eager=eager,
         graph=graph,
         compile_s=longer,
@@ -140,7 +139,6 @@ def _amortisation(eager: Cell, graph: Cell) -> Amortisation | None:
         after=after,
         after_low=low,
         after_high=high,
-        told=told,
         sentence=_sentence(graph, longer, saved, (after, low, high)),
     )
 
@@ -157,9 +155,8 @@ def _saved(epoch_s: float, faster: Estimate) -> Estimate:
 
 def _after(longer: float, saved: Estimate) -> tuple[int | None, int | None, int | None]:
     """Epochs until the graph pays: value, and at either bound of the interval."""
-    if saved.low is not None and not saved.excludes(0.0):
-        return None, None, None
-    if saved.value <= 0:
+    untold = saved.low is not None and not saved.excludes(0.0)
+    if untold or saved.value <= 0:
         return None, None, None
 
     def epochs(saving: float | None) -> int | None:
@@ -180,8 +177,7 @@ def _sentence(
         f"scaling, batch {graph.batch_size}{graph.rounded}): graph compiles for "
         f"{_seconds(abs(longer))} {compiles}"
     )
-    told = saved.excludes(0.0)
-    if saved.low is not None and saved.high is not None and not told:
+    if saved.low is not None and saved.high is not None and not saved.excludes(0.0):
         return (
             f"{said}, and whether it saves time in an epoch cannot be told ({_signed(saved.value)} "
             f"an epoch, 95 % CI {_signed(saved.low)} to {_signed(saved.high)}): no number of "
@@ -195,8 +191,7 @@ def _sentence(
     count, low, high = after
     if longer <= 0 or count is None:
         return f"{said}: it pays from the first epoch"
-    bounds = "" if low is None or high is None or low == high else f" ({low} to {high})"
-    return f"{said}: it pays after {_epochs(count)}{bounds}"
+    return f"{said}: it pays after {_epochs(count, low, high)}"
 
 
 def _interval(saved: Estimate, sign: int) -> str:
@@ -206,8 +201,9 @@ def _interval(saved: Estimate, sign: int) -> str:
     return f" (95 % CI {_seconds(low).removesuffix(' s')} to {_seconds(high)})"
 
 
-def _epochs(count: int) -> str:
-    return f"{count} epoch{'s' * (count != 1)}"
+def _epochs(count: int, low: int | None, high: int | None) -> str:
+    bounds = "" if low is None or high is None or low == high else f" ({low} to {high})"
+    return f"{count} epoch{'s' * (count != 1)}{bounds}"
 
 
 def _seconds(value: float) -> str:

@@ -144,7 +144,7 @@ def _ended(text: str | None) -> str:
 
 
 def _compilation(cells: Sequence[Cell]) -> Section | None:
-    found = break_even.amortisations(cells)
+    found = break_even.break_evens(cells)
     if not found:
         return None
     sentences = [_ended(pair.sentence) for pair in found]
@@ -211,14 +211,7 @@ def _scorecard(cells: Sequence[Cell]) -> Section | None:
         ("openness: licence", [Value(score.licence) for score in scores]),
         ("openness: governance", [Value(score.governance) for score in scores]),
         ("openness: releases", [Value(score.release_cadence) for score in scores]),
-        (
-            "sources",
-            [
-                Value(f"gathered {score.as_of}" if score.as_of else tables.NOTHING, "", links)
-                for score in scores
-                for links in [tuple(score.sources)]
-            ],
-        ),
+        ("sources", [_sources(score) for score in scores]),
     ]
     columns = ["criterion", *(score.framework for score in scores)]
     table = Table(
@@ -229,6 +222,11 @@ def _scorecard(cells: Sequence[Cell]) -> Section | None:
         prose=frozenset(columns[1:]),
     )
     return Section([glossary.SCORECARD], [table])
+
+
+def _sources(score: Score) -> Value:
+    gathered = f"gathered {score.as_of}" if score.as_of else tables.NOTHING
+    return Value(gathered, links=tuple(score.sources))
 
 
 def _ease(score: Score) -> Value:
