@@ -4,7 +4,6 @@ Each check compares what the ranks reported with what the driver computes by its
 drawn from the seed, the order of samples, and the losses of an independent NumPy reference.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -42,19 +41,11 @@ class Check:
 
 def run_all(record: Record) -> dict[str, Check]:
     """Check a run whose ranks have all finished; keys are the contract's points."""
-    checks: dict[str, Callable[[Record], Check]] = {
-        "weights": weights,
-        "samples": samples,
-        "replicas": replicas,
-        "evaluation": evaluation,
-        "recount": recount,
-        "optimizer": optimizer,
-        "arithmetic": arithmetic,
-        "resources": resources,
-        "clock": clock,
-        "trajectory": trajectory,
-    }
-    return {name: check(record) for name, check in checks.items()}
+    checks = (
+        *(weights, samples, replicas, evaluation, recount),
+        *(optimizer, arithmetic, resources, clock, trajectory),
+    )
+    return {check.__name__: check(record) for check in checks}
 
 
 def weights(record: Record) -> Check:
@@ -128,7 +119,7 @@ def recount(record: Record) -> Check:
         tolerance = TF32_LOSS_TOLERANCE_PER_SAMPLE
     undecided = int((first - second < margin).sum())
     correct = int((logits.argmax(axis=1) == labels).sum())
-    loss = -reference.log_softmax(logits)[np.arange(len(labels)), labels].sum()
+    loss = reference.cross_entropies(logits, labels).sum()
     last = record.epochs[-1]
     reported = round(last.test_accuracy * last.evaluated)
     reported_loss = last.test_loss * last.evaluated
@@ -221,14 +212,16 @@ def trajectory(record: Record) -> Check:
     are wider, and there the first three may not all agree to 2e-6
     (:mod:`distlab.fairness.rounding`).
     """
-    expected = reference_losses(record)
+    experiment = record.experiment
+    rate = experiment.options.learning_rate
+    steps = _first_steps(record)
+    expected = reference.losses(*steps, rate)
     found = np.array(record.first_losses)
     if found.shape != expected.shape:
         return Check(False, f"{found.size} losses, the reference has {expected.size}")
     if not found.size:
         return Check(False, "no losses")
     error = loss_errors(found, expected)
-    experiment = record.experiment
     precision = experiment.options.precision
     wrong = why_not(error, str(precision), experiment.global_batch)
     detail = (
@@ -237,8 +230,7 @@ def trajectory(record: Record) -> Check:
     )
     exact = precision is Precision.fp32 and error[0] <= FP32_FIRST
     if wrong is not None and exact and error.max() <= UNDECIDED_LOSSES:
-        rate = experiment.options.learning_rate
-        other = kinks.agreement(*_first_steps(record), rate, found, FP32_FIRST)
+        other = kinks.agreement(*steps, rate, found, FP32_FIRST)
         if other is not None:
             left = loss_errors(found, other.losses).max()
             decided = "; ".join(one.words for one in other.decided)
@@ -246,12 +238,6 @@ def trajectory(record: Record) -> Check:
                 True, f"{detail}, but {left:.1e} with what float32 can't tell decided: {decided}"
             )
     return Check(wrong is None, f"{detail}{f': {wrong}' if wrong else ''}")
-
-
-def reference_losses(record: Record) -> np.ndarray:
-    """The first ten losses by NumPy in float64, from the same weights and samples."""
-    learning_rate = record.experiment.options.learning_rate
-    return np.array(reference.losses(*_first_steps(record), learning_rate=learning_rate))
 
 
 def _first_steps(record: Record) -> tuple[ModelSpec, Weights, np.ndarray, np.ndarray, np.ndarray]:
