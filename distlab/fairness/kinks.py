@@ -111,8 +111,10 @@ def agreement(
 
     Parameters
     ----------
-    spec, weights, images, labels, order, learning_rate:
-        As for :func:`distlab.fairness.reference.losses`.
+    spec, weights, images, labels, order:
+        As for :func:`distlab.fairness.reference.train`.
+    learning_rate:
+        Adam's; its other constants are the usual ones.
     found:
         float64 ``[steps]``: the run's losses.
     tolerance:

@@ -105,33 +105,21 @@ class ModelSpec:
         """Number of trainable scalars."""
         return sum(math.prod(shape) for shape in self.parameters.values())
 
-    def _layer_flops(self) -> list[int]:
-        """Forward floating-point operations per sample of each trainable layer."""
-        return [
-            2 * layer.fan_in * math.prod(shape)
-            for layer, shape in zip(self.layers, self.shapes(), strict=True)
-            if isinstance(layer, Dense | Conv2D)
-        ]
-
-    @property
-    def forward_flops(self) -> int:
-        """Floating-point operations of the forward pass of one sample.
-
-        Convention: a multiply-add counts as 2; only matrix products and convolutions count (not
-        bias, activation, pooling or loss); products with padded zeros count.
-        """
-        return sum(self._layer_flops())
-
     @property
     def training_flops(self) -> int:
         """Floating-point operations of the forward and backward pass of one sample.
 
-        In the convention of :attr:`forward_flops`: the gradient of the weight and that of the
-        input cost one forward pass each; the first trainable layer needs no gradient of its input.
-        The optimizer's update is not counted.
+        Convention: a multiply-add counts as 2; only matrix products and convolutions count (not
+        bias, activation, pooling, loss or the optimizer's update); products with padded zeros
+        count. The gradient of the weight and that of the input cost one forward pass each; the
+        first trainable layer needs no gradient of its input.
         """
-        flops = self._layer_flops()
-        return 3 * sum(flops) - flops[0]
+        forward = [
+            2 * layer.fan_in * math.prod(shape)
+            for layer, shape in zip(self.layers, self.shapes(), strict=True)
+            if isinstance(layer, Dense | Conv2D)
+        ]
+        return 3 * sum(forward) - forward[0]
 
     def to_dict(self) -> dict[str, Any]:
         """The spec as JSON-able values; :meth:`from_dict` reads it back."""
