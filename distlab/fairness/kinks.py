@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 
 from distlab.fairness import reference
 from distlab.fairness.reference import Adam, Array, Parameters
-from distlab.models.layers import Conv2D, Dense, MaxPool2D, ReLU
+from distlab.models.layers import MaxPool2D, ReLU, Trainable
 from distlab.models.rewrite import pool_first
 from distlab.models.spec import ModelSpec
 
@@ -256,5 +256,5 @@ class _Decisions:
 
     def _behind(self, place: int) -> str:
         """Name a layer without a name by the last one before it that has one."""
-        names = [one.name for one in self._spec.layers[:place] if isinstance(one, Dense | Conv2D)]
+        names = [one.name for one in self._spec.layers[:place] if isinstance(one, Trainable)]
         return f"behind {names[-1]}" if names else "in front"

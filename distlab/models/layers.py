@@ -139,7 +139,10 @@ class Flatten:
         return (math.prod(shape),)
 
 
-Layer = Dense | Conv2D | ReLU | MaxPool2D | Flatten
+Trainable = Dense | Conv2D
+"""Any layer with a name, parameters and start values."""
+
+Layer = Trainable | ReLU | MaxPool2D | Flatten
 """Any layer that a spec may hold."""
 
 LAYERS: dict[str, type[Layer]] = {kind.__name__: kind for kind in get_args(Layer)}
