@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from scipy import stats
+from scipy.special import stdtr, stdtrit
 
 from distlab.measure.statistics import CONFIDENCE, FEWEST, Estimate
 
@@ -77,7 +77,7 @@ class Effect:
         """The figure itself, with its 95 % interval."""
         if self.error is None:
             return Estimate(math.exp(self.value), None, None, self.n)
-        half = float(stats.t.ppf((1 + CONFIDENCE) / 2, self.df)) * self.error
+        half = float(stdtrit(self.df, (1 + CONFIDENCE) / 2)) * self.error
         ends = math.exp(self.value - half), math.exp(self.value + half)
         return Estimate(math.exp(self.value), *ends, self.n)
 
@@ -94,7 +94,7 @@ class Effect:
             return 1.0
         if error == 0.0:
             return float(self.value == 0.0)
-        return float(2 * stats.t.sf(abs(self.value) / error, df))
+        return float(2 * stdtr(df, -abs(self.value) / error))
 
 
 def mean(sample: Sample) -> Effect:
@@ -163,7 +163,7 @@ def difference(left: Sample, right: Sample) -> Estimate:
     found = _effect(values, blocks(above, below), sides=1, scale=size)
     if found.error is None:
         return Estimate(found.value, None, None, found.n)
-    half = float(stats.t.ppf((1 + CONFIDENCE) / 2, found.df)) * found.error
+    half = float(stdtrit(found.df, (1 + CONFIDENCE) / 2)) * found.error
     return Estimate(found.value, found.value - half, found.value + half, found.n)
 
 

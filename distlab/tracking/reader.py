@@ -16,7 +16,7 @@ from mlflow.entities import Run
 
 from distlab.errors import DistlabError
 from distlab.experiment.options import TrackingOptions
-from distlab.measure.efficiency import scaling
+from distlab.measure.efficiency import SAME, scaling
 from distlab.tracking.store import default_uri, prepare
 
 KIND, STUDY = "kind", "study"
@@ -111,8 +111,8 @@ def stored_baselines(options: TrackingOptions, folder: Path, summary: dict[str, 
         Summaries: the newest such run and, where that belongs to a study, its repeats.
     """
     client, experiment_id = prepare(options, folder)
-    same = ("comparison_key", "framework", "framework_version", "execution")
-    conditions = [f"tags.{name} = '{summary[name]}'" for name in same]
+    conditions = [f"tags.{name} = '{summary[name]}'" for name in SAME]
+    conditions += [f"tags.series = '{summary['series']}'"] * ("series" in summary)
     conditions += ["tags.world_size = '1'", "tags.verified = 'true'"]
     conditions += ["attributes.status = 'FINISHED'"]
     found = client.search_runs(

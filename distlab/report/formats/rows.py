@@ -8,6 +8,7 @@ from typing import Any
 
 from distlab.measure.statistics import Estimate
 from distlab.report.figures.cells import Cell
+from distlab.report.figures.comparisons import Comparison
 from distlab.report.figures.runs import counts, precision
 from distlab.report.sections.break_even import amortisations
 
@@ -84,7 +85,7 @@ def cell_rows(cells: Sequence[Cell]) -> list[dict[str, Any]]:
     return rows
 
 
-def amortisation_rows(cells: Sequence[Cell]) -> list[dict[str, Any]]:
+def amortisation_rows(comparisons: Sequence[Comparison]) -> list[dict[str, Any]]:
     """Each graph against eager as a flat row: seconds, and epochs after which it has paid."""
     return [
         {
@@ -99,7 +100,7 @@ def amortisation_rows(cells: Sequence[Cell]) -> list[dict[str, Any]]:
             "pays_after_epochs_high": pair.after_high,
             "sentence": pair.sentence,
         }
-        for pair in amortisations(cells)
+        for pair in amortisations(comparisons)
     ]
 
 
