@@ -3,7 +3,10 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: help quickstart test test-fast lint format types ui bench clean
+# The arguments of Python that run the quickstart; its pictures are made of the same.
+QUICKSTART := -m distlab.launch -m experiment=quickstart framework=torch,tf,paddle
+
+.PHONY: help quickstart test test-fast lint format types ui bench pictures clean
 
 help:  ## Show these commands
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
@@ -19,8 +22,8 @@ $(VENV)/installed-dev: pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --editable '.[cpu,dev]'
 	touch $@ $(VENV)/installed-cpu
 
-quickstart: $(VENV)/installed-cpu  ## Train with each framework on two CPU workers, with embedded data
-	$(BIN)/python -m distlab.launch -m experiment=quickstart framework=torch,tf,paddle
+quickstart: $(VENV)/installed-cpu  ## Compare the frameworks on CPU workers, with embedded data
+	$(BIN)/python $(QUICKSTART)
 
 test: lint types  ## Install all, check style, types and dependencies, run the whole test suite
 	$(BIN)/python -m pip check
@@ -52,6 +55,9 @@ bench: $(VENV)/installed-cpu  ## Measure distlab against hand-written peers (idl
 	$(BIN)/python benchmarks/memory.py
 	$(BIN)/python benchmarks/profile_step.py
 	$(BIN)/python benchmarks/planted.py
+
+pictures: $(VENV)/installed-cpu  ## Make the README's pictures of the quickstart (idle machine, Chromium)
+	$(BIN)/python docs/pictures/make_pictures.py $(QUICKSTART)
 
 clean:  ## Remove what was built (records in mlruns/ and outputs/ stay)
 	rm -rf $(VENV) build dist .pytest_cache .ruff_cache .mypy_cache .hypothesis

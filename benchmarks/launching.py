@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 PEERS = Path(__file__).parent / "peers"
-FRAMEWORKS = ("torch", "tf", "paddle")
 TIMEOUT_S = 3600
 PEER_ENVIRONMENT = {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
 

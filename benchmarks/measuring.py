@@ -200,8 +200,13 @@ def conclude(output: Path, busy: Sequence[float]) -> None:
     CONSOLE.print(f"results: {output}")
 
 
-def parser(benchmark: str, description: str, *, epochs: int, repeats: int) -> Any:
-    """A command line with what all benchmarks take; SIGTERM then ends a benchmark in good order."""
+def parser(
+    benchmark: str, description: str, *, epochs: int, repeats: int, executions: str | None = None
+) -> Any:
+    """A command line with what all benchmarks take; SIGTERM then ends a benchmark in good order.
+
+    ``executions`` are the default ones of a benchmark that lets them be chosen.
+    """
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     result = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -211,6 +216,8 @@ def parser(benchmark: str, description: str, *, epochs: int, repeats: int) -> An
     result.add_argument("--data", default="mnist", help="mnist (from DISTLAB_DATA_DIR) or mnist5k")
     result.add_argument("--epochs", type=int, default=epochs, help="timed epochs of a run")
     result.add_argument("--repeats", type=int, default=repeats)
+    if executions is not None:
+        result.add_argument("--executions", type=pairs, default=pairs(executions))
     result.add_argument("--output", type=Path, default=Path(f"outputs/benchmarks/{benchmark}.json"))
     return result
 
@@ -220,10 +227,10 @@ def names(text: str) -> list[str]:
     return text.split(",")
 
 
-def executions(text: str) -> list[tuple[str, str]]:
+def pairs(text: str) -> list[tuple[str, str]]:
     """``torch=graph,tf=graph`` as pairs of framework and execution."""
-    pairs = (pair.partition("=") for pair in names(text))
-    return [(framework, execution) for framework, _, execution in pairs]
+    parted = (pair.partition("=") for pair in names(text))
+    return [(framework, execution) for framework, _, execution in parted]
 
 
 BEST = "torch=eager,torch=graph,tf=graph,paddle=eager"

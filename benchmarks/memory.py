@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from launching import PEER_ENVIRONMENT, distlab, run
-from measuring import BEST, CONSOLE, busy_cores, conclude, executions, parser, write
+from measuring import BEST, CONSOLE, busy_cores, conclude, parser, write
 from rich.table import Table
 
 REACH = 1.2
@@ -43,8 +43,7 @@ def main() -> None:
     if sys.argv[1:2] == ["--bare"]:
         print(json.dumps(bare(sys.argv[2], int(sys.argv[3]))))  # noqa: T201
         return
-    arguments = parser("memory", __doc__, epochs=1, repeats=3)
-    arguments.add_argument("--executions", type=executions, default=executions(BEST))
+    arguments = parser("memory", __doc__, executions=BEST, epochs=1, repeats=3)
     options = arguments.parse_args()
     table = Table(title=f"peak memory of 1 CPU worker, batch 64, {options.data}: medians in MiB")
     for column in ("framework", "model", "execution"):

@@ -14,7 +14,7 @@ from itertools import product
 from pathlib import Path
 
 from launching import parallel_peer
-from measuring import BEST, Cell, Timing, executions, measure, names, parser
+from measuring import BEST, Cell, Timing, measure, names, parser
 from quickstart_style import ours
 
 WORKERS = 2
@@ -28,8 +28,7 @@ def theirs(framework: str, arguments: list[str]) -> Timing:
 
 def main() -> None:
     """Measure, print, write."""
-    arguments = parser("native_launcher", __doc__, epochs=2, repeats=3)
-    arguments.add_argument("--executions", type=executions, default=executions(BEST))
+    arguments = parser("native_launcher", __doc__, executions=BEST, epochs=2, repeats=3)
     arguments.add_argument("--batches", type=names, default=["64", "512"])
     arguments.add_argument("--scalings", type=names, default=["strong", "weak"])
     options = arguments.parse_args()

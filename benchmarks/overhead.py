@@ -13,8 +13,8 @@ import time
 from functools import partial
 from pathlib import Path
 
-from launching import distlab, run
-from measuring import BEST, Cell, Timing, executions, measure, parser
+from launching import PEER_ENVIRONMENT, distlab, run
+from measuring import BEST, Cell, Timing, measure, parser
 
 BATCH = 64
 REACH = 0.99
@@ -32,12 +32,8 @@ def bare(conditions: dict[str, str], data: str, epochs: int) -> Timing:
     """One run of :func:`bare_loop` in a process of its own, with the framework's environment."""
     from distlab.conformance import shipped_environment
 
-    environment = {
-        **os.environ,
-        "OMP_NUM_THREADS": "1",
-        "CUDA_VISIBLE_DEVICES": "",
-        **shipped_environment(conditions["framework"]),
-    }
+    own = shipped_environment(conditions["framework"])
+    environment = {**os.environ, **PEER_ENVIRONMENT, **own}
     what = json.dumps({**conditions, "data": data, "epochs": epochs})
     output = run([sys.executable, __file__, "--bare", what], None, environment)
     record = json.loads(output.splitlines()[-1])
@@ -79,8 +75,7 @@ def main() -> None:
     if sys.argv[1:2] == ["--bare"]:
         print(json.dumps(bare_loop(**json.loads(sys.argv[2]))))  # noqa: T201
         return
-    arguments = parser("overhead", __doc__, epochs=3, repeats=5)
-    arguments.add_argument("--executions", type=executions, default=executions(BEST))
+    arguments = parser("overhead", __doc__, executions=BEST, epochs=3, repeats=5)
     options = arguments.parse_args()
     cells = []
     with tempfile.TemporaryDirectory() as name:

@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 from launching import PEER_ENVIRONMENT, TIMEOUT_S, free_ports, run
-from measuring import BEST, CONSOLE, busy_cores, conclude, executions, parser, write
+from measuring import BEST, CONSOLE, busy_cores, conclude, parser, write
 from rich.table import Table
 
 from distlab.models.layers import Conv2D, Dense
@@ -205,8 +205,7 @@ def main() -> None:
         found = (child if sys.argv[1] == "--child" else floors)(**json.loads(sys.argv[2]))
         print(json.dumps(found), flush=True)  # noqa: T201
         return
-    arguments = parser("profile_step", __doc__, epochs=1, repeats=20)
-    arguments.add_argument("--executions", type=executions, default=executions(BEST))
+    arguments = parser("profile_step", __doc__, executions=BEST, epochs=1, repeats=20)
     arguments.add_argument("--batch", type=int, default=64, help="samples of a step, each worker")
     options = arguments.parse_args()
     results, busy = [], []

@@ -19,7 +19,7 @@ from functools import partial
 from pathlib import Path
 
 from launching import distlab, quickstart_peer
-from measuring import BEST, CONSOLE, Cell, Timing, executions, measure, parser
+from measuring import BEST, CONSOLE, Cell, Timing, measure, parser
 from rich.table import Table
 
 REACH = {
@@ -44,7 +44,7 @@ def theirs(framework: str, arguments: list[str]) -> Timing:
     return Timing(record["steps_per_epoch"], record["epoch_time_s"][1:], record)
 
 
-def amortisation(cells: Sequence[Cell]) -> Table:
+def break_even(cells: Sequence[Cell]) -> Table:
     """Where a cell holds both executions: compilation, epochs, and when the former pays."""
     table = Table(title="compilation of execution=graph: seconds, and epochs until it pays")
     for column in ("framework", "model"):
@@ -85,8 +85,7 @@ def pays_after(compile_s: float, saved_s: float) -> float:
 
 def main() -> None:
     """Measure, print, write."""
-    arguments = parser("quickstart_style", __doc__, epochs=3, repeats=5)
-    arguments.add_argument("--executions", type=executions, default=executions(BEST))
+    arguments = parser("quickstart_style", __doc__, executions=BEST, epochs=3, repeats=5)
     options = arguments.parse_args()
     cells = []
     with tempfile.TemporaryDirectory() as name:
@@ -108,7 +107,7 @@ def main() -> None:
                 cells.append(Cell(conditions, contenders, REACH.get((framework, model))))
         title = f"1 CPU worker, 1 thread, batch 64, {options.data}: distlab against the quickstart"
         measure("quickstart_style", title, cells, options)
-        CONSOLE.print(amortisation(cells))
+        CONSOLE.print(break_even(cells))
 
 
 if __name__ == "__main__":

@@ -26,6 +26,7 @@ os.environ["AOTI_RUNTIME_CHECK_INPUTS"] = "1"
 os.environ["AOT_INDUCTOR_COMPILE_WRAPPER_OPT_LEVEL"] = "O0"
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """How pytest-xdist deals the tests out: what shares fixtures to one process, the longest first.
 
@@ -39,6 +40,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(
         key=lambda item: (item.get_closest_marker("ray") is None, "slow" not in item.keywords)
     )
+
+
+SMALL_JOB = (
+    "framework=torch",
+    "framework.execution=eager",
+    "data=mnist5k",
+    "model=mlp",
+    "device=cpu",
+)
 
 
 @pytest.fixture(scope="session")
@@ -59,15 +69,7 @@ def experiment(compose: Callable[..., DictConfig]) -> Callable[..., Experiment]:
     """A validated experiment on CPU processes of a machine without GPUs."""
 
     def resolved(*overrides: str) -> Experiment:
-        defaults = (
-            "framework=torch",
-            "framework.execution=eager",
-            "data=mnist5k",
-            "model=mlp",
-            "device=cpu",
-        )
-        options = validate(compose(*defaults, *overrides))
-        return resolve(options, gpus_present=0)
+        return resolve(validate(compose(*SMALL_JOB, *overrides)), gpus_present=0)
 
     return resolved
 
@@ -147,15 +149,7 @@ def options(
             "tracking.system_metrics=false",
             "tracking.log_model=false",
         )
-        cell = (
-            "framework=torch",
-            "framework.execution=eager",
-            "data=mnist5k",
-            "model=mlp",
-            "device=cpu",
-            "epochs=2",
-        )
-        return validate(compose(*cell, *tracking, *overrides))
+        return validate(compose(*SMALL_JOB, "epochs=2", *tracking, *overrides))
 
     return validated
 

@@ -181,7 +181,7 @@ def test_mlflow_has_the_run(ended: Ended, summary: dict[str, Any]) -> None:
 
 
 @pytest.mark.slow
-def test_the_logged_model_is_the_trained_one(ended: Ended, summary: dict[str, Any]) -> None:
+def test_the_logged_model_is_the_trained_one(summary: dict[str, Any]) -> None:
     mlflow.set_tracking_uri(summary["mlflow"]["tracking_uri"])
     model = mlflow.pyfunc.load_model(f"runs:/{summary['mlflow']['run_id']}/model")
     _, (images, labels) = load("mnist5k").normalized()

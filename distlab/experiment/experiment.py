@@ -5,7 +5,6 @@ import importlib.util
 import json
 import math
 from dataclasses import dataclass
-from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -14,7 +13,14 @@ from distlab.backends.base import Program
 from distlab.data import sources
 from distlab.data.order import check_divisible
 from distlab.errors import DistlabError
-from distlab.experiment.options import Device, FrameworkOptions, Options, Precision, Scaling, flat
+from distlab.experiment.options import (
+    Device,
+    FrameworkOptions,
+    Options,
+    Precision,
+    Scaling,
+    flat,
+)
 from distlab.models.spec import MODELS, ModelSpec
 
 # What runs on one and on several workers may differ in and still be one series: where they run and
@@ -134,74 +140,56 @@ def validate(config: DictConfig) -> Options:
     """
     options = OmegaConf.to_object(config)
     assert isinstance(options, Options)
-    gpus = 1 if options.gpus is None else options.gpus
-    rate, timeout = options.learning_rate, options.cluster.start_timeout_s
-    experiment, data, model = options.tracking.experiment, options.data.name, options.model.name
-    rules: list[tuple[str, Any, bool, str, str]] = [
-        ("epochs", options.epochs, options.epochs >= 1, "epochs count from 1", "10"),
-        ("batch_size", options.batch_size, options.batch_size >= 1, "samples count from 1", "64"),
-        ("gpus", gpus, gpus >= 1, "workers count from 1", "1"),
-        (
-            "threads_per_worker",
-            options.threads_per_worker,
-            options.threads_per_worker >= 1,
-            "threads count from 1",
-            "1",
-        ),
+    rate, sets = options.learning_rate, sources.NAMES
+    rules: list[tuple[str, bool, str, str]] = [
+        ("epochs", options.epochs >= 1, "epochs count from 1", "10"),
+        ("batch_size", options.batch_size >= 1, "samples count from 1", "64"),
+        ("gpus", options.gpus is None or options.gpus >= 1, "workers count from 1", "1"),
+        ("threads_per_worker", options.threads_per_worker >= 1, "threads count from 1", "1"),
         (
             "learning_rate",
-            rate,
             math.isfinite(rate) and rate > 0,
             "a learning rate is a positive number",
             "0.001",
         ),
         (
             "target_accuracy",
-            options.target_accuracy,
             0 <= options.target_accuracy <= 1,
             "an accuracy lies between 0 and 1",
             "0.985",
         ),
         (
             "seed",
-            options.seed,
             0 <= options.seed <= 2**63 - max(options.repeats, 1),
             "a seed is an integer from 0 to 2**63 - 1",
             "0",
         ),
-        ("repeats", options.repeats, options.repeats >= 1, "repeats count from 1", "5"),
+        ("repeats", options.repeats >= 1, "repeats count from 1", "5"),
         (
             "cluster.start_timeout_s",
-            timeout,
-            timeout > 0,
+            options.cluster.start_timeout_s > 0,
             "a time-out is a positive number of seconds",
             "180",
         ),
         (
             "tracking.experiment",
-            experiment,
-            bool(experiment.strip()),
+            bool(options.tracking.experiment.strip()),
             "an experiment has a name",
             "distlab",
         ),
-        (
-            "data.name",
-            data,
-            data in sources.NAMES,
-            f"the data sets are {', '.join(sources.NAMES)}",
-            sources.NAMES[0],
-        ),
+        ("data.name", options.data.name in sets, f"the data sets are {', '.join(sets)}", sets[0]),
         (
             "model.name",
-            model,
-            model in MODELS,
+            options.model.name in MODELS,
             f"the models are {', '.join(MODELS)}",
             next(iter(MODELS)),
         ),
     ]
-    for name, value, holds, rule, example in rules:
+    for name, holds, rule, example in rules:
         if not holds:
-            raise DistlabError(f"{name}={value}", rule, f"for example {name}={example}")
+            raise DistlabError(
+                f"{name}={flat(options)[name]}", rule, f"for example {name}={example}"
+            )
     # A study's frameworks are those of its recorded plan, and this one may be but the default.
     if not options.study:
         _check_installed(options.framework)

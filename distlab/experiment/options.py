@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
-from omegaconf import MISSING
+from omegaconf import MISSING, OmegaConf
 
 from distlab.backends import registry
 
@@ -148,7 +148,11 @@ class Options:
 
 
 def register() -> None:
-    """Give Hydra the schema, and a ``framework`` choice for each backend of another package."""
+    """Give Hydra the schema, and a ``framework`` choice for each backend of another package.
+
+    In config files, ``${case:VALUE,{NAME:RESULT}}`` is the result for a value, null without one.
+    """
+    OmegaConf.register_new_resolver("case", lambda value, results: results.get(value), replace=True)
     store = ConfigStore.instance()
     store.store(name="schema", node=Options)
     for name, entry in registry.available().items():
@@ -164,8 +168,8 @@ def names() -> list[str]:
     return sorted({*flat(Options()), *choices, *frameworks})
 
 
-def flat(options: Options) -> dict[str, Any]:
-    """The options as one level of ``section.name`` keys, for a tracker's parameters."""
+def flat(options: Any) -> dict[str, Any]:
+    """Options (of any such dataclass) as one level of ``section.name`` keys."""
 
     def walk(prefix: str, value: Any) -> dict[str, Any]:
         if isinstance(value, dict) and value:

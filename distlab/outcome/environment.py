@@ -6,6 +6,7 @@ import platform
 import shutil
 import subprocess
 import sys
+from functools import cache
 from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
@@ -22,8 +23,14 @@ def describe() -> dict[str, Any]:
         "platform": platform.platform(),
         "processor": processor(),
         "cpus": os.cpu_count(),
-        "packages": dict(sorted((d.metadata["Name"].lower(), d.version) for d in distributions())),
+        "packages": _packages(),
     }
+
+
+@cache
+def _packages() -> dict[str, str]:
+    """The versions of all installed packages, when they were first asked for."""
+    return dict(sorted((d.metadata["Name"].lower(), d.version) for d in distributions()))
 
 
 def processor() -> str:
@@ -36,8 +43,12 @@ def processor() -> str:
     return names[0] if names else platform.machine()
 
 
+@cache
 def git_commit() -> str | None:
-    """The commit that distlab runs from, with ``-dirty`` if it was changed; None if installed."""
+    """The commit that distlab runs from, with ``-dirty`` if it was changed; None if installed.
+
+    It is that of the first call, which is nearest to the code that the process has loaded.
+    """
     root = Path(__file__).resolve().parents[2]
     if not (root / ".git").exists() or shutil.which("git") is None:
         return None

@@ -198,14 +198,13 @@ class Record:
         experiment, options = self.experiment, self.experiment.options
         resources = self.ready[0].resources if 0 in self.ready else {}
         seconds = [epoch.seconds for epoch in self.epochs]
-        samples = experiment.global_batch * (
-            len(self.dataset.train_labels) // experiment.global_batch
-        )
+        steps = len(self.dataset.train_labels) // experiment.global_batch
         slowest = [
             max(parts.values(), key=lambda part: part.window.seconds).window
             for parts in self.windows
         ]
-        figure = samples * len(seconds) / sum(seconds) if seconds else None
+        samples = experiment.global_batch * steps * len(seconds)
+        figure = samples / sum(seconds) if seconds else None
         rates: list[Any] = [
             ready.resources.get("matrix_product_flops_per_s") for ready in self.ready.values()
         ]
@@ -240,7 +239,7 @@ class Record:
             "target_accuracy": options.target_accuracy,
             "parameters": experiment.spec.parameter_count,
             "training_flops_per_sample": experiment.spec.training_flops,
-            "steps_per_epoch": len(self.dataset.train_labels) // experiment.global_batch,
+            "steps_per_epoch": steps,
             "epoch_time_s": seconds,
             "throughput_samples_per_s": figure,
             "communication_share": self.communication_share,

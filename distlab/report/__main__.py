@@ -4,7 +4,7 @@ import difflib
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from rich.console import Console
 
 from distlab.console import complain
 from distlab.errors import DistlabError
-from distlab.experiment.options import TrackingOptions
+from distlab.experiment.options import TrackingOptions, flat
 from distlab.report.formats import files, terminal
 
 FAILED, INTERRUPTED = 1, 130
@@ -58,13 +58,14 @@ def parse(words: Sequence[str]) -> ReportOptions:
         If a word is no option, naming the nearest one.
     """
     config: DictConfig = OmegaConf.structured(ReportOptions)
+    names = list(flat(ReportOptions()))
     for word in words:
         name, equals, value = word.partition("=")
-        if not equals or name not in _names(ReportOptions):
-            near = difflib.get_close_matches(name.lstrip("-"), _names(ReportOptions), 1, 0.5)
+        if not equals or name not in names:
+            near = difflib.get_close_matches(name.lstrip("-"), names, 1, 0.5)
             raise DistlabError(
                 f"python -m distlab.report {' '.join(words)}",
-                f"{word!r} is no option; the options are {', '.join(_names(ReportOptions))}",
+                f"{word!r} is no option; the options are {', '.join(names)}",
                 f"did you mean {near[0]}={value or '...'} ?"
                 if near
                 else "for example python -m distlab.report study=0a1b2c3d",
@@ -100,16 +101,13 @@ def read(path: Path) -> dict[str, Any]:
         study = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise DistlabError(f"to report file={path}", str(error), fix) from error
-    missing = (
-        [name for name in ("study", "runs") if name not in study]
-        if isinstance(study, dict)
-        else ["study", "runs"]
-    )
+    known = study if isinstance(study, dict) else {}
+    missing = [name for name in ("study", "runs") if name not in known]
     if missing:
         raise DistlabError(
             f"to report file={path}", f"it is no study: it has no {' and no '.join(missing)}", fix
         )
-    return study
+    return known
 
 
 def report(options: ReportOptions, console: Console) -> None:
@@ -149,18 +147,6 @@ def main(words: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return INTERRUPTED
     return 0
-
-
-def _names(options: type, prefix: str = "") -> list[str]:
-    """Full names of all options: ``tracking.uri``."""
-    found = []
-    for option in fields(options):
-        inner = option.default_factory
-        if isinstance(inner, type) and is_dataclass(inner):
-            found += _names(inner, f"{prefix}{option.name}.")
-        else:
-            found.append(f"{prefix}{option.name}")
-    return found
 
 
 if __name__ == "__main__":

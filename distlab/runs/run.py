@@ -95,7 +95,7 @@ def execute(
         If a worker failed; the run is recorded as FAILED.
     """
     with ThreadPoolExecutor(1) as pool:
-        store = pool.submit(_prepare_tracking, options)
+        store = pool.submit(prepare_tracking, options)
         display.waiting("loading the data")
         begun = time.time()
         dataset = session.dataset(options.data, progress=display.live)
@@ -129,7 +129,7 @@ def _check_batch(experiment: Experiment, dataset: sources.Dataset) -> None:
     epoch_order(experiment.run_seed, 0, samples, experiment.global_batch)
 
 
-def _prepare_tracking(options: Options) -> None:
+def prepare_tracking(options: Options) -> None:
     """Import MLflow and open its store, which takes as long as starting Ray does."""
     from distlab.tracking import store
 

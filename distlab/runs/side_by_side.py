@@ -29,6 +29,8 @@ def results(summaries: list[Summary]) -> RenderableType:
     rounded = any(precision(summary) != FP32 for summary in summaries)
     hidden = [name for name, hide in (("workers", many), ("precision", not rounded)) if hide]
     conditions = [row for row in _CONDITIONS if row[0] not in hidden]
+    if many:
+        conditions = [(name, _BRIEF.get(name, show)) for name, show in conditions]
     shared = [
         (name, show)
         for name, show in conditions
@@ -38,9 +40,9 @@ def results(summaries: list[Summary]) -> RenderableType:
     scaled = any("speedup" in summary and summary["world_size"] > 1 for summary in summaries)
     own = [row for row in conditions if row not in shared]
     own += _COMPACT if many else _FIGURES
-    own += [_SCALING] * scaled
+    own += [("speed-up", _brief_scaling if many else _scaling)] * scaled
     if many:
-        return _Rows(title, [(name, _BRIEF.get(name, show)) for name, show in own], summaries)
+        return _Rows(title, own, summaries)
     table = Table(header_style="bold", title=title, title_justify="left", box=HEAVY_HEAD)
     table.add_column("", no_wrap=True)
     for summary in summaries:
@@ -78,6 +80,8 @@ class _Rows:
             caption_justify="left",
             box=SIMPLE_HEAD,
             pad_edge=False,
+            show_edge=False,
+            padding=(0, 1, 0, 0),
         )
         table.add_column("framework", no_wrap=True)
         for name, _ in kept:
@@ -118,7 +122,19 @@ def _scaling(summary: Summary) -> str:
     return f"{summary['speedup']:.2f} {summary['scaling_efficiency']:.0%}"
 
 
-_SCALING: Row = ("speed-up", _scaling)
+def _brief_scaling(summary: Summary) -> str:
+    return _scaling(summary) if "speedup" in summary else "-"
+
+
+def _brief_verified(summary: Summary) -> str:
+    """As :func:`_verified`, with a line for each failed check."""
+    told = _verified(summary)
+    return "too noisy" if told.startswith("yes,") else told.replace(" ", "\n")
+
+
+def _brief_batch(summary: Summary) -> str:
+    return f"{summary['batch_size']} {'a worker' if summary['scaling'] == 'weak' else 'in all'}"
+
 
 _CONDITIONS: list[Row] = [
     ("model", lambda s: f"{s['model']} ({s['parameters']:,} parameters)"),
@@ -132,7 +148,7 @@ _CONDITIONS: list[Row] = [
 # The same in fewer characters, where runs are rows.
 _BRIEF: dict[str, Callable[[Summary], str]] = {
     "model": lambda s: str(s["model"]),
-    "batch": lambda s: f"{s['global_batch_size']} {s['scaling']}",
+    "batch": _brief_batch,
 }
 
 _FIGURES: list[Row] = [
@@ -154,5 +170,5 @@ _COMPACT: list[Row] = [
     ("samples/s", lambda s: f"{s['throughput_samples_per_s']:,.0f}"),
     ("step ms", lambda s: f"{s['step_time_ms']['p50']:.2f}"),
     ("accuracy", lambda s: f"{s['test_accuracy'][-1]:.2%}"),
-    ("verified", _verified),
+    ("verified", _brief_verified),
 ]

@@ -11,6 +11,7 @@ import shlex
 import sys
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -62,12 +63,19 @@ def conduct(
     SystemExit
         With code 1, if a run failed.
     """
-    from distlab.tracking import study_writer
-
     begun = time.time()
     first, home = planned[0], Path.cwd()
     folder.mkdir(parents=True, exist_ok=True)
     with Display(brief=True) as display, driver_log(folder):
+        if not first.study:
+            # What a study taken up again may not need.
+            with ThreadPoolExecutor(1) as pool:
+                store = pool.submit(run.prepare_tracking, first)
+                display.waiting("starting Ray")
+                connect.connect(first)
+                store.result()
+        from distlab.tracking import study_writer
+
         if first.study:
             tracker = study_writer.StudyTracker.resume(first.tracking, home, first.study)
             recorded = [restored(values, first) for values in tracker.plan()]
@@ -123,6 +131,7 @@ class _Sitting:
         self._done: set[tuple[str, int]] = set()
         self._hopeless: set[str] = set()
         self._with_baseline: set[str] = set()
+        self._added: dict[str, set[str]] = {}
         self.failed = 0
 
     def complete(self) -> None:
@@ -131,6 +140,7 @@ class _Sitting:
         self._done = {(summary["cell"], summary["repeat"]) for summary in known}
         for summary in known:
             self._see_to_baseline(summary)
+        self._plan_baselines({summary["cell"] for summary in known})
         repeats = max(cell.options.repeats for cell in self._cells)
         if not self._say_what_will_run():
             return
@@ -138,16 +148,55 @@ class _Sitting:
             self._display.waiting("starting Ray")
             connect.connect(self._cells[0].options)
             for repeat in range(repeats):
-                # The list may grow while it is gone through: by baselines.
+                # The list may still grow while it is gone through: see _see_to_baseline.
                 for cell in self._cells:
                     if repeat < cell.options.repeats and cell.key not in self._hopeless:
                         self._run(cell, repeat, session)
 
+    def _plan_baselines(self, known: set[str]) -> None:
+        """Add the cells with one worker that those of the plan will be measured against.
+
+        ``known`` are cells with a run, for which :meth:`_see_to_baseline` has seen to it. That a
+        run in the store serves is here told by its options; what only a run tells comes after it.
+        """
+        from distlab.tracking.reader import has_run_with_one_worker
+
+        new = [cell for cell in self._cells if cell.key not in known]
+        if not new:
+            return
+        self._display.waiting("starting Ray")
+        resources = connect.connect(new[0].options)
+        for cell in new:
+            try:
+                experiment = connect.place(cell.options, resources)
+            except DistlabError:
+                continue  # told when it is its turn
+            device = Device(experiment.device)
+            alone = cell.alone(device)
+            if alone.key in self._added:
+                self._added[alone.key].add(cell.key)
+            elif experiment.world_size > 1 and not self._has_alone(cell, device):
+                told = {**flat(alone.options), "execution": alone.execution}
+                if not has_run_with_one_worker(cell.options.tracking, Path.cwd(), told):
+                    self._add(alone, cell)
+
+    def _has_alone(self, cell: Cell, device: Device) -> bool:
+        """Whether the study has the cell with one worker on a device."""
+        key = cell.alone(device).key
+        return any(one.is_alone(device) and one.alone(device).key == key for one in self._cells)
+
+    def _add(self, alone: Cell, cell: Cell) -> None:
+        """Add a cell with one worker, which another is measured against."""
+        self._cells.append(alone)
+        self._added[alone.key] = {cell.key}
+
     def _say_what_will_run(self) -> bool:
         """One line on the study; returns whether anything is left to be run."""
         total, done = self._progress()
+        baselines = sum(one.options.repeats for one in self._cells if one.key in self._added)
         self._display.say(
             f"study {self._tracker.study}: {len(self._cells)} cells, {total} runs"
+            f"{f', {baselines} of them baselines' if baselines else ''}"
             f"{f', {done} of them done' if done else ''}"
         )
         return done < total
@@ -179,6 +228,9 @@ class _Sitting:
             if isinstance(error, DistlabError):
                 # A user's mistake is no better the second time.
                 self._hopeless.add(cell.key)
+                self._hopeless |= {
+                    added for added, needed_by in self._added.items() if needed_by <= self._hopeless
+                }
                 error.fix = error.fix.replace("{command}", "python -m distlab.launch ...")
             self._display.close()
             self._display.say(f"failed: {self._which(cell, repeat)}")
@@ -221,8 +273,7 @@ class _Sitting:
         if cell is None:
             return
         device = Device(summary["device"])
-        alone = cell.alone(device)
-        if any(one.is_alone(device) and one.alone(device).key == alone.key for one in self._cells):
+        if self._has_alone(cell, device):
             return
         stored = stored_baselines(cell.options.tracking, Path.cwd(), summary)
         # This study's own are those of a cell that an earlier sitting added and may not be done.
@@ -230,7 +281,7 @@ class _Sitting:
         if elsewhere:
             self._tracker.baselines([one["mlflow"]["run_id"] for one in elsewhere])
         else:
-            self._cells.append(alone)
+            self._add(cell.alone(device), cell)
 
 
 def _report(study: dict[str, Any], folder: Path, display: Display) -> None:

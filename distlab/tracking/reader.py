@@ -6,7 +6,7 @@ runs are the parent's children. So a study that stopped anywhere can be read and
 
 import json
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -21,8 +21,22 @@ from distlab.tracking.store import default_uri, prepare
 
 KIND, STUDY = "kind", "study"
 PLAN, ENVIRONMENT, SUMMARY = "plan.json", "environment.json", "summary.json"
-ID_LENGTH = 32
 PAGE = 1000
+
+# What equal comparison keys have in common among the options, as parameters of an MLflow run.
+COMPARED = (
+    "model.name",
+    "data.name",
+    "device",
+    "precision",
+    "epochs",
+    "batch_size",
+    "scaling",
+    "learning_rate",
+    "optimizer.variant",
+    "seed",
+    "threads_per_worker",
+)
 
 # What a failed run is described by, and the parameter of its MLflow run that tells it.
 DESCRIBED_BY = {
@@ -111,22 +125,50 @@ def stored_baselines(options: TrackingOptions, folder: Path, summary: dict[str, 
         Summaries: the newest such run and, where that belongs to a study, its repeats.
     """
     client, experiment_id = prepare(options, folder)
-    conditions = [f"tags.{name} = '{summary[name]}'" for name in SAME]
-    conditions += [f"tags.series = '{summary['series']}'"] * ("series" in summary)
-    conditions += ["tags.world_size = '1'", "tags.verified = 'true'"]
-    conditions += ["attributes.status = 'FINISHED'"]
-    found = client.search_runs(
-        [experiment_id],
-        " and ".join(conditions),
-        max_results=PAGE,
-        order_by=["attributes.start_time DESC"],
-    )
-    quiet = [run for run in found if "too_noisy" not in run.data.tags]
+    same = {name: summary[name] for name in (*SAME, "series") if name in summary}
+    quiet = _with_one_worker(client, experiment_id, same)
     if not quiet:
         return []
     study = quiet[0].data.tags.get("study")
     chosen = [run for run in quiet if study and run.data.tags.get("study") == study] or quiet[:1]
     return [read(client, run.info.run_id, SUMMARY) for run in chosen]
+
+
+def has_run_with_one_worker(
+    options: TrackingOptions, folder: Path, parameters: Mapping[str, Any]
+) -> bool:
+    """Whether the store has a verified run with one worker of these options.
+
+    Parameters
+    ----------
+    options, folder:
+        The store.
+    parameters:
+        Options as a run records them; those count that two runs to be compared have in common.
+        What a run alone tells (the content of the data, the devices, versions) may differ.
+    """
+    client, experiment_id = prepare(options, folder)
+    same = {name: str(parameters[name]) for name in COMPARED}
+    tags = {"framework": parameters["framework.name"], "execution": parameters["execution"]}
+    return any(
+        same.items() <= run.data.params.items()
+        for run in _with_one_worker(client, experiment_id, tags)
+    )
+
+
+def _with_one_worker(
+    client: MlflowClient, experiment_id: str, tags: Mapping[str, Any]
+) -> list[Run]:
+    """Verified runs with one worker on a quiet machine that have these tags, the newest first."""
+    wanted = {**tags, "world_size": "1", "verified": "true"}
+    conditions = [f"tags.{name} = '{value}'" for name, value in wanted.items()]
+    found = client.search_runs(
+        [experiment_id],
+        " and ".join([*conditions, "attributes.status = 'FINISHED'"]),
+        max_results=PAGE,
+        order_by=["attributes.start_time DESC"],
+    )
+    return [run for run in found if "too_noisy" not in run.data.tags]
 
 
 def gather(client: MlflowClient, parent: Run) -> dict[str, Any]:

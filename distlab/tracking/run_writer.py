@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -18,13 +18,11 @@ from mlflow.entities import (
 )
 from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 
-from distlab import __version__
 from distlab.errors import WorkerError
 from distlab.experiment.options import TrackingOptions
-from distlab.outcome import environment
 from distlab.outcome.record import Epoch, Record
 from distlab.tracking import predictor
-from distlab.tracking.store import default_uri, now_ms, prepare
+from distlab.tracking.store import default_uri, now_ms, origin, prepare
 
 # Figures of the whole run, in the summary and as metrics. They are logged at step 0, which MLflow
 # draws as bars; metrics by epoch have steps from 1.
@@ -146,16 +144,7 @@ class Tracker:
     def begin(self, record: Record, parameters: Mapping[str, Any], command: str) -> None:
         """Log the config as parameters, the data set as input, and the origin as tags."""
         options, dataset = record.experiment.options, record.dataset
-        commit = environment.git_commit()
-        tags = {
-            "mlflow.user": environment.user(),
-            "mlflow.source.type": "LOCAL",
-            "mlflow.source.name": "distlab.launch",
-            "command": command,
-            "distlab_version": __version__,
-            "framework": options.framework.name,
-            **({"mlflow.source.git.commit": commit} if commit else {}),
-        }
+        tags = {**origin(), "command": command, "framework": options.framework.name}
         self._client.log_batch(
             self.run_id,
             params=[Param(name, str(value)) for name, value in parameters.items()],
@@ -197,7 +186,7 @@ class Tracker:
             "verified": str(summary["verified"]).lower(),
             **({"too_noisy": load["too_noisy"]} if load.get("too_noisy") else {}),
             **({"failed_checks": ",".join(failed)} if failed else {}),
-            "mlflow.note.content": _description(summary),
+            "mlflow.note.content": _description(summary, failed),
         }
         self._client.log_batch(
             self.run_id,
@@ -236,9 +225,8 @@ class Tracker:
         )
 
 
-def _description(summary: dict[str, Any]) -> str:
+def _description(summary: dict[str, Any], failed: Sequence[str]) -> str:
     """The run in a few lines of Markdown, for the top of its page."""
-    failed = [name for name, check in summary["checks"].items() if not check["passed"]]
     verdict = (
         f"**Not verified**: {', '.join(failed)}." if failed else "Verified: all checks passed."
     )

@@ -12,8 +12,10 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 from sqlalchemy.exc import SQLAlchemyError
 
+from distlab import __version__
 from distlab.errors import DistlabError
 from distlab.experiment.options import TrackingOptions
+from distlab.outcome import environment
 
 STORE = "mlruns"
 
@@ -95,6 +97,18 @@ def _alone(store: Path | None) -> Iterator[None]:
     with (store / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
+
+
+def origin() -> dict[str, str]:
+    """Who makes a run with what, as tags."""
+    commit = environment.git_commit()
+    return {
+        "mlflow.user": environment.user(),
+        "mlflow.source.type": "LOCAL",
+        "mlflow.source.name": "distlab.launch",
+        "distlab_version": __version__,
+        **({"mlflow.source.git.commit": commit} if commit else {}),
+    }
 
 
 def now_ms() -> int:

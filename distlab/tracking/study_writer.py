@@ -7,13 +7,12 @@ from typing import Any
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag
 
-from distlab import __version__
 from distlab.experiment.options import TrackingOptions
 from distlab.outcome import environment
 from distlab.tracking import reader, views
 from distlab.tracking.reader import ENVIRONMENT, KIND, PLAN, STUDY
 from distlab.tracking.run_writer import Part
-from distlab.tracking.store import default_uri, now_ms, prepare
+from distlab.tracking.store import default_uri, now_ms, origin, prepare
 
 # MLflow cuts a longer description off without a word.
 NOTE_LENGTH = 8000
@@ -59,16 +58,8 @@ class StudyTracker:
             More tags.
         """
         client, experiment_id = prepare(options, folder)
-        commit = environment.git_commit()
-        own = {
-            KIND: STUDY,
-            "mlflow.user": environment.user(),
-            "mlflow.source.type": "LOCAL",
-            "mlflow.source.name": "distlab.launch",
-            "distlab_version": __version__,
-            **({"mlflow.source.git.commit": commit} if commit else {}),
-        }
-        run = client.create_run(experiment_id, tags={**own, **tags}, run_name=name)
+        own = {KIND: STUDY, **origin(), **tags}
+        run = client.create_run(experiment_id, tags=own, run_name=name)
         client.log_dict(run.info.run_id, environment.describe(), ENVIRONMENT)
         tracker = cls(client, run.info.run_id)
         tracker.record_plan(plan)

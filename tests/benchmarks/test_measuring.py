@@ -63,7 +63,7 @@ def test_a_failed_run_has_no_ratio_and_the_command_fails(tmp_path: Path) -> None
 
 
 def test_executions_are_pairs() -> None:
-    assert measuring.executions("torch=graph,tf=eager") == [("torch", "graph"), ("tf", "eager")]
+    assert measuring.pairs("torch=graph,tf=eager") == [("torch", "graph"), ("tf", "eager")]
 
 
 def test_the_cost_of_a_study_is_wall_time_over_windows() -> None:

@@ -1,7 +1,7 @@
 import math
 
 from measuring import Cell, Timing
-from quickstart_style import amortisation, pays_after
+from quickstart_style import break_even, pays_after
 from rich.console import Console
 
 
@@ -27,8 +27,8 @@ def test_both_executions_of_a_cell_make_a_row() -> None:
     alone = Cell({"framework": "tf", "model": "mlp"}, {})
     alone.runs = {"quickstart": [run(0.0, 9.0)], "distlab graph": [run(3.0, 1.5)]}
     console = Console(record=True, width=120)
-    console.print(amortisation([both, alone]))
+    console.print(break_even([both, alone]))
     row = next(line for line in console.export_text().splitlines() if "mlp" in line)
     cells = [cell.strip() for cell in row.strip("│ ").split("│")]
     assert cells == ["torch", "mlp", "11.0", "3.0", "1.500", "2.000", "20 epochs (4)"]
-    assert amortisation([both, alone]).row_count == 1
+    assert break_even([both, alone]).row_count == 1

@@ -9,7 +9,13 @@ from thread_backend import train
 from distlab.backends.base import Evaluation
 from distlab.data.sources import Dataset
 from distlab.experiment.experiment import Experiment
-from distlab.experiment.options import OptimizerOptions, OptimizerVariant, Precision
+from distlab.experiment.options import (
+    Execution,
+    FrameworkOptions,
+    OptimizerOptions,
+    OptimizerVariant,
+    Precision,
+)
 from distlab.fairness import checks, kinks, reference
 from distlab.measure.clock import Window
 from distlab.models.layers import ReLU
@@ -331,6 +337,31 @@ def test_a_run_shorter_than_ten_steps_is_checked_on_what_it_has(
         record.add(event)
     result = checks.trajectory(record)
     assert result.passed and "2 steps" in result.detail
+
+
+def test_the_references_losses_are_computed_once_for_all_frameworks(
+    trained: tuple[Experiment, Events], dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[float] = []
+
+    def losses(*given: Any, learning_rate: float) -> list[float]:
+        calls.append(learning_rate)
+        return [1.0]
+
+    monkeypatch.setattr(checks, "_LOSSES", {})
+    monkeypatch.setattr(reference, "losses", losses)
+    experiment = trained[0]
+    another = replace(experiment.options, execution=Execution.graph, framework=FrameworkOptions())
+    for options in (experiment.options, another):
+        checks.reference_losses(Record(replace(experiment, options=options), dataset, 0.0))
+    assert calls == [1e-3]
+    for change in (
+        replace(experiment, repeat=1),
+        replace(experiment, options=replace(another, learning_rate=2e-3)),
+        replace(experiment, options=replace(another, batch_size=another.batch_size // 2)),
+    ):
+        checks.reference_losses(Record(change, dataset, 0.0))
+    assert calls == [1e-3, 1e-3, 2e-3, 1e-3]
 
 
 def test_a_run_that_takes_one_input_to_the_other_side_of_a_kink_is_verified(

@@ -5,6 +5,7 @@ import pytest
 from scipy import stats
 
 from distlab.measure.blocks import (
+    DAY_SD,
     PROCESS_SD,
     Measured,
     Sample,
@@ -88,7 +89,7 @@ def test_independent_samples_are_welchs() -> None:
     assert (found.p(), found.df) == pytest.approx((test.pvalue, test.df))
     apart = unpaired(sample(left, "abcd"), sample(right, "efg"), apart=True)
     assert found.error is not None and apart.error is not None
-    assert apart.error**2 - found.error**2 == pytest.approx(2 * PROCESS_SD**2)
+    assert apart.error**2 - found.error**2 == pytest.approx(2 * DAY_SD**2)
 
 
 def test_a_difference_in_seconds_by_hand() -> None:
@@ -105,3 +106,18 @@ def test_only_positive_figures_have_a_mean(figure: float) -> None:
         mean({0: Measured(figure, None)})
     with pytest.raises(ValueError, match="there is no figure"):
         mean({})
+
+
+def test_noise_to_one_side_is_held_by_the_median_too() -> None:
+    # The ends of six draws hold the median in 96.9 %, the second ones of nine in 96.1 %.
+    logs = [0.0, 0.01, 0.02, 0.03, 0.04, 0.05, 0.06, 0.07, 0.08]
+    assert mean(sample([math.exp(x) for x in logs[:5]], "abcde")).middle is None
+    assert mean(sample([math.exp(x) for x in logs[:6]], "abcdef")).middle == pytest.approx(
+        (0, 0.05)
+    )
+    found = mean(sample([math.exp(x) for x in logs], "abcdefghi"))
+    assert found.middle == pytest.approx((0.01, 0.07))
+    # Five still runs and four that were slowed: the mean is surely below the others' speed.
+    slowed = mean(sample([1.0] * 5 + [0.5] * 4, "abcdefghi"))
+    assert slowed.estimate.high is not None and slowed.estimate.high < 1
+    assert slowed.typical.high == 1.0

@@ -11,8 +11,8 @@ from distlab.report.publish import figures, publish
 
 
 @pytest.fixture(scope="module")
-def client(tmp_path_factory: pytest.TempPathFactory) -> MlflowClient:
-    return MlflowClient(f"sqlite:///{tmp_path_factory.mktemp('store')}/mlflow.db")
+def client(study_store: str) -> MlflowClient:
+    return MlflowClient(study_store)
 
 
 @pytest.fixture(scope="module")

@@ -74,24 +74,51 @@ def test_more_than_three_runs_have_a_row_each() -> None:
     assert "7.20 90%" in line
 
 
-def test_a_narrow_terminal_leaves_figures_out_and_cuts_none() -> None:
-    runs = [
+def scaled(**values: Any) -> list[dict[str, Any]]:
+    """Two frameworks on one and two workers, with baselines."""
+    return [
         summary(
             framework=framework,
-            execution="graph",
+            execution="eager",
             world_size=n,
             global_batch_size=64 * n,
             speedup=0.9 * n,
-            scaling_efficiency=0.9,
+            scaling_efficiency=1.0,
+            **values,
         )
         for framework in ("paddle", "torch")
         for n in (1, 2)
     ]
-    wide, narrow, narrower = (shown(*runs, width=width) for width in (120, 80, 73))
-    assert "step ms" in wide and "no room for" not in wide
+
+
+def test_80_columns_hold_all_figures_of_a_study_whatever_became_of_its_runs() -> None:
+    wrong = {name: {"passed": False, "detail": "no"} for name in ("clock", "samples")}
+    runs = [*scaled(), summary(), summary(verified=False, checks=wrong)]
+    runs[0]["load"] = {"too_noisy": "someone computed"}
+    text = shown(*runs, width=80)
+    assert "no room for" not in text and "…" not in text
+    for figure in ("samples/s", "step ms", "accuracy", "verified", "speed-up", "0.90 100%"):
+        assert figure in text, figure
+    assert "too noisy" in text
+    lines = text.splitlines()
+    (failed,) = (place for place, line in enumerate(lines) if "NO:" in line)
+    assert "clock," in lines[failed + 1] and "samples" in lines[failed + 2]
+
+
+def test_the_batch_of_more_than_three_runs_is_that_of_a_worker_or_of_all() -> None:
+    assert "batch 64 a worker" in shown(*scaled())
+    strong = scaled(scaling="strong")
+    for run in strong:
+        run["global_batch_size"] = 64
+    assert "batch 64 in all" in shown(*strong)
+    assert re.search("64 a worker.*\n.*64 in all", shown(*scaled(), *strong))
+
+
+def test_a_narrower_terminal_leaves_figures_out_and_cuts_none() -> None:
+    narrow, narrower = (shown(*scaled(), width=width) for width in (68, 60))
     assert "accuracy" in narrow and "no room for: step ms\n" in re.sub(r" +\n", "\n", narrow)
     assert "no room for: step ms, accuracy" in narrower
-    for text in (wide, narrow, narrower):
+    for text in (narrow, narrower):
         assert "…" not in text
         assert "speed-up" in text and "verified" in text
 

@@ -115,8 +115,8 @@ def test_the_output_is_short_and_says_where_all_is(ended: Ended, study: dict[str
     assert ended.err == ""
     assert "\x1b" not in ended.out
     lines = ended.out.splitlines()
-    assert lines[0] == f"study {study['study']}: 1 cells, 2 runs"
-    assert [line[:5] for line in lines[1:5]] == ["[1/2]", "[2/4]", "[3/4]", "[4/4]"]
+    assert lines[0] == f"study {study['study']}: 2 cells, 4 runs, 2 of them baselines"
+    assert [line[:5] for line in lines[1:5]] == ["[1/4]", "[2/4]", "[3/4]", "[4/4]"]
     for line in lines[1:5]:
         assert re.search(r": [\d,]+ samples/s, [\d.]+%, .* s in all, verified", line), line
     page = ended.run_dir / "report" / "report.html"

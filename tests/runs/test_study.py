@@ -6,6 +6,7 @@ import pytest
 from fake_runs import Machine, conduct, names, parent
 from mlflow import MlflowClient
 
+from distlab.cluster import connect
 from distlab.errors import DistlabError, WorkerError
 from distlab.tracking import reader as stored
 
@@ -145,6 +146,64 @@ def test_a_run_with_one_worker_is_added_where_there_is_none(machine: Machine, op
         assert two["speedup"] == (1500 + repeat) / (1000 + repeat)
     assert "speedup" not in runs["tf", 1, 0] or runs["tf", 1, 0]["speedup"] == 1
     assert found["baselines"] == []
+
+
+def counted(capsys: pytest.CaptureFixture[str]) -> tuple[str, list[str]]:
+    """What the first line tells after the study's id, and the counter of each run."""
+    lines = capsys.readouterr().out.splitlines()
+    first = next(line.split(": ", 1)[1] for line in lines if line.startswith("study "))
+    return first, [line.split("]")[0] + "]" for line in lines if line.startswith("[")]
+
+
+def test_baselines_are_counted_from_the_first_run_on(
+    machine: Machine, options: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    conduct(
+        options("gpus=2", "repeats=2"),
+        options("gpus=4", "repeats=2"),
+        options("framework=tf", "gpus=2"),
+    )
+    first, counters = counted(capsys)
+    assert first == "5 cells, 8 runs, 3 of them baselines"
+    assert counters == [f"[{number}/8]" for number in range(1, 9)]
+    assert [name[:2] for name in machine.order[3:5]] == [("torch", 1), ("tf", 1)]
+
+
+def test_the_number_of_workers_that_ray_decides_plans_a_baseline_too(
+    machine: Machine,
+    options: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(connect, "connect", lambda options: connect.Resources(8, 4, 1))
+    machine.values = {"device": "gpu"}
+    conduct(options("gpus=null", "device=auto"))
+    assert counted(capsys)[0] == "2 cells, 2 runs, 1 of them baselines"
+    conduct(options("gpus=null", "device=cpu"), folder="on cpus")
+    assert counted(capsys)[0] == "1 cells, 1 runs"
+
+
+def test_what_a_cell_that_cannot_run_was_to_be_measured_against_is_not_run(
+    machine: Machine, options: Any
+) -> None:
+    machine.refusals["torch", 2, 0] = DistlabError("graph", "no compiler", "execution=eager")
+    machine.refusals["tf", 4, 0] = DistlabError("4 workers", "too many", "gpus=2")
+    with pytest.raises(SystemExit):
+        conduct(
+            options("gpus=2"), options("framework=tf", "gpus=4"), options("framework=tf", "gpus=2")
+        )
+    assert machine.order == [("torch", 2, 0), ("tf", 4, 0), ("tf", 2, 0), ("tf", 1, 0)]
+
+
+def test_a_baseline_in_the_store_is_not_counted(
+    machine: Machine, options: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    conduct(options(), options("seed=1"), folder="earlier")
+    counted(capsys)
+    conduct(options("gpus=2"), options("gpus=2", "seed=2"), folder="later")
+    first, counters = counted(capsys)
+    assert first == "3 cells, 3 runs, 1 of them baselines", "there is none of that seed"
+    assert counters == ["[1/3]", "[2/3]", "[3/3]"]
 
 
 @pytest.mark.parametrize("one", [("gpus=1",), (), ("device=auto",), ("device=auto", "gpus=null")])

@@ -205,6 +205,7 @@ def _run(
         study=_hash("study", 0),
         cell=_hash(*own, world_size, *equal)[:16],
         comparison_key=_hash(*equal)[:16],
+        series=_hash(*own, *equal)[:16],
         repeat=repeat,
         seed=0,
         run_seed=repeat,

@@ -15,20 +15,31 @@ Begin = Callable[..., StudyTracker]
 Record = Callable[..., dict[str, Any]]
 
 
-@pytest.fixture(scope="session")
-def store(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return f"sqlite:///{tmp_path_factory.mktemp('store')}/mlflow.db"
-
-
 @pytest.fixture
-def options(store: str, request: pytest.FixtureRequest) -> TrackingOptions:
+def options(study_store: str, request: pytest.FixtureRequest) -> TrackingOptions:
     """An experiment of its own for each test."""
-    return TrackingOptions(store, str(abs(hash(request.node.nodeid))), False, False)
+    return TrackingOptions(study_store, str(abs(hash(request.node.nodeid))), False, False)
 
 
 @pytest.fixture
-def client(store: str) -> MlflowClient:
-    return MlflowClient(store)
+def client(study_store: str) -> MlflowClient:
+    return MlflowClient(study_store)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Where a tracker's command runs."""
+    return tmp_path
+
+
+@pytest.fixture
+def tracker(folder: Path) -> Callable[..., Tracker]:
+    """Begin a run in the default store."""
+
+    def started(**options: Any) -> Tracker:
+        return Tracker(TrackingOptions(**{"system_metrics": False, **options}), "a run", folder)
+
+    return started
 
 
 @pytest.fixture
@@ -63,9 +74,6 @@ def record(options: TrackingOptions, tmp_path: Path) -> Record:
                 "study": study.study if study else None,
                 "cell": cell,
                 "repeat": repeat,
-                "weights_sha256": "a",
-                "samples_sha256": "b",
-                "first_losses": [2.3],
                 "mlflow": {"tracking_uri": tracker.uri, "run_id": tracker.run_id},
                 **values,
             }

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from mlflow import MlflowClient
+from mlflow.entities import Param
 
 from distlab.errors import DistlabError
 from distlab.experiment.options import TrackingOptions
@@ -17,7 +18,7 @@ def ids(runs: list[dict[str, Any]]) -> list[str]:
 
 
 def test_a_study_is_read_back_from_the_store_alone(
-    begin: Any, record: Any, options: TrackingOptions, store: str, tmp_path: Path
+    begin: Any, record: Any, options: TrackingOptions, study_store: str, tmp_path: Path
 ) -> None:
     tracker = begin(experiment="classroom_mlp")
     runs = [record(tracker, repeat=0), record(tracker, repeat=1)]
@@ -26,7 +27,7 @@ def test_a_study_is_read_back_from_the_store_alone(
     told = {"study": tracker.study, "name": "a study", "command": "a b", "wall_s": 2.5}
     assert {name: found[name] for name in told} == told
     assert found["experiment"] == "classroom_mlp"
-    assert found["tracking_uri"] == store
+    assert found["tracking_uri"] == study_store
     assert ids(found["runs"]) == ids(runs)
     for moment in (found["started"], found["finished"]):
         assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00", moment)
@@ -54,7 +55,7 @@ def test_a_study_is_found_by_its_first_digits_or_as_the_latest(
 
 
 def test_digits_of_several_studies_are_not_guessed(
-    begin: Any, client: MlflowClient, options: TrackingOptions, tmp_path: Path
+    begin: Any, options: TrackingOptions, tmp_path: Path
 ) -> None:
     found: dict[str, str] = {}
     while True:
@@ -98,6 +99,7 @@ def test_baselines_are_verified_quiet_runs_that_differ_in_nothing_else(
         {"framework_version": "0"},
         {"execution": "graph"},
         {"comparison_key": "another"},
+        {"series": "another"},
         {"verified": False},
         {"load": {"other_cores": 2.0, "too_noisy": "others computed"}},
     ):
@@ -106,6 +108,30 @@ def test_baselines_are_verified_quiet_runs_that_differ_in_nothing_else(
     record(None)
     newest = record(None)
     assert ids(reader.stored_baselines(options, tmp_path, two)) == ids([newest])
+
+
+def test_a_run_with_one_worker_is_known_by_its_options(
+    record: Any, options: TrackingOptions, tmp_path: Path
+) -> None:
+    told = dict.fromkeys(reader.COMPARED, "1")
+    told |= {"framework.name": "torch", "execution": "eager", "repeats": "5"}
+
+    def known(**changes: str) -> bool:
+        return reader.has_run_with_one_worker(options, tmp_path, {**told, **changes})
+
+    for values in ({"verified": False}, {"world_size": 2}):
+        _parameters(record(None, **values), told)
+    assert not known()
+    _parameters(record(None), {**told, "repeats": "1"})
+    assert known()
+    assert not known(epochs="2") and not known(execution="graph")
+
+
+def _parameters(summary: dict[str, Any], parameters: dict[str, str]) -> None:
+    mlflow = summary["mlflow"]
+    MlflowClient(mlflow["tracking_uri"]).log_batch(
+        mlflow["run_id"], params=[Param(name, value) for name, value in parameters.items()]
+    )
 
 
 def test_the_repeats_of_a_stored_studys_cell_are_baselines_together(

@@ -34,14 +34,6 @@ def client(folder: Path) -> MlflowClient:
     return MlflowClient(default_uri(folder))
 
 
-@pytest.fixture
-def tracker(folder: Path, client: MlflowClient) -> Track:
-    def started(**options: Any) -> Tracker:
-        return Tracker(TrackingOptions(**{"system_metrics": False, **options}), "a run", folder)
-
-    return started
-
-
 @pytest.fixture(scope="module")
 def record(
     experiment: Callable[..., Experiment], dataset: Dataset, thread_framework: Any
@@ -211,9 +203,7 @@ def test_artifacts_are_files_and_folders_and_missing_ones_are_left_out(
     assert Path(fetched).read_text() == "a word\n"
 
 
-def test_system_metrics_are_recorded_when_wanted(
-    tracker: Track, client: MlflowClient, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_system_metrics_are_recorded_when_wanted(tracker: Track, client: MlflowClient) -> None:
     with tracker(system_metrics=True) as one:
         pass
     assert client.get_run(one.run_id).info.status == "FINISHED"

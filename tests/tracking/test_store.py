@@ -14,14 +14,6 @@ from distlab.tracking.run_writer import Tracker
 Track = Callable[..., Tracker]
 
 
-@pytest.fixture
-def tracker(tmp_path: Path) -> Track:
-    def started(**options: Any) -> Tracker:
-        return Tracker(TrackingOptions(**{"system_metrics": False, **options}), "a run", tmp_path)
-
-    return started
-
-
 def test_the_store_is_sqlite_below_the_folder_of_the_command(
     tmp_path: Path, tracker: Track
 ) -> None:

@@ -68,7 +68,7 @@ def test_scaling_is_a_chart_for_each_setting(state: Any, client: MlflowClient) -
     assert shown == [["a/x", "a/y"], ["b/x"]]
 
 
-def test_the_address_opens_the_first_view(state: Any, client: MlflowClient) -> None:
+def test_the_address_opens_the_first_view(state: Any) -> None:
     _, _, study = state()
     address = views.address("http://here:5000", "7", study)
     assert address.startswith("http://here:5000/#/experiments/7/runs?")

@@ -269,7 +269,7 @@ def _mean(runs: Sequence[Run], name: str) -> Estimate | None:
 
 
 def _estimate(found: Sample) -> Estimate | None:
-    return mean(found).estimate if found else None
+    return mean(found).typical if found else None
 
 
 def _sample(runs: Sequence[Run], figure: Callable[[Run], float]) -> Sample:

@@ -34,8 +34,6 @@ class Comparison:
         report compares more.
     sentence:
         All of it in words, without a full stop.
-    model, scaling, world_size, batch_size, device, precision:
-        What both have in common, of what tables show.
     """
 
     faster: Cell
@@ -43,12 +41,6 @@ class Comparison:
     ratio: Estimate
     told: bool
     sentence: str
-    model: str
-    scaling: str
-    world_size: int
-    batch_size: int
-    device: str
-    precision: str
 
 
 def compare(cells: Sequence[Cell], looks: int = 1) -> list[Comparison]:
@@ -110,12 +102,6 @@ def _comparison(
         ratio=found,
         told=claim,
         sentence=_sentence(faster, slower, found, claim, ranked),
-        model=one.model,
-        scaling=one.scaling,
-        world_size=one.world_size,
-        batch_size=one.batch_size,
-        device=one.device,
-        precision=one.precision,
     )
 
 

@@ -1,6 +1,6 @@
 """Groups of cells that may be compared: what one table and one plot hold."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from distlab.report.figures.cells import Cell
@@ -42,7 +42,7 @@ def groups(cells: Sequence[Cell]) -> list[Group]:
         else:
             gathered.append([cell])
     titles = _told_apart([_title(group) for group in gathered], gathered)
-    slugs = [setting(group[0]) for group in gathered]
+    slugs = [slug_of(group[0]) for group in gathered]
     unique = [
         slug if slugs.count(slug) == 1 else f"{slug}-{slugs[:place].count(slug) + 1}"
         for place, slug in enumerate(slugs)
@@ -53,7 +53,7 @@ def groups(cells: Sequence[Cell]) -> list[Group]:
     ]
 
 
-def setting(cell: Cell) -> str:
+def slug_of(cell: Cell) -> str:
     """What a group has in common, for names: ``mlp-weak-64``, ``mlp-weak-64-bf16``."""
     rounded = cell.rounded.replace(", ", "-")
     return f"{cell.model}-{cell.scaling}-{cell.batch_size}{rounded}"
@@ -75,16 +75,16 @@ def _title(group: Sequence[Cell]) -> str:
 
 def _told_apart(titles: list[str], gathered: Sequence[Sequence[Cell]]) -> list[str]:
     """Add to equal titles what else differs between their groups."""
-    further = {
-        "device": lambda c: c.device.upper(),
-        "device_name": lambda c: c.device_name,
-        "data": lambda c: c.data,
-        "epochs": lambda c: f"{c.epochs} epochs",
-        "threads_per_worker": lambda c: f"{c.threads_per_worker} threads a worker",
-        "seed": lambda c: f"seed {c.seed}",
-        "comparison_key": lambda c: f"key {c.comparison_key}",
-    }
-    for show in further.values():
+    further: tuple[Callable[[Cell], str | None], ...] = (
+        lambda c: c.device.upper(),
+        lambda c: c.device_name,
+        lambda c: c.data,
+        lambda c: f"{c.epochs} epochs",
+        lambda c: f"{c.threads_per_worker} threads a worker",
+        lambda c: f"seed {c.seed}",
+        lambda c: f"key {c.comparison_key}",
+    )
+    for show in further:
         extra = [str(show(group[0])) for group in gathered]
         titles = [
             f"{title}, {more}"

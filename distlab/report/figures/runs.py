@@ -13,7 +13,19 @@ SPEED = "throughput_samples_per_s"
 
 def counts(run: Run) -> bool:
     """Whether a run's figures may be believed: it is verified and the machine was quiet enough."""
-    return bool(run["verified"]) and _noise(run) is None
+    return bool(run["verified"]) and noise(run) is None
+
+
+def failed_checks(run: Run) -> dict[str, str]:
+    """The checks that a run failed, each with what was found."""
+    checks = run["checks"].items()
+    return {name: check["detail"] for name, check in checks if not check["passed"]}
+
+
+def noise(run: Run) -> str | None:
+    """Why the machine was too noisy during a run, or None if it was not or isn't known."""
+    load = run.get("load") or {}
+    return load.get("too_noisy")
 
 
 def precision(run: Run) -> str:
@@ -52,21 +64,11 @@ def problems(runs: list[Run], failed: list[Run]) -> list[str]:
     found = []
     for run in runs:
         if not run["verified"]:
-            reasons = [
-                f"{name} ({check['detail']})"
-                for name, check in run["checks"].items()
-                if not check["passed"]
-            ]
+            reasons = [f"{name} ({detail})" for name, detail in failed_checks(run).items()]
             found.append(f"repeat {run['repeat']} is unverified: {'; '.join(reasons)}")
-        if (noise := _noise(run)) is not None:
-            found.append(f"repeat {run['repeat']} had too noisy a machine: {noise}")
+        if (why := noise(run)) is not None:
+            found.append(f"repeat {run['repeat']} had too noisy a machine: {why}")
     for run in sorted(failed, key=lambda run: run["repeat"]):
         lines = str(run["error"]).strip().splitlines()
         found.append(f"repeat {run['repeat']} failed: {lines[0] if lines else 'no reason given'}")
     return found
-
-
-def _noise(run: Run) -> str | None:
-    """Why the machine was too noisy during a run, or None if it was not or isn't known."""
-    load = run.get("load") or {}
-    return load.get("too_noisy")

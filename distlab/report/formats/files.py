@@ -8,7 +8,7 @@ from distlab.report.figures.cells import cells
 from distlab.report.figures.comparisons import compare
 from distlab.report.figures.groups import groups
 from distlab.report.formats import html, markdown
-from distlab.report.formats.rows import amortisation_rows, as_csv, cell_rows, run_rows
+from distlab.report.formats.rows import as_csv, break_even_rows, cell_rows, run_rows
 from distlab.report.plots import render
 from distlab.report.plots.style import Styles
 from distlab.report.sections.contents import contents
@@ -55,7 +55,7 @@ def write(study: dict[str, Any], folder: Path) -> Path:
         },
         "comparisons": report.sentences,
         "note": report.note,
-        "compilation": amortisation_rows(compare(found, study.get("looks", 1))),
+        "compilation": break_even_rows(compare(found, study.get("looks", 1))),
         "cells": cell_rows(found),
         "runs": run_rows(study),
     }

@@ -22,16 +22,13 @@ def document(report: Contents) -> str:
     """The whole report; plots are the PNG files beside it."""
     parts = [f"# {escaped(report.title)}", escaped(report.subtitle), *_verdict(report)]
     parts += ["## Figures", escaped(report.legend)]
-    for shown in report.main:
-        parts += [f"### {escaped(shown.title)}", table(shown)]
+    parts += _tables(report.main)
     if report.apart:
         parts += ["### Set apart, and not ranked", "No figure above is from these runs."]
-        for shown in report.apart:
-            parts += [f"#### {escaped(shown.title)}", table(shown)]
+        parts += _tables(report.apart, "####")
     if report.ratios:
         parts += ["## Framework against framework", escaped(report.ratios_legend)]
-        for shown in report.ratios:
-            parts += [f"### {escaped(shown.title)}", table(shown)]
+        parts += _tables(report.ratios)
     for heading, section in (
         ("When compilation pays", report.compilation),
         ("The classroom study, then and now", report.classroom),
@@ -41,13 +38,12 @@ def document(report: Contents) -> str:
             parts += _plots(report)
         if section is not None:
             parts += [f"## {heading}", *map(escaped, section.sentences)]
-            for shown in section.tables:
-                parts += [f"### {escaped(shown.title)}", table(shown)]
+            parts += _tables(section.tables)
     parts += ["## Conditions"]
     for title, facts in report.conditions.items():
         parts += [f"### {escaped(title)}", _items(f"{n}: {value}" for n, value in facts)]
     if report.loads is not None:
-        parts += [f"### {escaped(report.loads.title)}", table(report.loads)]
+        parts += _tables([report.loads])
     if report.packages:
         listed = ", ".join(f"{name} {version}" for name, version in report.packages)
         parts += ["### Installed packages", escaped(listed)]
@@ -60,7 +56,7 @@ def document(report: Contents) -> str:
 def summary(study: dict[str, Any]) -> str:
     """The verdict, the main tables and the sentences, for the note of the study's MLflow run."""
     report = contents(study, cells(study), [])
-    parts = [*_verdict(report)]
+    parts = _verdict(report)
     for shown in report.main:
         parts += [f"**{escaped(shown.title)}**", table(shown, NOTE_COLUMNS)]
     if report.apart:
@@ -103,6 +99,10 @@ def _verdict(report: Contents) -> list[str]:
     if report.untold:
         parts += ["What could not be told:", _items(report.untold)]
     return parts
+
+
+def _tables(shown: Iterable[Table], heading: str = "###") -> list[str]:
+    return [text for one in shown for text in (f"{heading} {escaped(one.title)}", table(one))]
 
 
 def _plots(report: Contents) -> list[str]:

@@ -9,8 +9,8 @@ from typing import Any
 from distlab.measure.statistics import Estimate
 from distlab.report.figures.cells import Cell
 from distlab.report.figures.comparisons import Comparison
-from distlab.report.figures.runs import counts, precision
-from distlab.report.sections.break_even import amortisations
+from distlab.report.figures.runs import counts, failed_checks, noise, precision
+from distlab.report.sections.break_even import break_evens
 
 RUN_KEYS = (
     "cell",
@@ -85,7 +85,7 @@ def cell_rows(cells: Sequence[Cell]) -> list[dict[str, Any]]:
     return rows
 
 
-def amortisation_rows(comparisons: Sequence[Comparison]) -> list[dict[str, Any]]:
+def break_even_rows(comparisons: Sequence[Comparison]) -> list[dict[str, Any]]:
     """Each graph against eager as a flat row: seconds, and epochs after which it has paid."""
     return [
         {
@@ -100,7 +100,7 @@ def amortisation_rows(comparisons: Sequence[Comparison]) -> list[dict[str, Any]]
             "pays_after_epochs_high": pair.after_high,
             "sentence": pair.sentence,
         }
-        for pair in amortisations(comparisons)
+        for pair in break_evens(comparisons)
     ]
 
 
@@ -116,7 +116,6 @@ def run_rows(study: dict[str, Any]) -> list[dict[str, Any]]:
         seconds = run.get("epoch_time_s") or []
         accuracy = run.get("test_accuracy") or []
         doubted = "too noisy" if run["verified"] else "unverified"
-        failed_checks = [name for name, check in run["checks"].items() if not check["passed"]]
         rows.append(
             {
                 "state": "counted" if counts(run) else doubted,
@@ -128,7 +127,7 @@ def run_rows(study: dict[str, Any]) -> list[dict[str, Any]]:
                 "own_cores": load.get("own_cores"),
                 "other_cores": load.get("other_cores"),
                 "steal": load.get("steal"),
-                "problem": "; ".join(failed_checks) or load.get("too_noisy"),
+                "problem": "; ".join(failed_checks(run)) or noise(run),
             }
         )
     known = list(rows[0]) if rows else ["state", "run_id", *RUN_KEYS, "problem"]

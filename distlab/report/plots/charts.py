@@ -127,7 +127,7 @@ def losses(group: Group, styles: Styles) -> Figure | None:
                     curve["step"],
                     curve["loss"],
                     color=styles.of(cell).colour,
-                    linestyle=dash_of(group, cell),
+                    linestyle=dash_of(group, cell.world_size),
                     # Each wider than the next and below it, so that equal curves all show.
                     linewidth=max(1.0, 4.4 - 1.7 * place),
                     zorder=3 + place,
@@ -149,7 +149,7 @@ def accuracy(group: Group, styles: Styles) -> Figure | None:
         return None
     with canvas(3.0) as (figure, axes):
         for cell in cells:
-            style, dash = styles.of(cell), dash_of(group, cell)
+            style, dash = styles.of(cell), dash_of(group, cell.world_size)
             times = [np.cumsum(run["epoch_time_s"]) for run in cell.counted]
             values = [100 * np.asarray(run["test_accuracy"], dtype=float) for run in cell.counted]
             if len(cell.counted) > 1:

@@ -73,18 +73,13 @@ def draw(groups: Sequence[Group], styles: Styles) -> list[Plot]:
     return plots
 
 
-def save(plots: Sequence[Plot], folder: Path) -> list[Path]:
-    """Write each plot as SVG and as PNG below ``folder``; return the files."""
+def save(plots: Sequence[Plot], folder: Path) -> None:
+    """Write each plot as SVG and as PNG below ``folder``."""
     folder.mkdir(parents=True, exist_ok=True)
-    written = []
     for plot in plots:
-        for path, content in (
-            (folder / f"{plot.name}.svg", f'<?xml version="1.0" encoding="utf-8"?>\n{plot.svg}\n'),
-            (folder / f"{plot.name}.png", plot.png),
-        ):
-            path.write_bytes(content if isinstance(content, bytes) else content.encode())
-            written.append(path)
-    return written
+        svg = f'<?xml version="1.0" encoding="utf-8"?>\n{plot.svg}\n'
+        (folder / f"{plot.name}.svg").write_bytes(svg.encode())
+        (folder / f"{plot.name}.png").write_bytes(plot.png)
 
 
 KINDS: dict[str, tuple[str, str, Callable[[Group, Styles], Figure | None]]] = {

@@ -65,23 +65,18 @@ class Styles:
 
     def __init__(self, cells: Sequence[Cell]) -> None:
         others = iter(OTHER_COLOURS * len(cells))
-        executions: dict[str, list[str]] = {}
-        self._colours: dict[str, str] = {}
+        self._first: dict[str, str] = {}
         for cell in cells:
-            executions.setdefault(cell.framework, [])
-            if cell.execution not in executions[cell.framework]:
-                executions[cell.framework].append(cell.execution)
-        for name in executions:
-            self._colours[name] = KNOWN_COLOURS.get(name) or next(others)
-        self._executions = executions
+            self._first.setdefault(cell.framework, cell.execution)
+        self._colours = {name: KNOWN_COLOURS.get(name) or next(others) for name in self._first}
 
     def of(self, cell: Cell) -> Style:
         """The style of a cell."""
-        place = list(self._executions).index(cell.framework)
+        place = list(self._first).index(cell.framework)
         return Style(
             self._colours[cell.framework],
             MARKERS[place % len(MARKERS)],
-            self._executions[cell.framework].index(cell.execution) == 0,
+            self._first[cell.framework] == cell.execution,
         )
 
 
@@ -146,9 +141,9 @@ def line_look(style: Style) -> dict[str, Any]:
     return {"color": style.colour, "linewidth": 1.6, "markersize": 5, **marker_look(style)}
 
 
-def dash_of(group: Group, cell: Cell) -> Any:
-    """How a line of the cell's number of workers is dashed."""
-    return DASHES[group.world_sizes.index(cell.world_size) % len(DASHES)]
+def dash_of(group: Group, world_size: int) -> Any:
+    """How a line of this number of workers is dashed."""
+    return DASHES[group.world_sizes.index(world_size) % len(DASHES)]
 
 
 def keys(series: Sequence[list[Cell]], styles: Styles, marked: bool = True) -> list[Line2D]:
@@ -174,7 +169,7 @@ def worker_keys(group: Group, cells: Sequence[Cell]) -> list[Line2D]:
             [],
             color=INK,
             linewidth=1.3,
-            linestyle=DASHES[group.world_sizes.index(size) % len(DASHES)],
+            linestyle=dash_of(group, size),
             label=f"{size} worker{'s' * (size > 1)}",
         )
         for size in sizes

@@ -20,7 +20,7 @@ EAGER, GRAPH = "eager", "graph"
 
 
 @dataclass(frozen=True)
-class Amortisation:
+class BreakEven:
     """Graph and eager of one framework under equal conditions.
 
     Attributes
@@ -58,13 +58,11 @@ class Amortisation:
     def outcome(self) -> str:
         """When it pays, in a few words."""
         if self.after is not None:
-            low, high = self.after_low, self.after_high
-            bounds = "" if low is None or high is None or low == high else f" ({low} to {high})"
-            return f"{_epochs(self.after)}{bounds}"
+            return _epochs(self.after, self.after_low, self.after_high)
         return "does not pay" if self.told else "not told"
 
 
-def amortisations(comparisons: Sequence[Comparison]) -> list[Amortisation]:
+def break_evens(comparisons: Sequence[Comparison]) -> list[BreakEven]:
     """Set each graph against the eager execution of the same framework, in the report's order.
 
     Cells are paired that differ in execution alone, and whose compile times are known
@@ -84,12 +82,12 @@ def amortisations(comparisons: Sequence[Comparison]) -> list[Amortisation]:
             for name in ("framework", "framework_version")
         )
         if alike and pair.keys() == {EAGER, GRAPH}:
-            made = _amortisation(pair[EAGER], pair[GRAPH], compared.told)
+            made = _break_even(pair[EAGER], pair[GRAPH], compared.told)
             found += [] if made is None else [made]
     return found
 
 
-def table(found: Sequence[Amortisation]) -> Table:
+def table(found: Sequence[BreakEven]) -> Table:
     """A row for each pair: what both take to compile and for an epoch, and when the graph pays."""
     columns = ["framework", "of", "compile, s", "epoch, s", "saved an epoch, s", "pays after"]
     return Table(
@@ -100,7 +98,7 @@ def table(found: Sequence[Amortisation]) -> Table:
     )
 
 
-def _row(pair: Amortisation) -> list[Value]:
+def _row(pair: BreakEven) -> list[Value]:
     cell = pair.graph
     return [
         Value(cell.framework, cell.framework_version or ""),
@@ -124,14 +122,14 @@ def _value(estimate: Estimate | None) -> float | None:
     return None if estimate is None else estimate.value
 
 
-def _amortisation(eager: Cell, graph: Cell, told: bool) -> Amortisation | None:
+def _break_even(eager: Cell, graph: Cell, told: bool) -> BreakEven | None:
     if eager.compile_s is None or graph.compile_s is None:
         return None
     longer = graph.compile_s - eager.compile_s
     saved = difference(mean_epochs(eager.counted), mean_epochs(graph.counted))
     told = told and saved.excludes(0.0)
     after, low, high = _after(longer, saved) if told else (None, None, None)
-    return Amortisation(
+    return BreakEven(
         eager=eager,
         graph=graph,
         compile_s=longer,
@@ -185,8 +183,7 @@ def _sentence(
     count, low, high = after
     if longer <= 0 or count is None:
         return f"{said}: it pays from the first epoch"
-    bounds = "" if low is None or high is None or low == high else f" ({low} to {high})"
-    return f"{said}: it pays after {_epochs(count)}{bounds}"
+    return f"{said}: it pays after {_epochs(count, low, high)}"
 
 
 def _interval(saved: Estimate, sign: int) -> str:
@@ -196,8 +193,9 @@ def _interval(saved: Estimate, sign: int) -> str:
     return f" (95 % CI {_seconds(low).removesuffix(' s')} to {_seconds(high)})"
 
 
-def _epochs(count: int) -> str:
-    return f"{count} epoch{'s' * (count != 1)}"
+def _epochs(count: int, low: int | None, high: int | None) -> str:
+    bounds = "" if low is None or high is None or low == high else f" ({low} to {high})"
+    return f"{count} epoch{'s' * (count != 1)}{bounds}"
 
 
 def _seconds(value: float) -> str:

@@ -74,7 +74,8 @@ def _study(study: dict[str, Any]) -> list[tuple[str, str]]:
 def _machine(study: dict[str, Any]) -> list[tuple[str, str]]:
     environment, runs = study.get("environment") or {}, study["runs"]
     devices = _all(f"{run['device'].upper()}: {run.get('device_name') or UNKNOWN}" for run in runs)
-    rates = [run["matrix_product_flops_per_s"] for run in runs if _has(run, "matrix_product")]
+    found = (run.get("matrix_product_flops_per_s") for run in runs)
+    rates = [rate for rate in found if rate is not None]
     measured = (
         f"{min(rates) / 1e9:,.0f} to {max(rates) / 1e9:,.0f} GFLOP/s over all of a run's workers"
         if rates
@@ -144,7 +145,3 @@ def _numbers(values: Sequence[int]) -> str:
     if len(values) > 2 and list(values) == list(range(values[0], values[-1] + 1)):
         return f"{values[0]} to {values[-1]}"
     return ", ".join(map(str, values))
-
-
-def _has(run: dict[str, Any], start: str) -> bool:
-    return any(key.startswith(start) and value is not None for key, value in run.items())

@@ -147,7 +147,7 @@ def _ended(text: str | None) -> str:
 
 
 def _compilation(comparisons: Sequence[Comparison]) -> Section | None:
-    found = break_even.amortisations(comparisons)
+    found = break_even.break_evens(comparisons)
     if not found:
         return None
     sentences = [_ended(pair.sentence) for pair in found]
@@ -216,14 +216,7 @@ def _scorecard(cells: Sequence[Cell], comparisons: Sequence[Comparison]) -> Sect
         ("openness: licence", [Value(score.licence) for score in scores]),
         ("openness: governance", [Value(score.governance) for score in scores]),
         ("openness: releases", [Value(score.release_cadence) for score in scores]),
-        (
-            "sources",
-            [
-                Value(f"gathered {score.as_of}" if score.as_of else tables.NOTHING, "", links)
-                for score in scores
-                for links in [tuple(score.sources)]
-            ],
-        ),
+        ("sources", [_sources(score) for score in scores]),
     ]
     columns = ["criterion", *(score.framework for score in scores)]
     table = Table(
@@ -234,6 +227,11 @@ def _scorecard(cells: Sequence[Cell], comparisons: Sequence[Comparison]) -> Sect
         prose=frozenset(columns[1:]),
     )
     return Section([glossary.SCORECARD], [table])
+
+
+def _sources(score: Score) -> Value:
+    gathered = f"gathered {score.as_of}" if score.as_of else tables.NOTHING
+    return Value(gathered, links=tuple(score.sources))
 
 
 def _ease(score: Score) -> Value:

@@ -9,7 +9,7 @@ from distlab.measure.statistics import Estimate
 from distlab.report.figures.baselines import HERE
 from distlab.report.figures.cells import Cell
 from distlab.report.figures.groups import Group
-from distlab.report.figures.runs import FP32, counts, precision
+from distlab.report.figures.runs import FP32, counts, failed_checks, noise, precision
 
 NOTHING = "–"  # noqa: RUF001
 
@@ -120,19 +120,15 @@ def set_apart(study: dict[str, Any]) -> Table | None:
     for run in study["runs"]:
         if counts(run):
             continue
-        wrong = [
-            f"{name}: {check['detail']}"
-            for name, check in run["checks"].items()
-            if not check["passed"]
-        ]
-        noise = (run.get("load") or {}).get("too_noisy")
-        states = ["unverified"] * (not run["verified"]) + ["too noisy"] * (noise is not None)
+        why = [f"{name}: {detail}" for name, detail in failed_checks(run).items()]
+        why += filter(None, [noise(run)])
+        states = ["unverified"] * (not run["verified"]) + ["too noisy"] * (noise(run) is not None)
         rows.append(
             [
                 *_whose(run),
                 Value(", ".join(states)),
                 Value(number(run.get("throughput_samples_per_s"))),
-                Value("; ".join([*wrong, *([noise] if noise else [])])),
+                Value("; ".join(why)),
             ]
         )
     for run in study.get("failed", []):
@@ -255,9 +251,7 @@ def _against_one(cell: Cell, estimate: Estimate | None, kind: str) -> Value:
 def _why(cell: Cell) -> str:
     """In a few words, why runs don't count; the runs are listed apart."""
     unverified = [run for run in cell.runs if not run["verified"]]
-    checks = dict.fromkeys(
-        name for run in unverified for name, check in run["checks"].items() if not check["passed"]
-    )
+    checks = dict.fromkeys(name for run in unverified for name in failed_checks(run))
     noisy = sum(run["verified"] and not counts(run) for run in cell.runs)
     states = (
         (len(unverified), f"unverified: {' '.join(checks)}"),

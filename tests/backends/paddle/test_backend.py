@@ -28,7 +28,7 @@ def test_adam_follows_algorithm_1_over_500_steps_and_prints_nothing(
         import numpy as np
         from distlab.backends.base import OptimizerState, Placement, Program
         from distlab.backends.paddle.backend import PaddleBackend
-        from distlab.models import reference
+        from distlab.fairness import reference
         from distlab.models.layers import Dense, Flatten
         from distlab.models.spec import ModelSpec
         from distlab.models.weights import draw

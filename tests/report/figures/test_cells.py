@@ -267,7 +267,7 @@ def test_unverified_and_noisy_runs_are_in_no_figure() -> None:
     cell = cell_of(cells(made), "torch", 2)
     assert [run["repeat"] for run in cell.counted] == [0, 2, 4]
     assert [counts(run) for run in cell.runs] == [True, False, True, False, True]
-    assert cell.throughput == mean(sample(cell.counted)).estimate
+    assert cell.throughput == mean(sample(cell.counted)).typical
     assert cell.ranked
     assert cell.problems == [
         "repeat 1 is unverified: trajectory (relative error 3.1e-02 at step 4 <of 10>)",

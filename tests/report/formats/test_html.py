@@ -95,6 +95,40 @@ def test_every_plot_stands_in_the_page_with_a_name_for_who_cannot_see_it() -> No
     assert len(ids) == len(set(ids))
 
 
+def rule(text: str, selector: str) -> str:
+    """What the page's style sheet says of a selector, outside of media queries."""
+    found = re.findall(rf"^{re.escape(selector)} {{ (.*) }}$", text, re.MULTILINE)
+    assert len(found) == 1, selector
+    return str(found[0])
+
+
+def test_plots_stand_side_by_side_where_there_is_room_and_one_below_another_on_a_phone() -> None:
+    text, _ = page(study(models=["mlp"], scalings=["weak"], repeats=3))
+    columns = "grid-template-columns: repeat(auto-fit, minmax(min(100%, 22rem), 1fr))"
+    assert columns in rule(text, ".kinds, .plots")
+    assert text.count('<div class="kinds">') == 1
+    # A kind with one plot is a column of its own; one with several has a row, and columns in it.
+    assert text.count('<div class="kind">') == len(render.KINDS)
+    text, _ = page(study(models=["mlp"], repeats=1))
+    assert "grid-column: 1 / -1" in rule(text, ".kind.many")
+    assert '<div class="kind">' not in text
+    assert '<div class="kind many">' in text
+
+
+def test_no_table_is_wider_than_a_screen_has_room_for() -> None:
+    text, reader = page(classroom(repeats=2), drawn=False)
+    assert "white-space: nowrap" in rule(text, "th, td")
+    # What may be wrapped, so that a column is no wider than its figures.
+    assert "white-space: normal" in rule(text, "thead th")
+    assert "white-space: pre-line" in rule(text, "td small, th small")
+    assert "white-space: normal" in rule(text, ".prose")
+    # Where that is still too wide, the table is scrolled by itself, by mouse or by keyboard.
+    assert "overflow-x: auto" in rule(text, ".scroll")
+    scrolled = [value for tag, name, value in reader.attributes if (tag, name) == ("div", "role")]
+    assert scrolled == ["region"] * text.count("<table>")
+    assert text.count('tabindex="0" role="region" aria-label="') == text.count("<table>")
+
+
 def test_the_fastest_row_stands_out_and_no_other() -> None:
     text, _ = page(study(models=["mlp"], scalings=["weak"], world_sizes=[1]), drawn=False)
     figures = text[text.index('id="figures"') : text.index('id="ratios"')]

@@ -10,7 +10,7 @@ from distlab.report.figures.comparisons import compare
 from distlab.report.formats import html, markdown
 from distlab.report.formats.files import write
 from distlab.report.plots.style import Styles
-from distlab.report.sections.break_even import Amortisation, amortisations, table
+from distlab.report.sections.break_even import BreakEven, break_evens, table
 from distlab.report.sections.contents import contents
 
 ONE: dict[str, Any] = {"models": ("mlp",), "scalings": ("weak",), "world_sizes": (1,), "epochs": 2}
@@ -45,8 +45,8 @@ def both(
     return together(*made)
 
 
-def only(data: dict[str, Any]) -> Amortisation:
-    (found,) = amortisations(compare(cells(data)))
+def only(data: dict[str, Any]) -> BreakEven:
+    (found,) = break_evens(compare(cells(data)))
     return found
 
 
@@ -120,11 +120,11 @@ def test_only_cells_that_differ_in_execution_alone_are_paired(
     data = both([10.0] * 5, [6.0] * 5)
     for run in data["runs"]:
         run.update(left if run["execution"] == "eager" else right)
-    assert amortisations(compare(cells(data))) == []
+    assert break_evens(compare(cells(data))) == []
 
 
 def test_frameworks_in_one_execution_have_none() -> None:
-    assert amortisations(compare(cells(study()))) == []
+    assert break_evens(compare(cells(study()))) == []
     assert contents(study(), cells(study()), []).compilation is None
 
 
@@ -136,7 +136,7 @@ def test_it_stands_in_every_form_of_the_report(tmp_path: Path) -> None:
     assert said in markdown.document(report)
     assert said in html.page(report, found, Styles(found))
     assert said in markdown.summary(data)
-    (row,) = table(amortisations(compare(found))).rows
+    (row,) = table(break_evens(compare(found))).rows
     assert [str(value) for value in row] == [
         "torch (2.13.0)",
         "mlp, 1 CPU worker, bf16 (weak scaling, batch 64)",

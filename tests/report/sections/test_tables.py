@@ -1,7 +1,7 @@
 from dataclasses import replace
 
 import pytest
-from studies import nothing, study, where
+from studies import study, where
 
 from distlab.measure.statistics import Estimate
 from distlab.report.figures.cells import cells
@@ -145,7 +145,7 @@ def test_cells_without_a_majority_of_runs_are_listed_and_not_in_the_main_table()
 
 
 def test_where_all_is_well_nothing_is_set_apart() -> None:
-    good = study(models=["mlp"], unverified=nothing)
+    good = study(models=["mlp"])
     assert tables.set_apart(good) is None
     assert tables.not_ranked(cells(good)) is None
 

@@ -53,7 +53,8 @@ def jobs(folder: Path, *arguments: str) -> list[list[object]]:
 def test_every_experiment_composes_to_valid_options(
     name: str, compose: Callable[..., DictConfig]
 ) -> None:
-    options = validate(compose(f"experiment={name}", "framework=torch"))
+    options = validate(compose(f"experiment={name}"))
+    assert options != validate(compose())
     experiment = resolve(options, gpus_present=0)
     assert experiment.device == "cpu"
     assert (CONF / "experiment" / f"{name}.yaml").read_text().startswith("# @package _global_\n# ")
