@@ -14,9 +14,11 @@ the number of blocks. With one block and no noise at all a ratio is then known t
 differences are never claimed.
 
 A figure of one cell, other than a ratio, has noise to one side: a neighbour only ever slows a run.
-Its interval is the hull of Student's and, from six draws on, that of the median by order
-statistics (David & Nagaraja 2003, section 7.1), so that it holds the speed of an undisturbed run
-also where the mean lies beside it. In a pair both sides are disturbed alike.
+Its interval is the hull of Student's and the median's, so that it holds the speed of a typical run
+also where the mean lies beside it. The median's is by order statistics (David & Nagaraja 2003,
+section 7.1); of fewer than six draws even the ends hold it too seldom, and it is the median plus
+and minus t s sqrt(pi / 2 n), with the standard error of a median under normal noise (Cramér 1946,
+section 28.5). In a pair both sides are disturbed alike.
 
 Figures are geometric means: the mean under which a ratio and its reciprocal agree (Fleming &
 Wallace 1986), and under which the ratio of two means over the same repeats is the mean ratio.
@@ -70,7 +72,7 @@ class Effect:
     error, df:
         Standard error of the mean and its degrees of freedom; None without an interval.
     middle:
-        95 % interval of the draws' median; None with fewer than six.
+        95 % interval of the draws' median; None with fewer than three.
     n:
         Number of repeats, of independent samples that of the smaller one.
     """
@@ -91,7 +93,7 @@ class Effect:
 
     @property
     def typical(self) -> Estimate:
-        """The figure itself, with an interval that holds that of an undisturbed run too."""
+        """The figure itself, with an interval that holds that of a typical run too."""
         return _exponential(self.hull)
 
     @property
@@ -186,7 +188,7 @@ def difference(left: Sample, right: Sample) -> Estimate:
     """The first cell's figure less the second's, in their own unit, from common repeats.
 
     The floor is that of both means, each times ``PROCESS_SD``. As a figure of one cell has, the
-    interval holds what undisturbed runs differ by.
+    interval holds what typical runs differ by.
     """
     both = sorted(left.keys() & right.keys())
     above, below = ({k: side[k] for k in both} for side in (left, right))
@@ -238,13 +240,17 @@ def combined(variance: float, draws: int, df: float, floor: float) -> tuple[floa
     return math.sqrt(own + floor), df * ((own + floor) / own) ** 2 if own else math.inf
 
 
-def _middle(draws: Sequence[float]) -> tuple[float, float] | None:
-    """The order statistics that hold the median of all draws that might have been in 95 %."""
+def _middle(draws: Sequence[float]) -> tuple[float, float]:
+    """Bounds that hold the median of all draws that might have been in 95 %."""
     n = len(draws)
     tail = outside = 0
     while tail + math.comb(n, outside) <= (1 - CONFIDENCE) / 2 * 2**n:
         tail, outside = tail + math.comb(n, outside), outside + 1
-    return (draws[outside - 1], draws[n - outside]) if outside else None
+    if outside:
+        return draws[outside - 1], draws[n - outside]
+    half = float(stdtrit(n - 1, (1 + CONFIDENCE) / 2) * np.std(draws, ddof=1))
+    half *= math.sqrt(math.pi / (2 * n))
+    return float(np.median(draws)) - half, float(np.median(draws)) + half
 
 
 def _exponential(found: Estimate) -> Estimate:

@@ -93,9 +93,9 @@ def test_independent_samples_are_welchs() -> None:
 
 
 def test_a_difference_in_seconds_by_hand() -> None:
-    # 2, 3, 4: mean 3, sd 1, t(2) = 4.303.
+    # 2, 3, 4: mean and median 3, sd 1, t(2) = 4.303; the median's is sqrt(pi / 2) times as wide.
     found = difference(sample([10, 10, 10], "abc"), sample([8, 7, 6], "def"))
-    assert (found.value, found.low) == pytest.approx((3.0, 3 - 4.3027 / math.sqrt(3)), abs=1e-4)
+    assert (found.value, found.low) == pytest.approx((3.0, 3 - 4.3027 * (math.pi / 6) ** 0.5), 1e-4)
     kept = difference(sample([4.0] * 3), sample([3.0] * 3))
     assert kept.high == pytest.approx(1 + 1.96 * 5 * PROCESS_SD, abs=1e-4)
 
@@ -111,7 +111,9 @@ def test_only_positive_figures_have_a_mean(figure: float) -> None:
 def test_noise_to_one_side_is_held_by_the_median_too() -> None:
     # The ends of six draws hold the median in 96.9 %, the second ones of nine in 96.1 %.
     logs = [0.0, 0.01, 0.02, 0.03, 0.04, 0.05, 0.06, 0.07, 0.08]
-    assert mean(sample([math.exp(x) for x in logs[:5]], "abcde")).middle is None
+    # t(4) sqrt(0.00025) sqrt(pi / 10) = 2.776 * 0.01581 * 0.5605
+    five = mean(sample([math.exp(x) for x in logs[:5]], "abcde"))
+    assert five.middle == pytest.approx((0.02 - 0.02461, 0.02 + 0.02461), abs=1e-5)
     assert mean(sample([math.exp(x) for x in logs[:6]], "abcdef")).middle == pytest.approx(
         (0, 0.05)
     )
