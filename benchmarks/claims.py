@@ -117,10 +117,10 @@ def study(
     noise: Noise, repeats: int, random: np.random.Generator, slower: float = 1.0, name: str = ""
 ) -> Study:
     """A study of frameworks that are equal but for the first, which takes ``slower`` the time."""
-    plan = list(itertools.product(MODELS, SIZES, FRAMEWORKS))
+    plan = list(itertools.product(FRAMEWORKS, SIZES, MODELS))
     machine, level = _machine(noise, len(plan), repeats, random)
     runs = []
-    for place, (model, size, framework) in enumerate(plan):
+    for place, (framework, size, model) in enumerate(plan):
         loud = noise.louder[0] if framework == FRAMEWORKS[0] else 1.0
         loud *= noise.louder[1] if size > 1 else 1.0
         logs = machine[place] + loud * _own(noise, repeats, random)

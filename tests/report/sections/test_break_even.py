@@ -63,7 +63,7 @@ def test_a_graph_pays_after_compile_time_over_saved_time() -> None:
 
 
 def test_bounds_are_from_the_pairs() -> None:
-    # Saved 5, 3.5, 6: mean 4.8333, median 5, sd 1.2583, t(2) = 4.303: the median -+ 3.9177 is wider.
+    # Saved 5, 3.5, 6: mean 4.8333, median 5, sd 1.2583, t(2) = 4.303: median -+ 3.9177.
     found = only(both([10.0, 9.0, 11.0], [5.0, 5.5, 5.0], (0.0, 21.0)))
     assert found.saved_s.value == pytest.approx(4.8333, abs=1e-3)
     assert found.saved_s.low == pytest.approx(5 - 3.9177, abs=1e-3)
