@@ -23,6 +23,21 @@ from distlab.experiment.options import (
 )
 from distlab.models.spec import MODELS, ModelSpec
 
+# What runs on one and on several workers may differ in and still be one series: where they run and
+# are recorded, and how often. (Devices are in the comparison key; execution stands for itself.)
+NOT_OF_A_SERIES = (
+    "gpus",
+    "device",
+    "cluster.",
+    "tracking.",
+    "data.dir",
+    "repeats",
+    "group_runs",
+    "study",
+    "execution",
+    "framework.execution",
+)
+
 
 @dataclass(frozen=True)
 class Experiment:
@@ -74,6 +89,17 @@ class Experiment:
             execution="graph" if self.execution == "graph" else "eager",
             precision=self.options.precision.value,
         )
+
+    @property
+    def series(self) -> str:
+        """Hash of all that runs share which differ in their number of workers and nothing else."""
+        options = {
+            name: str(value)
+            for name, value in flat(self.options).items()
+            if not name.startswith(NOT_OF_A_SERIES)
+        }
+        made_up_of = json.dumps([self.execution, options], sort_keys=True)
+        return hashlib.sha256(made_up_of.encode()).hexdigest()[:16]
 
     def comparison_key(self, data_checksum: str, device_name: str) -> str:
         """Hash of all that must be equal for two runs to be compared.

@@ -8,8 +8,10 @@ is the efficiency at equal batch for each worker (Gustafson 1988).
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
+Summary = TypeVar("Summary", bound=Mapping[str, Any])
+FP32 = "fp32"
 SAME = ("comparison_key", "framework", "framework_version", "execution")
 
 
@@ -55,11 +57,8 @@ def scaling(summary: Mapping[str, Any], others: Sequence[Mapping[str, Any]]) -> 
     """
     alike = [
         other
-        for other in others
-        if other["world_size"] == 1
-        and other["verified"]
-        and not (other.get("load") or {}).get("too_noisy")
-        and all(other[name] == summary[name] for name in SAME)
+        for other in baselines(summary, others)
+        if other["verified"] and not (other.get("load") or {}).get("too_noisy")
     ]
     if not alike or not summary["verified"]:
         return None
@@ -67,6 +66,27 @@ def scaling(summary: Mapping[str, Any], others: Sequence[Mapping[str, Any]]) -> 
     baseline = next((other for other in alike if other.get("repeat", 0) == repeat), alike[0])
     speedup = summary["throughput_samples_per_s"] / baseline["throughput_samples_per_s"]
     return Scaling(speedup, speedup / summary["world_size"], baseline["mlflow"]["run_id"])
+
+
+def baselines(summary: Mapping[str, Any], others: Sequence[Summary]) -> list[Summary]:
+    """The runs with one worker that differ from a run in nothing else.
+
+    Their ``series`` says so. Of runs recorded without one, those of the only cell that agrees in
+    ``SAME`` are taken; where several cells do, nothing tells which is meant, and there is none.
+    """
+    series = summary.get("series")
+    alike = [
+        other
+        for other in others
+        if other["world_size"] == 1
+        and all(other[name] == summary[name] for name in SAME)
+        and (other.get("precision") or FP32) == (summary.get("precision") or FP32)
+        and (series is None or other.get("series") in (series, None))
+    ]
+    sure = [other for other in alike if series is not None and other.get("series") == series]
+    if sure:
+        return sure
+    return alike if len({other.get("cell") for other in alike}) == 1 else []
 
 
 def model_flop_utilisation(

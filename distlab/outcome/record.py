@@ -221,6 +221,7 @@ class Record:
             "comparison_key": experiment.comparison_key(
                 self.dataset.checksum, str(resources.get("device_name"))
             ),
+            "series": experiment.series,
             "device": experiment.device,
             "device_name": resources.get("device_name"),
             "resources": resources,

@@ -16,7 +16,7 @@ def publish(study: dict[str, Any], folder: Path) -> Path:
     """Write the report into ``folder`` and log it to the study's MLflow run.
 
     That run gets the report as artifacts, its verdict, tables and plots as a note, each cell's
-    median throughput and efficiency as metrics by number of workers, and saved views; each run of
+    throughput and efficiency as metrics by number of workers, and saved views; each run of
     the study that is measured against another gets its speed-up.
 
     Returns
@@ -31,7 +31,7 @@ def publish(study: dict[str, Any], folder: Path) -> Path:
 
 
 def figures(study: dict[str, Any]) -> list[tuple[str, float, int]]:
-    """Each cell's median throughput and efficiency: (metric, value, number of workers)."""
+    """Each cell's throughput and efficiency: (metric, value, number of workers)."""
     found: list[tuple[str, float, int]] = []
     for cell in cells(study):
         where = f"{slug_of(cell)}/{cell.framework}-{cell.execution}"

@@ -125,7 +125,8 @@ def stored_baselines(options: TrackingOptions, folder: Path, summary: dict[str, 
         Summaries: the newest such run and, where that belongs to a study, its repeats.
     """
     client, experiment_id = prepare(options, folder)
-    quiet = _with_one_worker(client, experiment_id, {name: summary[name] for name in SAME})
+    same = {name: summary[name] for name in (*SAME, "series") if name in summary}
+    quiet = _with_one_worker(client, experiment_id, same)
     if not quiet:
         return []
     study = quiet[0].data.tags.get("study")

@@ -49,6 +49,7 @@ TAGS = (
     "data",
     "data_sha256",
     "comparison_key",
+    "series",
     "device",
     "device_name",
     "world_size",

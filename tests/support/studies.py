@@ -64,6 +64,7 @@ def study(
     failed: Predicate = nothing,
     values: Mapping[str, Any] | None = None,
     precision: str = "fp32",
+    group_runs: int | None = 1,
     executions: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """A study of all cells and repeats, interleaved as distlab runs them.
@@ -72,7 +73,8 @@ def study(
     runs of one repeat, as drift of the machine is. ``slower`` multiplies a framework's times.
     ``baselines`` says where the runs with one worker are: in the ``study``, in the ``store``, or
     ``nowhere``. ``unverified``, ``noisy`` and ``failed`` choose runs; ``values`` overrides keys of
-    every run. ``executions`` are those of frameworks that differ from the defaults.
+    every run. Workers are renewed after ``group_runs`` runs of a cell (None: it isn't known when).
+    ``executions`` are those of frameworks that differ from the defaults.
     """
     random = np.random.default_rng(random_seed)
     sizes = sorted({1, *world_sizes} if baselines == "store" else set(world_sizes))
@@ -97,6 +99,8 @@ def study(
                             pace=(slower or {}).get(framework, 1.0)
                             * float(np.exp(drift + random.normal(0, noise / 2))),
                         )
+                        if group_runs is not None:
+                            run["group"] = f"{run['cell']}-{repeat // group_runs}"
                         run.update(values or {})
                         if failed(run):
                             failures.append(_failure(run))
@@ -201,6 +205,7 @@ def _run(
         study=_hash("study", 0),
         cell=_hash(*own, world_size, *equal)[:16],
         comparison_key=_hash(*equal)[:16],
+        series=_hash(*own, *equal)[:16],
         repeat=repeat,
         seed=0,
         run_seed=repeat,

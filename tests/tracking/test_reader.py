@@ -99,6 +99,7 @@ def test_baselines_are_verified_quiet_runs_that_differ_in_nothing_else(
         {"framework_version": "0"},
         {"execution": "graph"},
         {"comparison_key": "another"},
+        {"series": "another"},
         {"verified": False},
         {"load": {"other_cores": 2.0, "too_noisy": "others computed"}},
     ):

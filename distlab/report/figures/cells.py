@@ -4,21 +4,16 @@ Everything that a report tells is found here and in the modules beside it, from 
 and nothing else; what draws or writes a report computes no figure of its own.
 """
 
+import math
 import statistics
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from distlab.measure.statistics import Estimate, median
-from distlab.report.figures.runs import (
-    FP32,
-    Run,
-    counts,
-    over_one_worker,
-    precision,
-    problems,
-    throughputs,
-)
+from distlab.measure.blocks import Measured, Sample, mean
+from distlab.measure.statistics import Estimate
+from distlab.report.figures.baselines import over_one_worker
+from distlab.report.figures.runs import FP32, SPEED, Run, counts, precision, problems, sample
 
 
 @dataclass(frozen=True)
@@ -26,7 +21,8 @@ class Cell:
     """One experiment of a study with all its repeats.
 
     What stands as None under the conditions is unknown, because every repeat failed before it was
-    known. Figures are from the counted runs alone, and None without any.
+    known. Figures are from the counted runs alone, and None without any; those with an interval are
+    geometric means over repeats (:mod:`distlab.measure.blocks`) unless they are said not to be.
 
     Attributes
     ----------
@@ -43,31 +39,34 @@ class Cell:
     counted:
         Those of ``runs`` that are verified and whose machine was quiet enough.
     throughput:
-        Samples/s of the whole job: the median of the runs.
+        Samples/s of the whole job.
     epoch_time_s:
-        Seconds of an epoch's window: the median over runs of each run's mean.
+        Seconds of an epoch's window, the mean of each run's.
     training_time_s:
-        Seconds of all epochs' windows of a run: the median over runs.
+        Seconds of all epochs' windows of a run.
     speedup, efficiency:
-        Geometric mean of the throughput over that of the cell with one worker, and the same over
-        the number of workers. 1 without an interval, by definition, with one worker.
+        The throughput over that of the ranked cell with one worker that differs in nothing else,
+        and the same over the number of workers. 1 without an interval, by definition, with one.
     baseline:
         What the speed-up is measured against: ``this study``, or ``run <id>`` from the store.
     accuracy_mean, accuracy_sd:
         Test accuracy after the last epoch: mean, and sample standard deviation (n - 1).
     time_to_accuracy_s:
-        Training seconds to the target accuracy: the median of the runs that reached it.
+        Training seconds to the target accuracy. Where some runs didn't reach it, they are slower
+        than all that did, and this is the median without an interval; None if half or more didn't.
     reached:
         How many of the counted runs reached the target accuracy.
     startup_s, compile_s:
-        Seconds; medians of the runs in freshly started processes. Without one, compile time is that
-        of the cell's first run, which compiled in processes that were kept from other cells.
+        Seconds; medians, without intervals, of the runs in freshly started processes. Without one,
+        compile time is that of the cell's first run, in processes that were kept from other cells.
     communication_share, model_flop_utilisation:
-        Medians of the runs.
+        Shares of 1; of the former, the geometric mean is that of 1 less the share.
     peak_memory_bytes:
         The greatest of the runs: the host's memory of a worker, also where it has a GPU.
     spread:
-        Greatest less smallest throughput, over the median.
+        Greatest less smallest throughput, over the mean.
+    groups:
+        How many groups of worker processes made the counted runs; 0 where that isn't known.
     problems:
         In words, why runs failed or don't count.
     ranked:
@@ -110,6 +109,7 @@ class Cell:
     model_flop_utilisation: Estimate | None
     peak_memory_bytes: float | None
     spread: float | None
+    groups: int
     problems: list[str]
     ranked: bool
 
@@ -153,22 +153,33 @@ def cells(study: dict[str, Any]) -> list[Cell]:
     for run in failed:
         gathered.setdefault(run["cell"], ([], []))[1].append(run)
     found = [
-        _cell(sorted(done, key=lambda run: run["repeat"]), lost, runs, study.get("baselines", []))
-        for done, lost in gathered.values()
+        _cell(sorted(done, key=lambda run: run["repeat"]), lost) for done, lost in gathered.values()
     ]
-    return _in_order(found)
+    ranked = [run for cell in found if cell.ranked for run in cell.counted]
+    return _in_order([_related(cell, ranked, study.get("baselines", [])) for cell in found])
 
 
-def _cell(runs: list[Run], failed: list[Run], others: list[Run], stored: list[Run]) -> Cell:
-    """A cell from its finished runs, its failures, the study's runs and baselines of the store."""
+def mean_epochs(runs: Sequence[Run]) -> Sample:
+    """The mean seconds of an epoch's window in each run."""
+    return _sample(runs, lambda run: statistics.fmean(run["epoch_time_s"]))
+
+
+def _related(cell: Cell, ranked: list[Run], stored: list[Run]) -> Cell:
+    """The cell with its speed-up over the study's ranked cells, or over runs of the store."""
+    speedup, baseline = over_one_worker(cell.counted, ranked, stored)
+    efficiency = speedup and speedup.scaled(1 / cell.world_size)
+    return replace(cell, speedup=speedup, efficiency=efficiency, baseline=baseline)
+
+
+def _cell(runs: list[Run], failed: list[Run]) -> Cell:
+    """A cell from its finished runs and its failures, not yet related to any other."""
     first = (runs or failed)[0]
     counted = [run for run in runs if counts(run)]
     fresh = [run for run in counted if run.get("group_run", 0) == 0]
     accuracies = [run["test_accuracy"][-1] for run in counted]
-    reached = _values(counted, "time_to_accuracy_s")
-    speeds = throughputs(counted)
-    throughput = _median(speeds)
-    speedup, baseline = over_one_worker(counted, others, stored)
+    speeds = _values(counted, SPEED)
+    throughput = _mean(counted, SPEED)
+    groups = {run.get("group") for run in counted}
     return Cell(
         cell=first["cell"],
         framework=first["framework"],
@@ -191,23 +202,24 @@ def _cell(runs: list[Run], failed: list[Run], others: list[Run], stored: list[Ru
         failed=len(failed),
         counted=counted,
         throughput=throughput,
-        epoch_time_s=_median([statistics.fmean(run["epoch_time_s"]) for run in counted]),
-        training_time_s=_median([sum(run["epoch_time_s"]) for run in counted]),
-        speedup=speedup,
-        efficiency=speedup and speedup.scaled(1 / first["world_size"]),
-        baseline=baseline,
+        epoch_time_s=_estimate(mean_epochs(counted)),
+        training_time_s=_estimate(_sample(counted, lambda run: sum(run["epoch_time_s"]))),
+        speedup=None,
+        efficiency=None,
+        baseline=None,
         accuracy_mean=statistics.fmean(accuracies) if accuracies else None,
         accuracy_sd=statistics.stdev(accuracies) if len(accuracies) > 1 else None,
-        time_to_accuracy_s=_median(reached),
-        reached=len(reached),
+        time_to_accuracy_s=_time_to_accuracy(counted),
+        reached=len(_values(counted, "time_to_accuracy_s")),
         startup_s=_middle(_values(fresh, "startup_s")),
         compile_s=_middle(
             _values(fresh or [run for run in counted if run is runs[0]], "compile_s")
         ),
-        communication_share=_median(_values(counted, "communication_share")),
-        model_flop_utilisation=_median(_values(counted, "model_flop_utilisation")),
+        communication_share=_share(counted),
+        model_flop_utilisation=_mean(counted, "model_flop_utilisation"),
         peak_memory_bytes=max(_values(counted, "peak_memory_bytes"), default=None),
         spread=(max(speeds) - min(speeds)) / throughput.value if throughput else None,
+        groups=0 if None in groups else len(groups),
         problems=problems(runs, failed),
         ranked=2 * len(counted) > len(runs) + len(failed),
     )
@@ -251,8 +263,37 @@ def _values(runs: Sequence[Run], name: str) -> list[float]:
     return [run[name] for run in runs if run.get(name) is not None]
 
 
-def _median(values: Sequence[float]) -> Estimate | None:
-    return median(values) if values else None
+def _mean(runs: Sequence[Run], name: str) -> Estimate | None:
+    """The geometric mean of a figure over the runs that have it."""
+    return _estimate(sample(runs, name))
+
+
+def _estimate(found: Sample) -> Estimate | None:
+    return mean(found).typical if found else None
+
+
+def _sample(runs: Sequence[Run], figure: Callable[[Run], float]) -> Sample:
+    return {run["repeat"]: Measured(figure(run), run.get("group")) for run in runs}
+
+
+def _time_to_accuracy(runs: Sequence[Run]) -> Estimate | None:
+    """A run that never got there is slower than all that did (as MLPerf ranks it)."""
+    if all(run.get("time_to_accuracy_s") is not None for run in runs):
+        return _mean(runs, "time_to_accuracy_s")
+    times = [math.inf if (t := run.get("time_to_accuracy_s")) is None else t for run in runs]
+    middle = statistics.median(times)
+    return Estimate(middle, None, None, len(times)) if math.isfinite(middle) else None
+
+
+def _share(runs: Sequence[Run]) -> Estimate | None:
+    """The exchange's share of a step: 1 less the ratio of times without and with it."""
+    known = [run for run in runs if run.get("communication_share") is not None]
+    rest = _estimate(_sample(known, lambda run: 1 - run["communication_share"]))
+    if rest is None:
+        return None
+    low = None if rest.high is None else 1 - rest.high
+    high = None if rest.low is None else 1 - rest.low
+    return Estimate(1 - rest.value, low, high, rest.n)
 
 
 def _middle(values: Sequence[float]) -> float | None:

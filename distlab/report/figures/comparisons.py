@@ -1,18 +1,21 @@
 """Framework against framework: the ratio of throughputs under equal conditions, and a sentence.
 
-Each interval is a 95 % interval by itself. Many pairs are compared in one study, so that some may
-be told apart by chance; :func:`note` says how many, for a reader to weigh, and no interval is made
-wider for it.
+Each interval is a 95 % interval by itself. Which differences are told is decided for all pairs of
+a report together (:mod:`distlab.measure.family`), so that of studies of equals at most 5 % tell
+any; :func:`note` says so.
 """
 
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from distlab.measure.blocks import Effect
+from distlab.measure.family import level, told
 from distlab.measure.statistics import FEWEST, Estimate
 from distlab.report.figures.cells import Cell
 from distlab.report.figures.runs import ratio
 
+OWN = ("framework", "framework_version", "execution")
 EQUAL = ("comparison_key", "precision", "world_size")
 
 
@@ -25,9 +28,10 @@ class Comparison:
     faster, slower:
         The cells; which is which goes by ``ratio``, whether the difference can be told or not.
     ratio:
-        Throughput of ``faster`` over that of ``slower``, at least 1.
+        Throughput of ``faster`` over that of ``slower``, at least 1, with an interval of its own.
     told:
-        Whether the interval lies above 1.
+        Whether the difference is claimed: the interval lies above 1, and so much the surer as the
+        report compares more.
     sentence:
         All of it in words, without a full stop.
     """
@@ -39,58 +43,70 @@ class Comparison:
     sentence: str
 
 
-def compare(cells: Sequence[Cell]) -> list[Comparison]:
+def compare(cells: Sequence[Cell], looks: int = 1) -> list[Comparison]:
     """Compare every two ranked cells of one comparison key, precision and world size.
 
     Parameters
     ----------
     cells:
         All cells of the study, in order.
+    looks:
+        How many reports of the study there are with this one, each with more repeats.
 
     Returns
     -------
     list of Comparison
-        In the order of the cells. Cells that aren't ranked are in none.
+        In the order of the cells. Cells that aren't ranked are in none; two of one framework,
+        version and execution differ in what a report doesn't name, and are not compared.
     """
     ranked = [cell for cell in cells if cell.ranked and cell.comparison_key is not None]
-    return [
-        _comparison(one, other, ranked)
+    pairs = [
+        (one, other)
         for one, other in itertools.combinations(ranked, 2)
-        if all(getattr(one, name) == getattr(other, name) for name in EQUAL)
+        if _all(one, EQUAL) == _all(other, EQUAL) and _all(one, OWN) != _all(other, OWN)
+    ]
+    effects = [ratio(one.counted, other.counted) for one, other in pairs]
+    claimed = told(effects, [_all(one, EQUAL) for one, _ in pairs], level(looks))
+    return [
+        _comparison(*pair, effect, claim, ranked)
+        for pair, effect, claim in zip(pairs, effects, claimed, strict=True)
     ]
 
 
-def note(comparisons: Sequence[Comparison]) -> str | None:
-    """What to keep in mind where many pairs are compared; None without any interval."""
+def note(comparisons: Sequence[Comparison], looks: int = 1) -> str | None:
+    """How sure it is what is told of all pairs together; None without any interval."""
     pairs = sum(comparison.ratio.low is not None for comparison in comparisons)
     if pairs == 0:
         return None
-    if pairs == 1:
-        return "1 pair was compared, with a 95 % interval"
+    were = "1 pair was" if pairs == 1 else f"{pairs} pairs were"
     return (
-        f"{pairs} pairs were compared, each with a 95 % interval of its own: among pairs that do "
-        f"not differ, about one in 20 would be told apart by chance (of {pairs}, about "
-        f"{pairs / 20:.1f})"
+        f"{were} compared; intervals are of each by itself. Differences are told of all together: "
+        f"of studies in which nothing differs, at most {100 * level(looks):.2g} % tell any "
+        f"difference in their report number {looks}, and 5 % in any of their reports"
     )
 
 
-def _comparison(one: Cell, other: Cell, ranked: Sequence[Cell]) -> Comparison:
-    found = ratio(one.counted, other.counted)
-    faster, slower = one, other
+def _all(cell: Cell, names: Sequence[str]) -> tuple[str | int | None, ...]:
+    return tuple(getattr(cell, name) for name in names)
+
+
+def _comparison(
+    one: Cell, other: Cell, effect: Effect, claim: bool, ranked: Sequence[Cell]
+) -> Comparison:
+    faster, slower, found = one, other, effect.estimate
     if found.value < 1:
         faster, slower, found = other, one, found.inverted()
-    told = found.excludes(1.0)
     return Comparison(
         faster=faster,
         slower=slower,
         ratio=found,
-        told=told,
-        sentence=_sentence(faster, slower, found, told, ranked),
+        told=claim,
+        sentence=_sentence(faster, slower, found, claim, ranked),
     )
 
 
 def _sentence(
-    faster: Cell, slower: Cell, found: Estimate, told: bool, ranked: Sequence[Cell]
+    faster: Cell, slower: Cell, found: Estimate, claim: bool, ranked: Sequence[Cell]
 ) -> str:
     first, second = _name(faster, ranked), _name(slower, ranked)
     where = f"on {faster.workers}{_under(faster, ranked)}"
@@ -100,12 +116,18 @@ def _sentence(
             f"too few repeats to tell {first} from {second} {training}: ratio "
             f"{found.value:.2f} from {found.n}, and an interval needs {FEWEST}"
         )
-    if not told:
+    if not claim and not found.excludes(1.0):
         return (
             f"no difference can be told between {first} and {second} {training}: "
             f"ratio {found.value:.2f}, 95 % CI {found.low:.2f} to {found.high:.2f}"
         )
     digits = _digits(found.low, found.high)
+    if not claim:
+        return (
+            f"no difference can be told between {first} and {second} {training}: "
+            f"ratio {found.value:.{digits}f}, 95 % CI {found.low:.{digits}f} to "
+            f"{found.high:.{digits}f} by itself, too little among all that is compared"
+        )
     return (
         f"{first} trains {faster.model} {found.value:.{digits}f} times as fast as {second} "
         f"{where}; 95 % CI {found.low:.{digits}f} to {found.high:.{digits}f}"

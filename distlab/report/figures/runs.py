@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 from typing import Any
 
-from distlab.measure.efficiency import SAME
-from distlab.measure.statistics import FEWEST, Estimate, paired_ratio, unpaired_ratio
+from distlab.measure.blocks import Effect, Measured, Sample, paired, unpaired
+from distlab.measure.efficiency import FP32
+from distlab.measure.statistics import FEWEST
 
 Run = dict[str, Any]
-FP32 = "fp32"
+SPEED = "throughput_samples_per_s"
 
 
 def counts(run: Run) -> bool:
@@ -32,7 +33,7 @@ def precision(run: Run) -> str:
     return run.get("precision") or FP32
 
 
-def ratio(numerator: Sequence[Run], denominator: Sequence[Run]) -> Estimate:
+def ratio(numerator: Sequence[Run], denominator: Sequence[Run]) -> Effect:
     """How many times as fast the runs of one cell train as those of another.
 
     Runs that share a repeat share a seed and a time, and are paired. Where fewer than three do,
@@ -43,60 +44,19 @@ def ratio(numerator: Sequence[Run], denominator: Sequence[Run]) -> Estimate:
     numerator, denominator:
         Counted runs, at least one of each.
     """
-    left = {run["repeat"]: run for run in numerator}
-    right = {run["repeat"]: run for run in denominator}
-    both = sorted(left.keys() & right.keys())
-    if len(both) >= min(FEWEST, len(left), len(right)):
-        return paired_ratio(
-            throughputs([left[k] for k in both]), throughputs([right[k] for k in both])
-        )
-    return unpaired_ratio(throughputs(numerator), throughputs(denominator))
+    left, right = sample(numerator), sample(denominator)
+    if len(left.keys() & right.keys()) >= min(FEWEST, len(left), len(right)):
+        return paired(left, right)
+    return unpaired(left, right)
 
 
-def throughputs(runs: Sequence[Run]) -> list[float]:
-    """Samples/s of each run."""
-    return [run["throughput_samples_per_s"] for run in runs]
-
-
-def over_one_worker(
-    counted: list[Run], others: list[Run], stored: list[Run]
-) -> tuple[Estimate | None, str | None]:
-    """The speed-up of a cell over one worker, and where the runs with one worker are from.
-
-    Parameters
-    ----------
-    counted:
-        The cell's counted runs; may be empty.
-    others:
-        All runs of the study.
-    stored:
-        Runs with one worker from the store, for studies without any of their own.
-
-    Returns
-    -------
-    tuple
-        The speed-up and ``this study`` or ``run <id>``; None and None without such runs.
-    """
-    if not counted:
-        return None, None
-    first = counted[0]
-    if first["world_size"] == 1:
-        return Estimate(1.0, None, None, len(counted)), "this study"
-    for candidates in (others, stored):
-        alike = [
-            run
-            for run in candidates
-            if run["world_size"] == 1
-            and counts(run)
-            and all(run[name] == first[name] for name in SAME)
-            and precision(run) == precision(first)
-        ]
-        if alike and candidates is others:
-            return ratio(counted, alike), "this study"
-        if alike:
-            named = ", ".join(f"run {run['mlflow']['run_id']}" for run in alike)
-            return unpaired_ratio(throughputs(counted), throughputs(alike)), named
-    return None, None
+def sample(runs: Sequence[Run], name: str = SPEED) -> Sample:
+    """A figure of each run that has it, by repeat, with the run's group of worker processes."""
+    return {
+        run["repeat"]: Measured(run[name], run.get("group"))
+        for run in runs
+        if run.get(name) is not None
+    }
 
 
 def problems(runs: list[Run], failed: list[Run]) -> list[str]:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from distlab.report.figures.cells import cells
+from distlab.report.figures.comparisons import compare
 from distlab.report.figures.groups import groups
 from distlab.report.formats import html, markdown
 from distlab.report.formats.rows import as_csv, break_even_rows, cell_rows, run_rows
@@ -53,7 +54,8 @@ def write(study: dict[str, Any], folder: Path) -> Path:
             "not_told": report.untold,
         },
         "comparisons": report.sentences,
-        "compilation": break_even_rows(found),
+        "note": report.note,
+        "compilation": break_even_rows(compare(found, study.get("looks", 1))),
         "cells": cell_rows(found),
         "runs": run_rows(study),
     }

@@ -68,7 +68,7 @@ def summary(study: dict[str, Any]) -> str:
 
 
 def table(shown: Table, columns: Iterable[str] | None = None) -> str:
-    """A table of GitHub-flavoured Markdown; the fastest rows beyond doubt are bold."""
+    """A table of GitHub-flavoured Markdown; rows that are told to be the fastest are bold."""
     kept = [n for n, name in enumerate(shown.columns) if columns is None or name in columns]
     names = [escaped(shown.columns[n]) for n in kept]
     rules = ["---" if shown.columns[n] in shown.wordy else "---:" for n in kept]

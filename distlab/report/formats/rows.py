@@ -8,6 +8,7 @@ from typing import Any
 
 from distlab.measure.statistics import Estimate
 from distlab.report.figures.cells import Cell
+from distlab.report.figures.comparisons import Comparison
 from distlab.report.figures.runs import counts, failed_checks, noise, precision
 from distlab.report.sections.break_even import break_evens
 
@@ -84,7 +85,7 @@ def cell_rows(cells: Sequence[Cell]) -> list[dict[str, Any]]:
     return rows
 
 
-def break_even_rows(cells: Sequence[Cell]) -> list[dict[str, Any]]:
+def break_even_rows(comparisons: Sequence[Comparison]) -> list[dict[str, Any]]:
     """Each graph against eager as a flat row: seconds, and epochs after which it has paid."""
     return [
         {
@@ -99,7 +100,7 @@ def break_even_rows(cells: Sequence[Cell]) -> list[dict[str, Any]]:
             "pays_after_epochs_high": pair.after_high,
             "sentence": pair.sentence,
         }
-        for pair in break_evens(cells)
+        for pair in break_evens(comparisons)
     ]
 
 

@@ -40,7 +40,8 @@ def show(study: dict[str, Any], page: Path, console: Console) -> None:
     if apart:
         _say(console, "Some runs are set apart and not ranked; the report says which and why.")
     compilation = report.compilation.sentences[:-1] if report.compilation else []
-    said = (("", report.sentences), ("", compilation), ("Not told:", report.untold))
+    sentences = [*report.sentences, *([report.note] if report.note else [])]
+    said = (("", sentences), ("", compilation), ("Not told:", report.untold))
     for heading, sentences in said:
         if sentences:
             console.print()

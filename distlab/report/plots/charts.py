@@ -32,7 +32,7 @@ from distlab.report.plots.style import (
 
 
 def throughput(group: Group, styles: Styles) -> Figure | None:
-    """Median throughput of each cell as a bar from zero, with its 95 % interval."""
+    """Throughput of each cell as a bar from zero, with its 95 % interval."""
     cells = [cell for cell in group.ranked if cell.throughput is not None]
     if not cells:
         return None
@@ -68,7 +68,7 @@ def throughput(group: Group, styles: Styles) -> Figure | None:
                 fontsize=8.5,
             )
         axes.set_xlim(0, top * 1.16)
-        axes.set_xlabel("samples/s (median, 95 % interval)")
+        axes.set_xlabel("samples/s (geometric mean, 95 % interval)")
         thousands(axes)
     return figure
 
@@ -185,7 +185,7 @@ def accuracy(group: Group, styles: Styles) -> Figure | None:
 
 
 def variation(group: Group, styles: Styles) -> Figure | None:
-    """Each run's throughput against the median of its cell; those that don't count are crosses."""
+    """Each run's throughput against the mean of its cell; those that don't count are crosses."""
     cells = [cell for cell in group.cells if cell.throughput is not None]
     if not cells:
         return None
@@ -208,7 +208,7 @@ def variation(group: Group, styles: Styles) -> Figure | None:
                 colour = style.colour if counted else GREY
                 axes.plot(percent, y, color=colour, linestyle="", markersize=5, alpha=0.85, **look)
         axes.set_xlim(-1.12 * widest, 1.12 * widest)
-        axes.set_xlabel("difference from the median in %")
+        axes.set_xlabel("difference from the mean in %")
         if any(len(cell.counted) < len(cell.runs) for cell in cells):
             legend(axes, [Line2D([], [], color=GREY, marker="x", linestyle="", label="set apart")])
     return figure

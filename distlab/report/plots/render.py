@@ -105,7 +105,7 @@ KINDS: dict[str, tuple[str, str, Callable[[Group, Styles], Figure | None]]] = {
     ),
     "variation": (
         "Variation over repeats",
-        "Each run against the median of its cell; repeats from top to bottom.",
+        "Each run against the mean of its cell; repeats from top to bottom.",
         charts.variation,
     ),
 }

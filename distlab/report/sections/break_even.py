@@ -6,15 +6,14 @@ compile times and S the difference of the times of an epoch, a graph has paid fo
 C / S epochs.
 """
 
-import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from distlab.measure.blocks import difference
 from distlab.measure.statistics import Estimate
-from distlab.report.figures.cells import Cell
-from distlab.report.figures.groups import groups
-from distlab.report.figures.runs import ratio
+from distlab.report.figures.cells import Cell, mean_epochs
+from distlab.report.figures.comparisons import Comparison
 from distlab.report.sections.tables import Table, Value, estimated, number
 
 EAGER, GRAPH = "eager", "graph"
@@ -31,14 +30,16 @@ class BreakEven:
     compile_s:
         How many seconds longer the graph compiles; negative if it is the quicker one.
     saved_s:
-        Seconds an epoch that the graph saves (negative: that it costs), with a 95 % interval: the
-        median eager epoch times 1 - 1 / r, r being the ratio of throughputs.
+        Seconds an epoch that the graph saves (negative: that it costs), from the pairs of runs,
+        with a 95 % interval.
     after:
         Epochs after which the graph has paid, as a whole number at least 0; None if it doesn't, or
         if that can't be told.
     after_low, after_high:
-        That number at the bounds of the interval; ``after_high`` is None where there is no
-        interval. Both are None if ``after`` is.
+        That number at the bounds of the interval; None if ``after`` is.
+    told:
+        Whether the report tells the two throughputs apart, and the interval of ``saved_s``
+        excludes 0.
     sentence:
         All of it in words.
     """
@@ -50,43 +51,39 @@ class BreakEven:
     after: int | None
     after_low: int | None
     after_high: int | None
+    told: bool
     sentence: str
-
-    @property
-    def told(self) -> bool:
-        """Whether the interval of ``saved_s`` excludes 0."""
-        return self.saved_s.excludes(0.0)
 
     @property
     def outcome(self) -> str:
         """When it pays, in a few words."""
         if self.after is not None:
             return _epochs(self.after, self.after_low, self.after_high)
-        return "not told" if not self.told and self.saved_s.low is not None else "does not pay"
+        return "does not pay" if self.told else "not told"
 
 
-def break_evens(cells: Sequence[Cell]) -> list[BreakEven]:
-    """Set each graph against the eager execution of the same framework, in the cells' order.
+def break_evens(comparisons: Sequence[Comparison]) -> list[BreakEven]:
+    """Set each graph against the eager execution of the same framework, in the report's order.
 
-    Cells are paired that differ in execution alone, are both ranked, and whose compile times are
-    known (:attr:`distlab.report.figures.cells.Cell.compile_s`).
+    Cells are paired that differ in execution alone, and whose compile times are known
+    (:attr:`distlab.report.figures.cells.Cell.compile_s`).
 
     Parameters
     ----------
-    cells:
-        All cells of the study, in order.
+    comparisons:
+        All comparisons of the report.
     """
     found = []
-    for group in groups(cells):
-        for one, other in itertools.combinations(group.ranked, 2):
-            pair = {cell.execution: cell for cell in (one, other)}
-            alike = all(
-                getattr(one, name) == getattr(other, name)
-                for name in ("framework", "framework_version", "world_size")
-            )
-            if alike and pair.keys() == {EAGER, GRAPH}:
-                made = _break_even(pair[EAGER], pair[GRAPH])
-                found += [] if made is None else [made]
+    for compared in comparisons:
+        one, other = compared.faster, compared.slower
+        pair = {cell.execution: cell for cell in (one, other)}
+        alike = all(
+            getattr(one, name) == getattr(other, name)
+            for name in ("framework", "framework_version")
+        )
+        if alike and pair.keys() == {EAGER, GRAPH}:
+            made = _break_even(pair[EAGER], pair[GRAPH], compared.told)
+            found += [] if made is None else [made]
     return found
 
 
@@ -125,12 +122,13 @@ def _value(estimate: Estimate | None) -> float | None:
     return None if estimate is None else estimate.value
 
 
-def _break_even(eager: Cell, graph: Cell) -> BreakEven | None:
-    if eager.compile_s is None or graph.compile_s is None or eager.epoch_time_s is None:
+def _break_even(eager: Cell, graph: Cell, told: bool) -> BreakEven | None:
+    if eager.compile_s is None or graph.compile_s is None:
         return None
     longer = graph.compile_s - eager.compile_s
-    saved = _saved(eager.epoch_time_s.value, ratio(graph.counted, eager.counted))
-    after, low, high = _after(longer, saved)
+    saved = difference(mean_epochs(eager.counted), mean_epochs(graph.counted))
+    told = told and saved.excludes(0.0)
+    after, low, high = _after(longer, saved) if told else (None, None, None)
     return BreakEven(
         eager=eager,
         graph=graph,
@@ -139,36 +137,26 @@ def _break_even(eager: Cell, graph: Cell) -> BreakEven | None:
         after=after,
         after_low=low,
         after_high=high,
-        sentence=_sentence(graph, longer, saved, (after, low, high)),
+        told=told,
+        sentence=_sentence(graph, longer, saved, told, (after, low, high)),
     )
 
 
-def _saved(epoch_s: float, faster: Estimate) -> Estimate:
-    """Seconds an epoch from the eager epoch and the graph's throughput over eager's."""
-
-    def seconds(factor: float | None) -> float | None:
-        return None if factor is None else epoch_s * (1 - 1 / factor)
-
-    value = epoch_s * (1 - 1 / faster.value)
-    return Estimate(value, seconds(faster.low), seconds(faster.high), faster.n)
-
-
 def _after(longer: float, saved: Estimate) -> tuple[int | None, int | None, int | None]:
-    """Epochs until the graph pays: value, and at either bound of the interval."""
-    untold = saved.low is not None and not saved.excludes(0.0)
-    if untold or saved.value <= 0:
+    """Epochs until the graph pays, if it saves any: value, and at either bound of the interval."""
+    if saved.low is None or saved.high is None or saved.value <= 0:
         return None, None, None
-
-    def epochs(saving: float | None) -> int | None:
-        return None if saving is None else max(0, math.ceil(longer / saving))
-
-    return epochs(saved.value), epochs(saved.high), epochs(saved.low)
+    value, low, high = (
+        max(0, math.ceil(longer / saving)) for saving in (saved.value, saved.high, saved.low)
+    )
+    return value, low, high
 
 
 def _sentence(
     graph: Cell,
     longer: float,
     saved: Estimate,
+    told: bool,
     after: tuple[int | None, int | None, int | None],
 ) -> str:
     compiles = "longer" if longer >= 0 else "less long"
@@ -177,11 +165,15 @@ def _sentence(
         f"scaling, batch {graph.batch_size}{graph.rounded}): graph compiles for "
         f"{_seconds(abs(longer))} {compiles}"
     )
-    if saved.low is not None and saved.high is not None and not saved.excludes(0.0):
+    if not told:
+        bounds = (
+            f"from {saved.n} repeat{'s' * (saved.n != 1)}, no interval"
+            if saved.low is None or saved.high is None
+            else f"95 % CI {_signed(saved.low)} to {_signed(saved.high)}"
+        )
         return (
             f"{said}, and whether it saves time in an epoch cannot be told ({_signed(saved.value)} "
-            f"an epoch, 95 % CI {_signed(saved.low)} to {_signed(saved.high)}): no number of "
-            "epochs can be given"
+            f"an epoch, {bounds}): no number of epochs can be given"
         )
     if saved.value <= 0:
         return f"{said} and loses {_seconds(-saved.value)} an epoch{_interval(saved, -1)}: it " + (
@@ -196,7 +188,7 @@ def _sentence(
 
 def _interval(saved: Estimate, sign: int) -> str:
     if saved.low is None or saved.high is None:
-        return f" (from {saved.n} repeat{'s' * (saved.n != 1)}, no interval)"
+        return ""
     low, high = sorted((sign * saved.low, sign * saved.high))
     return f" (95 % CI {_seconds(low).removesuffix(' s')} to {_seconds(high)})"
 

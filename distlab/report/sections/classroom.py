@@ -14,7 +14,8 @@ from typing import Any
 
 from distlab.measure.statistics import Estimate
 from distlab.report.figures.cells import Cell
-from distlab.report.figures.runs import FP32, ratio
+from distlab.report.figures.comparisons import Comparison
+from distlab.report.figures.runs import FP32
 
 NAMES = {"torch": "PyTorch", "tf": "TensorFlow", "paddle": "Paddle"}
 RUNS = 10
@@ -82,12 +83,15 @@ class Ratio:
         Ratio of the published means; no interval was published.
     now:
         The same ratio of ours, below 1 where the order has turned; None where one has no figure.
+    told:
+        Whether the report tells ours apart.
     """
 
     slower: str
     faster: str
     then: float
     now: Estimate | None
+    told: bool
 
 
 @dataclass(frozen=True)
@@ -108,7 +112,8 @@ class Classroom:
         Their own names from fast to slow, now by mean training time; those without figures of ours
         are missing from ``order_now``.
     kept:
-        Whether the orders are equal; None where a framework has no figure.
+        True if ours tells every two apart as the published order has them, False if it tells two
+        apart the other way round; None if neither, or where a framework has no figure.
     sentences:
         All of it in words.
     """
@@ -124,7 +129,9 @@ class Classroom:
     sentences: list[str]
 
 
-def classroom(study: Mapping[str, Any], cells: Sequence[Cell]) -> Classroom | None:
+def classroom(
+    study: Mapping[str, Any], cells: Sequence[Cell], comparisons: Sequence[Comparison]
+) -> Classroom | None:
     """Set a classroom study's figures beside the published ones.
 
     Parameters
@@ -134,6 +141,8 @@ def classroom(study: Mapping[str, Any], cells: Sequence[Cell]) -> Classroom | No
     cells:
         Its cells. Of each framework, the first in fp32 with one worker is taken; if it isn't
         ranked, it has no figure.
+    comparisons:
+        What the report compares.
 
     Returns
     -------
@@ -153,14 +162,13 @@ def classroom(study: Mapping[str, Any], cells: Sequence[Cell]) -> Classroom | No
             slower=NAMES[slower],
             faster=NAMES[faster],
             then=published.seconds[slower] / published.seconds[faster],
-            now=_times_as_long(chosen[slower], chosen[faster]),
+            **_now(chosen[slower], chosen[faster], comparisons),
         )
         for faster, slower in itertools.combinations(order, 2)
     ]
     known = [(entry.now_s, entry.name) for entry in entries if entry.now_s is not None]
     order_then, order_now = [entry.name for entry in entries], [name for _, name in sorted(known)]
-    kept = order_now == order_then if len(order_now) == len(order_then) else None
-    open_now = [found for found in ratios if found.now and not found.now.excludes(1.0)]
+    kept = _kept(ratios)
     devices = dict.fromkeys(_device(cell) for cell in cells if cell.model == model)
     now_device = " and ".join(devices) or "no device"
     return Classroom(
@@ -177,7 +185,6 @@ def classroom(study: Mapping[str, Any], cells: Sequence[Cell]) -> Classroom | No
             "the frameworks and the ratios between them can be compared, and no seconds.",
             _order(order_then, order_now, kept),
             *(_ratio(found) for found in ratios),
-            *(["Where no difference can be told now, our order is open."] * bool(open_now)),
             *(_missing(entry, chosen[entry.framework]) for entry in entries if not entry.now_s),
             *(
                 f"{entry.name}'s mean is of {entry.runs} of our runs; the published one is of "
@@ -209,11 +216,24 @@ def _entry(framework: str, then_s: float, cell: Cell | None) -> Entry:
     )
 
 
-def _times_as_long(slower: Cell | None, faster: Cell | None) -> Estimate | None:
+def _now(
+    slower: Cell | None, faster: Cell | None, comparisons: Sequence[Comparison]
+) -> dict[str, Any]:
     """Ratio of training times; the samples are the same, so it is that of throughputs inverted."""
-    if slower is None or faster is None or not (slower.ranked and faster.ranked):
+    for pair in comparisons:
+        if pair.faster is faster and pair.slower is slower:
+            return {"now": pair.ratio, "told": pair.told}
+        if pair.faster is slower and pair.slower is faster:
+            return {"now": pair.ratio.inverted(), "told": pair.told}
+    return {"now": None, "told": False}
+
+
+def _kept(ratios: Sequence[Ratio]) -> bool | None:
+    if any(found.now is None for found in ratios):
         return None
-    return ratio(faster.counted, slower.counted)
+    if any(found.told and found.now is not None and found.now.value < 1 for found in ratios):
+        return False
+    return True if all(found.told for found in ratios) else None
 
 
 def _device(cell: Cell) -> str:
@@ -224,9 +244,14 @@ def _device(cell: Cell) -> str:
 
 def _order(then: Sequence[str], now: Sequence[str], kept: bool | None) -> str:
     before = ", ".join(then)
-    if kept is None:
+    if kept is None and len(now) < len(then):
         known = f"; ours so far: {', '.join(now)}" if len(now) > 1 else ""
         return f"Published order from fast to slow: {before}. Ours is incomplete{known}."
+    if kept is None:
+        return (
+            f"The published order, from fast to slow, is neither kept nor refuted: {before} then; "
+            "of ours, not every two can be told apart."
+        )
     if kept:
         return f"The published order, from fast to slow, is kept: {before}."
     return (
@@ -242,7 +267,7 @@ def _ratio(found: Ratio) -> str:
     if found.now.low is None or found.now.high is None:
         return f"{now} (from {found.now.n} repeats, too few for an interval)."
     interval = f"95 % CI {found.now.low:.2f} to {found.now.high:.2f}"
-    if not found.now.excludes(1.0):
+    if not found.told:
         return f"{now} ({interval}: no difference can be told now)."
     return f"{now} ({interval})."
 

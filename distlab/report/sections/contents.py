@@ -43,6 +43,7 @@ class Contents:
     title: str
     subtitle: str
     headline: str
+    note: str
     verdict: list[tuple[str, str]]
     untold: list[str]
     legend: str
@@ -76,7 +77,8 @@ def contents(study: dict[str, Any], cells: Sequence[Cell], plots: Sequence[Plot]
         What was drawn of them; may be empty.
     """
     found = groups(cells)
-    comparisons = compare(cells)
+    looks = study.get("looks", 1)
+    comparisons = compare(cells, looks)
     settings = verdict.settings(found, comparisons)
     fastest = [setting.fastest for setting in settings if setting.fastest is not None]
     apart = [tables.not_ranked(cells), tables.set_apart(study)]
@@ -84,22 +86,23 @@ def contents(study: dict[str, Any], cells: Sequence[Cell], plots: Sequence[Plot]
         title=str(study.get("name") or "Study"),
         subtitle=_subtitle(study),
         headline=verdict.headline(settings),
+        note=_ended(note(comparisons, looks)),
         verdict=verdict.sentences(settings, found),
         untold=verdict.untold(settings, cells),
         legend=glossary.FIGURES,
         main=[tables.main(group, fastest) for group in found if group.ranked],
         apart=[table for table in apart if table is not None],
-        ratios_legend=f"{glossary.RATIOS} {_ended(note(comparisons))}".strip(),
+        ratios_legend=f"{glossary.RATIOS} {_ended(note(comparisons, looks))}".strip(),
         ratios=_ratios(found, comparisons),
         sentences=[_ended(pair.sentence) for pair in comparisons],
-        compilation=_compilation(cells),
-        classroom=_classroom(study, cells),
+        compilation=_compilation(comparisons),
+        classroom=_classroom(study, cells, comparisons),
         plots=[
             PlotKind(title, description, [plot for plot in plots if plot.kind == kind])
             for kind, (title, description, _) in KINDS.items()
             if any(plot.kind == kind for plot in plots)
         ],
-        scorecard=_scorecard(cells),
+        scorecard=_scorecard(cells, comparisons),
         conditions=facts.conditions(study, cells),
         loads=tables.loads(cells),
         packages=facts.packages(study),
@@ -143,16 +146,18 @@ def _ended(text: str | None) -> str:
     return f"{text.rstrip('.')}." if text else ""
 
 
-def _compilation(cells: Sequence[Cell]) -> Section | None:
-    found = break_even.break_evens(cells)
+def _compilation(comparisons: Sequence[Comparison]) -> Section | None:
+    found = break_even.break_evens(comparisons)
     if not found:
         return None
     sentences = [_ended(pair.sentence) for pair in found]
     return Section([*sentences, glossary.COMPILATION], [break_even.table(found)])
 
 
-def _classroom(study: dict[str, Any], cells: Sequence[Cell]) -> Section | None:
-    found = classroom(study, cells)
+def _classroom(
+    study: dict[str, Any], cells: Sequence[Cell], comparisons: Sequence[Comparison]
+) -> Section | None:
+    found = classroom(study, cells, comparisons)
     if found is None:
         return None
     times = [
@@ -201,8 +206,8 @@ def _classroom(study: dict[str, Any], cells: Sequence[Cell]) -> Section | None:
     )
 
 
-def _scorecard(cells: Sequence[Cell]) -> Section | None:
-    scores = scorecard(cells)
+def _scorecard(cells: Sequence[Cell], comparisons: Sequence[Comparison]) -> Section | None:
+    scores = scorecard(cells, comparisons)
     if not scores:
         return None
     rows = [
@@ -237,10 +242,14 @@ def _ease(score: Score) -> Value:
 
 
 def _speed(score: Score) -> Value:
-    if score.relative_speed is None:
+    if not score.conditions:
         return Value("not compared")
     conditions = f"{score.conditions} condition{'s' * (score.conditions != 1)}"
+    if score.relative_speed is None:
+        return Value("not told apart", conditions)
+    untold = score.conditions - score.told
     return Value(
         f"{score.relative_speed:.0%} of the fastest framework's throughput",
-        f"geometric mean over {conditions}",
+        f"geometric mean over {conditions}"
+        + (f"; {untold} in which nothing is told count as 100%" if untold else ""),
     )

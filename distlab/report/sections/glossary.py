@@ -1,16 +1,19 @@
 """What a report says of its own figures: a legend for each section, and the method."""
 
+from distlab.measure.blocks import PROCESS_SD
+
 FIGURES = (
-    "Medians over repeats, and their 95 % intervals. A row that stands out is faster than every "
-    "other framework with as many workers, beyond doubt. Start-up and compile times, in seconds, "
-    "are of runs in freshly started processes (compile: or of a cell's first run), and in no "
-    "throughput. Exchange is the share of a step that gradient "
+    "Geometric means over repeats, and their 95 % intervals, each by itself. A row that stands out "
+    "is told to be faster than every other framework with as many workers. Start-up and compile "
+    "times, in seconds, are medians of runs in freshly started processes (compile: or of a cell's "
+    "first run), and in no throughput. Exchange is the share of a step that gradient "
     "exchange takes; MFU (model FLOP utilisation) is the model's arithmetic over the float32 "
     "matrix products that the same threads can do."
 )
 RATIOS = (
-    "Ratios of throughputs over pairs of repeats, which share their seed and their time. Where the "
-    "95 % interval holds 1, no difference can be told."
+    "Ratios of throughputs over pairs of repeats, which share their seed and their time. A "
+    "difference is told where its 95 % interval excludes 1 and it stands out among all that the "
+    "report compares."
 )
 CLASSROOM = (
     "Published means of ten runs beside ours. Ours are of training alone (all epochs' windows); a "
@@ -20,8 +23,8 @@ COMPILATION = (
     "A graph is compiled before the first step, outside the timed windows, so no throughput has "
     "that in it. It pays once what it saves an epoch adds up to what compiling it took. Compile "
     "times are of runs in processes that had not compiled the same before: mostly one run a cell, "
-    "so they have no interval. The interval of what is saved is that of the ratio of throughputs, "
-    "times eager's median epoch."
+    "so they have no interval. What is saved is the mean difference of the epochs of pairs of "
+    "repeats; where the report does not tell the two apart, no number of epochs is given."
 )
 SCORECARD = (
     "The original study's three criteria. Lines of code and speed are measured; openness is dated "
@@ -40,19 +43,28 @@ METHOD = [
     (
         "speed-up, efficiency",
         "T(n) / T(1) and T(n) / (n T(1)) of throughputs, where the runs with 1 worker differ in "
-        "nothing else; geometric means over repeats.",
+        "nothing else and whose cell is ranked. Runs of another study are no pairs of these and "
+        "ran on another day: the interval allows for that, and the table says so.",
     ),
     (
         "intervals",
-        "95 % intervals over repeats: of a median from its order statistics (fewer than 6 runs: "
-        "Student's t), of a ratio by Student's t from the logarithms of the ratios of pairs. A "
-        "pair is two runs of one repeat, which share their seed and their time. Fewer than 3 runs "
-        "have no interval.",
+        "Student's t of logarithms, 95 % each by itself, for the time of the study. A ratio is "
+        "of pairs: two runs of one repeat, which share their seed and their time. Repeats in "
+        "the same worker processes are one draw. With fewer than 3 groups of processes repeats are "
+        f"the draws, and the interval allows for processes that differ by {PROCESS_SD:.1%} "
+        "(standard deviation). Fewer than 3 runs have no interval.",
+    ),
+    (
+        "claims",
+        "A difference is told if its interval excludes 1 and Holm's test over all comparisons of "
+        "the report, with a variance pooled over its setting or the report, whichever is greater, "
+        "rejects it. Each look at a study that goes on spends a part of the 5 % (the first four "
+        "fifths).",
     ),
     (
         "repeats",
-        "Repeat k of every cell uses seed + k, and repeats are interleaved, so that a drift of the "
-        "machine hits all cells alike. One run at a time has the machine.",
+        "Repeat k of every cell uses seed + k, and all cells run once before any runs again. One "
+        "run at a time has the machine.",
     ),
     (
         "verified",

@@ -4,7 +4,6 @@ The first two are measured, when the report is made and by the study; the third 
 facts with their sources (``openness.yaml``) and no ranking.
 """
 
-import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from omegaconf import OmegaConf
 
 from distlab.report.figures.cells import Cell
 from distlab.report.figures.code_lines import backend_sources, count
+from distlab.report.figures.comparisons import Comparison
 
 UNKNOWN = "no facts recorded"
 _FACTS = Path(__file__).with_name("openness.yaml")
@@ -38,10 +38,13 @@ class Score:
         Those modules as files: ``distlab/backends/torch/backend.py``.
     relative_speed:
         Geometric mean over the conditions of the study of its throughput over that of the fastest
-        framework; None if it was never ranked beside another. See :func:`relative_speeds`.
+        framework; None if the study nowhere tells it apart. See :func:`relative_speeds`.
     conditions:
         Number of conditions that this mean is of; where it differs between frameworks, their means
         are not of the same conditions.
+    told:
+        In how many of them the framework is told to be slower than the fastest, or is itself told
+        to be faster than another.
     licence, governance, release_cadence:
         Facts in words, or ``no facts recorded``.
     sources:
@@ -55,6 +58,7 @@ class Score:
     code_files: list[str]
     relative_speed: float | None
     conditions: int
+    told: int
     licence: str
     governance: str
     release_cadence: str
@@ -62,60 +66,76 @@ class Score:
     as_of: str | None
 
 
-def scorecard(cells: Sequence[Cell]) -> list[Score]:
+def scorecard(cells: Sequence[Cell], comparisons: Sequence[Comparison]) -> list[Score]:
     """Score the frameworks of a study, in its order.
 
     Parameters
     ----------
     cells:
         All cells of the study; only the ranked ones count for speed.
+    comparisons:
+        What the report compares of them.
     """
-    speeds = relative_speeds(cells)
+    speeds = relative_speeds(cells, comparisons)
     scores = []
     for framework in dict.fromkeys(cell.framework for cell in cells):
         sources = backend_sources(framework)
-        ratios = speeds.get(framework, [])
+        speed = speeds.get(framework, [])
+        told = sum(said for _, said in speed)
         scores.append(
             Score(
                 framework=framework,
                 code_lines=sum(map(count, sources.values())) if sources else None,
                 code_files=list(sources),
-                relative_speed=statistics.geometric_mean(ratios) if ratios else None,
-                conditions=len(ratios),
+                relative_speed=statistics.geometric_mean(x for x, _ in speed) if told else None,
+                conditions=len(speed),
+                told=told,
                 **_openness(framework),
             )
         )
     return scores
 
 
-def relative_speeds(cells: Sequence[Cell]) -> dict[str, list[float]]:
-    """Throughput of each framework over that of the fastest, by condition.
+def relative_speeds(
+    cells: Sequence[Cell], comparisons: Sequence[Comparison]
+) -> dict[str, list[tuple[float, bool]]]:
+    """Throughput of each framework over that of the fastest, by condition, and whether it is told.
 
     A condition is all that must be equal for two runs to be compared, and the number of workers. A
     framework that ran there in several executions is taken at its fastest; a condition with less
-    than two ranked frameworks compares nothing and is left out. Normalised figures are averaged by
-    their geometric mean (Fleming and Wallace, 1986, "How not to lie with statistics: the correct
-    way to summarize benchmark results", Communications of the ACM 29(3)).
+    than two ranked frameworks compares nothing and is left out. A framework that is not told to be
+    slower than the fastest counts as 1 there. Normalised figures are averaged by their geometric
+    mean (Fleming and Wallace, 1986, "How not to lie with statistics: the correct way to summarize
+    benchmark results", Communications of the ACM 29(3)).
 
     Returns
     -------
     dict
-        For each framework that was compared its ratios, each in (0, 1], in the order of the cells.
+        For each framework that was compared its ratios, each in (0, 1], in the order of the cells,
+        and whether the report tells a difference between it and the fastest (for the fastest:
+        between it and any other).
     """
-    conditions: dict[tuple[str | None, str, int], dict[str, float]] = {}
+    told = {(pair.faster.cell, pair.slower.cell) for pair in comparisons if pair.told}
+    conditions: dict[tuple[str | None, str, int], dict[str, Cell]] = {}
     for cell in cells:
         if cell.ranked and cell.throughput is not None:
             equal = cell.comparison_key, cell.precision, cell.world_size
             fastest = conditions.setdefault(equal, {})
-            rate = max(cell.throughput.value, fastest.get(cell.framework, -math.inf))
-            fastest[cell.framework] = rate
-    ratios: dict[str, list[float]] = {}
-    for rates in conditions.values():
-        if len(rates) > 1:
-            best = max(rates.values())
-            for framework, rate in rates.items():
-                ratios.setdefault(framework, []).append(rate / best)
-    return ratios
+            fastest[cell.framework] = max(fastest.get(cell.framework, cell), cell, key=_rate)
+    speeds: dict[str, list[tuple[float, bool]]] = {}
+    for chosen in conditions.values():
+        if len(chosen) > 1:
+            best = max(chosen.values(), key=_rate)
+            beaten = {name for name, cell in chosen.items() if (best.cell, cell.cell) in told}
+            for name, cell in chosen.items():
+                ratio = _rate(cell) / _rate(best) if name in beaten else 1.0
+                said = name in beaten or (cell is best and bool(beaten))
+                speeds.setdefault(name, []).append((ratio, said))
+    return speeds
+
+
+def _rate(cell: Cell) -> float:
+    return cell.throughput.value if cell.throughput is not None else 0.0
 
 
 def cadence(releases: dict[str, str], first: str, last: str) -> str:

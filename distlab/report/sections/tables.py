@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from distlab.measure.statistics import Estimate
+from distlab.report.figures.baselines import HERE
 from distlab.report.figures.cells import Cell
 from distlab.report.figures.groups import Group
 from distlab.report.figures.runs import FP32, counts, failed_checks, noise, precision
@@ -43,7 +44,7 @@ class Table:
     prose:
         Those of them that hold sentences, which may be wrapped.
     best:
-        Indices of rows that are the fastest of their world size beyond doubt.
+        Indices of rows that are told to be the fastest of their world size.
     opens:
         Indices of rows that begin another world size.
     """
@@ -65,7 +66,7 @@ def main(group: Group, fastest: Sequence[Cell]) -> Table:
     group:
         Cells that may be compared.
     fastest:
-        Those of them that are the fastest of their world size beyond doubt.
+        Those of them that are told to be the fastest of their world size.
     """
     target = next((run["target_accuracy"] for cell in group.cells for run in cell.runs), None)
     columns = [
@@ -226,8 +227,8 @@ def _main_row(cell: Cell) -> list[Value]:
         Value(f"{cell.framework} {cell.execution}", cell.framework_version or ""),
         Value(f"{cell.world_size} {cell.device.upper()}"),
         estimated(cell.throughput),
-        Value("1") if alone else _against_one(cell.speedup, "ratio"),
-        Value("100%") if alone else _against_one(cell.efficiency, "{:.1%}"),
+        Value("1") if alone else _against_one(cell, cell.speedup, "ratio"),
+        Value("100%") if alone else _against_one(cell, cell.efficiency, "{:.1%}"),
         estimated(cell.epoch_time_s, "seconds"),
         accuracy,
         target,
@@ -238,8 +239,13 @@ def _main_row(cell: Cell) -> list[Value]:
     ]
 
 
-def _against_one(estimate: Estimate | None, kind: str) -> Value:
-    return Value("no baseline") if estimate is None else estimated(estimate, kind)
+def _against_one(cell: Cell, estimate: Estimate | None, kind: str) -> Value:
+    if estimate is None:
+        return Value("no baseline")
+    shown = estimated(estimate, kind)
+    if cell.baseline == HERE:
+        return shown
+    return Value(shown.text, f"{shown.detail}\nover another study")
 
 
 def _why(cell: Cell) -> str:

@@ -1,10 +1,13 @@
 """The verdict in plain words: who is fastest where, what more workers bring, what is not known."""
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from distlab.measure.statistics import Estimate
+from distlab.measure.blocks import PROCESS_SD
+from distlab.measure.statistics import FEWEST, Estimate
+from distlab.report.figures.baselines import HERE
 from distlab.report.figures.cells import Cell
 from distlab.report.figures.comparisons import Comparison
 from distlab.report.figures.groups import Group
@@ -22,11 +25,11 @@ class Setting:
     name:
         ``mlp on 1 CPU worker (weak scaling, batch 64 a worker)``.
     cells:
-        The ranked ones: a leader, then the others by falling median throughput.
+        The ranked ones: a leader, then the others by falling throughput.
     fastest:
         The one that is told to be faster than each other, or None.
     leaders:
-        Those that none is told to be faster than, by falling median throughput.
+        Those that none is told to be faster than, by falling throughput.
     ahead:
         How many times as fast the first leader is as the second, or as the next of the others
         where there is one leader; None with one cell.
@@ -81,7 +84,8 @@ def sentences(found: Sequence[Setting], groups: Sequence[Group]) -> list[tuple[s
         ]
         for size in group.world_sizes:
             scaled = [
-                f"{cell.speedup.value:.2f} with {name(cell)}{_interval(cell.speedup)}"
+                f"{cell.speedup.value:.2f} with {name(cell)}{_elsewhere(cell)}"
+                f"{_interval(cell.speedup)}"
                 for cell in group.ranked
                 if cell.world_size == size > 1 and cell.speedup is not None
             ]
@@ -104,18 +108,26 @@ def untold(found: Sequence[Setting], cells: Sequence[Cell]) -> list[str]:
             )
             names = _and([name(cell) for cell in setting.leaders])
             said.append(f"{setting.name}: no fastest among {names}; {ratio}.")
-    few = [cell for cell in cells if cell.ranked and len(cell.counted) < 3]
+    few = [cell for cell in cells if cell.ranked and len(cell.counted) < FEWEST]
     if few:
         which = "every cell has" if len(few) == len(cells) else f"{_count(len(few), 'cell')} with"
         said.append(
-            f"{which[:1].upper()}{which[1:]} fewer than 3 runs that count: no interval, and no "
-            "difference is claimed."
+            f"{which[:1].upper()}{which[1:]} fewer than {FEWEST} runs that count: no interval, and "
+            "no difference is claimed."
+        )
+    kept = [c for c in cells if c.ranked and c.groups < FEWEST <= len(c.counted)]
+    if kept:
+        which = "No cell" if len(kept) == len(cells) else f"Not every cell ({len(kept)} lack it)"
+        said.append(
+            f"{which} has {FEWEST} groups of worker processes: intervals allow for processes that "
+            f"differ by {PROCESS_SD:.1%}, so that a ratio needs to be beyond about "
+            f"{math.exp(1.96 * math.sqrt(2) * PROCESS_SD):.2f} to be told."
         )
     alone = [c for c in cells if c.ranked and c.world_size > 1 and c.speedup is None]
     if alone:
         named = [cell.label for cell in alone] if len(alone) <= 3 else [f"{len(alone)} cells"]
         said.append(
-            f"No speed-up of {_and(named)}: there is no verified run with "
+            f"No speed-up of {_and(named)}: there is no ranked cell and no verified run with "
             "1 worker to measure against."
         )
     doubted = [cell for cell in cells if not cell.ranked]
@@ -136,6 +148,10 @@ def untold(found: Sequence[Setting], cells: Sequence[Cell]) -> list[str]:
 def name(cell: Cell | None) -> str:
     """A cell by what differs inside a setting: ``torch eager``."""
     return "" if cell is None else f"{cell.framework} {cell.execution}"
+
+
+def _elsewhere(cell: Cell) -> str:
+    return "" if cell.baseline == HERE else " over another study"
 
 
 def _setting(group: Group, size: int, pairs: dict[frozenset[str], Comparison]) -> Setting:

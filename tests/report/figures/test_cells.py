@@ -1,12 +1,14 @@
 import json
+import math
 from typing import Any
 
 import pytest
 from studies import study, where
 
-from distlab.measure.statistics import Estimate, median, paired_ratio
+from distlab.measure.blocks import PROCESS_SD, mean, paired
+from distlab.measure.statistics import Estimate
 from distlab.report.figures.cells import Cell, cells
-from distlab.report.figures.runs import counts, ratio
+from distlab.report.figures.runs import SPEED, counts, ratio, sample
 
 ONE = {"models": ("mlp",), "scalings": ("weak",)}
 
@@ -89,19 +91,27 @@ def test_figures_by_hand() -> None:
             model_flop_utilisation=[0.3, 0.2, 0.4],
         )
     )
-    assert cell.throughput == median([100.0, 130.0, 110.0])
-    assert cell.throughput is not None and cell.throughput.value == 110.0
-    assert cell.epoch_time_s is not None and cell.epoch_time_s.value == 3.0
-    assert cell.training_time_s is not None and cell.training_time_s.value == 6.0
+    assert cell.throughput is not None and cell.epoch_time_s is not None
+    # 112.66 = (100 * 130 * 110) ** (1 / 3); the logarithms' sd is 0.1328, t(2) = 4.303: the mean's
+    # interval begins at 81.0, the median's at 110 exp(-4.303 * 0.1328 sqrt(pi / 6)).
+    assert cell.throughput.value == pytest.approx(112.662, abs=1e-3)
+    assert cell.throughput.low == pytest.approx(72.748, abs=1e-3)
+    assert cell.epoch_time_s.value == pytest.approx((2 * 3 * 7) ** (1 / 3))
+    assert cell.training_time_s is not None
+    assert cell.training_time_s.value == pytest.approx((4 * 6 * 14) ** (1 / 3))
     assert cell.accuracy_mean == pytest.approx(0.93)
     assert cell.accuracy_sd == pytest.approx(0.0360555, abs=1e-6)
-    assert cell.time_to_accuracy_s == Estimate(3.0, None, None, 2)
+    # The run that did not reach it is the slowest: of 2, 4 and never, 4 is in the middle.
+    assert cell.time_to_accuracy_s == Estimate(4.0, None, None, 3)
     assert (cell.reached, len(cell.counted)) == (2, 3)
     assert (cell.startup_s, cell.compile_s) == (8.5, 0.6)
     assert cell.peak_memory_bytes == 500.0
-    assert cell.communication_share is not None and cell.communication_share.value == 0.1
-    assert cell.model_flop_utilisation is not None and cell.model_flop_utilisation.value == 0.3
-    assert cell.spread == pytest.approx(30 / 110)
+    assert cell.communication_share is not None and cell.model_flop_utilisation is not None
+    assert cell.communication_share.value == pytest.approx(1 - (0.9 * 1.05 * 0.8) ** (1 / 3))
+    assert cell.communication_share.low is not None and cell.communication_share.low < 0
+    assert cell.model_flop_utilisation.value == pytest.approx((0.3 * 0.2 * 0.4) ** (1 / 3))
+    assert cell.spread == pytest.approx(30 / 112.662, abs=1e-5)
+    assert cell.groups == 3
 
 
 def test_one_run_has_figures_without_intervals() -> None:
@@ -131,8 +141,8 @@ def test_the_speed_up_is_paired_by_repeat_with_one_worker_of_this_study() -> Non
     found = cells(study(repeats=5, **ONE))
     for framework in ("torch", "tf", "paddle"):
         one, two = cell_of(found, framework, 1), cell_of(found, framework, 2)
-        speeds = [[run["throughput_samples_per_s"] for run in cell.runs] for cell in (two, one)]
-        assert two.speedup == paired_ratio(*speeds)
+        speeds = [sample(cell.runs) for cell in (two, one)]
+        assert two.speedup == paired(*speeds).estimate
         assert two.efficiency == two.speedup.scaled(0.5)
         assert two.baseline == "this study"
 
@@ -196,7 +206,52 @@ def test_runs_without_enough_common_repeats_are_independent_samples() -> None:
     runs = study(repeats=6, frameworks=["torch"], world_sizes=[1], **ONE)["runs"]
     assert ratio(runs[:4], runs[1:]).n == 3  # repeats 1 to 3 are pairs
     assert ratio(runs[:3], runs[3:]).n == 3
-    assert ratio(runs[:2], runs[1:3]).low is None
+    assert ratio(runs[:2], runs[1:3]).error is None
+
+
+def test_where_processes_were_not_renewed_intervals_allow_for_them() -> None:
+    renewed, kept = (study(repeats=5, noise=0.0, group_runs=runs, **ONE) for runs in (1, None))
+    for made, groups, narrowest in ((renewed, 5, 1.0), (kept, 0, math.exp(1.96 * PROCESS_SD))):
+        for cell in cells(made):
+            assert cell.groups == groups
+            assert cell.throughput is not None and cell.throughput.high is not None
+            assert cell.throughput.high / cell.throughput.value > narrowest - 1e-4
+
+
+def test_two_environments_of_one_framework_have_a_baseline_each() -> None:
+    made = study(repeats=3, frameworks=["torch"], **ONE)
+    for run in made["runs"]:
+        run["series"] = "plain"
+    quick = [
+        {**run, "series": "quick", "cell": run["cell"] + "q", SPEED: 2 * run[SPEED]}
+        for run in made["runs"]
+    ]
+    both = cells({**made, "runs": [*made["runs"], *quick]})
+    plain, other = (cell for cell in both if cell.world_size == 2)
+    assert plain.speedup is not None and other.speedup is not None
+    assert plain.speedup.value == pytest.approx(other.speedup.value)
+    # Recorded without a series nothing tells which is meant, and none is taken.
+    for run in (*made["runs"], *quick):
+        del run["series"]
+    unknown = cells({**made, "runs": [*made["runs"], *quick]})
+    assert [cell.speedup for cell in unknown if cell.world_size == 2] == [None, None]
+
+
+def test_a_cell_that_is_not_ranked_is_a_baseline_of_none() -> None:
+    bad = where(framework="torch", world_size=1, repeat=(0, 1, 2))
+    two = cell_of(cells(study(repeats=5, **ONE, noisy=bad)), "torch", 2)
+    assert (two.speedup, two.baseline) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("times", "value"), [([1.0, 2.0, None], 2.0), ([1.0, None, None], None), ([None] * 3, None)]
+)
+def test_a_run_that_does_not_reach_the_accuracy_is_slower_than_all(
+    times: list[Any], value: float | None
+) -> None:
+    (cell,) = cells(by_hand(time_to_accuracy_s=times))
+    found = cell.time_to_accuracy_s
+    assert found == (None if value is None else Estimate(value, None, None, 3))
 
 
 # What doesn't count.
@@ -213,7 +268,7 @@ def test_unverified_and_noisy_runs_are_in_no_figure() -> None:
     cell = cell_of(cells(made), "torch", 2)
     assert [run["repeat"] for run in cell.counted] == [0, 2, 4]
     assert [counts(run) for run in cell.runs] == [True, False, True, False, True]
-    assert cell.throughput == median([r["throughput_samples_per_s"] for r in cell.counted])
+    assert cell.throughput == mean(sample(cell.counted)).typical
     assert cell.ranked
     assert cell.problems == [
         "repeat 1 is unverified: trajectory (relative error 3.1e-02 at step 4 <of 10>)",

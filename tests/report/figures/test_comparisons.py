@@ -133,9 +133,43 @@ def test_a_planted_slow_down_of_ten_percent_is_told_and_none_between_twins() -> 
 
 
 def test_the_note_says_how_many_pairs_were_compared() -> None:
-    assert str(note(compare(cells(study(repeats=3))))).startswith("24 pairs were compared, each")
+    said = str(note(compare(cells(study(repeats=3))), looks=2))
+    assert said.startswith("24 pairs were compared; intervals are of each by itself.")
+    assert "at most 0.5 % tell any difference in their report number 2" in said
     assert note(compare(cells(study(repeats=2)))) is None
-    assert note([two([2.0] * 3, [1.0] * 3)]) == "1 pair was compared, with a 95 % interval"
+    assert str(note([two([2.0] * 3, [1.0] * 3)])).startswith("1 pair was compared; ")
+
+
+def test_a_difference_that_is_sure_by_itself_may_not_be_so_among_many() -> None:
+    made = study(repeats=5, **ONE)
+    speeds = {
+        "torch": [1000.0, 1010.0, 990.0, 1005.0, 995.0],
+        "tf": [1000.0, 1004.0, 996.0, 996.0, 1004.0],
+        "paddle": [1014.0, 1005.0, 1016.0, 1011.0, 1007.0],
+    }
+    for run in made["runs"]:
+        run["throughput_samples_per_s"] = speeds[run["framework"]][run["repeat"]]
+    every = cells(made)
+    found = compare(every)[2]
+    assert found.ratio.excludes(1.0)
+    assert not found.told
+    assert found.sentence.startswith("no difference can be told between paddle and tf training mlp")
+    assert found.sentence.endswith("by itself, too little among all that is compared")
+
+
+def test_each_look_at_a_study_costs_certainty() -> None:
+    made = study(repeats=5, frameworks=("torch", "tf"), **ONE)
+    speeds = {"torch": [1017.0, 1010.0, 1015.0, 1022.0, 1005.0], "tf": [1000.0] * 5}
+    for run in made["runs"]:
+        run["throughput_samples_per_s"] = speeds[run["framework"]][run["repeat"]]
+    # 4.8 standard errors at 4 degrees of freedom: a chance of 0.9 %.
+    assert [compare(cells(made), looks)[0].told for looks in (1, 2)] == [True, False]
+
+
+def test_two_cells_of_one_framework_that_a_report_does_not_tell_apart_are_not_compared() -> None:
+    made = study(repeats=3, frameworks=("torch",), **ONE)
+    other = [{**run, "cell": "other", "series": "other"} for run in made["runs"]]
+    assert compare(cells({**made, "runs": [*made["runs"], *other]})) == []
 
 
 def test_only_cells_of_one_precision_are_compared_and_it_is_said() -> None:

@@ -6,6 +6,7 @@ import pytest
 from studies import study, together
 
 from distlab.report.figures.cells import cells
+from distlab.report.figures.comparisons import compare
 from distlab.report.formats import html, markdown
 from distlab.report.formats.files import write
 from distlab.report.plots.style import Styles
@@ -45,7 +46,7 @@ def both(
 
 
 def only(data: dict[str, Any]) -> BreakEven:
-    (found,) = break_evens(cells(data))
+    (found,) = break_evens(compare(cells(data)))
     return found
 
 
@@ -61,15 +62,15 @@ def test_a_graph_pays_after_compile_time_over_saved_time() -> None:
     )
 
 
-def test_bounds_are_from_the_ratio_of_throughputs() -> None:
-    # Logarithms of the ratios 2, 1.6, 2.5: mean 0.6931, sd 0.2231, t(2) = 4.303, n = 3.
-    found = only(both([10.0] * 3, [5.0, 6.25, 4.0], (0.0, 21.0)))
-    assert found.saved_s.value == pytest.approx(5.0)
-    assert found.saved_s.low == pytest.approx(10 * (1 - 1 / 1.1489), abs=1e-2)
-    assert found.saved_s.high == pytest.approx(10 * (1 - 1 / 3.4815), abs=1e-2)
-    # 21 / 5, 21 / 7.13, 21 / 1.296
-    assert (found.after, found.after_low, found.after_high) == (5, 3, 17)
-    assert "it pays after 5 epochs (3 to 17)" in found.sentence
+def test_bounds_are_from_the_pairs() -> None:
+    # Saved 5, 3.5, 6: mean 4.8333, median 5, sd 1.2583, t(2) = 4.303: median -+ 3.9177.
+    found = only(both([10.0, 9.0, 11.0], [5.0, 5.5, 5.0], (0.0, 21.0)))
+    assert found.saved_s.value == pytest.approx(4.8333, abs=1e-3)
+    assert found.saved_s.low == pytest.approx(5 - 3.9177, abs=1e-3)
+    assert found.saved_s.high == pytest.approx(5 + 3.9177, abs=1e-3)
+    # 21 / 4.83, 21 / 8.92, 21 / 1.08
+    assert (found.after, found.after_low, found.after_high) == (5, 3, 20)
+    assert "it pays after 5 epochs (3 to 20)" in found.sentence
 
 
 def test_a_graph_that_is_slower_does_not_pay() -> None:
@@ -88,11 +89,11 @@ def test_no_number_is_given_where_no_saving_can_be_told() -> None:
     assert "no number of epochs can be given" in found.sentence
 
 
-def test_one_repeat_gives_a_number_and_says_that_it_has_no_interval() -> None:
+def test_without_an_interval_no_number_of_epochs_is_given() -> None:
     found = only(both([10.0], [6.0]))
-    assert (found.after, found.after_low, found.after_high) == (3, None, None)
-    assert not found.told
-    assert "(from 1 repeat, no interval): it pays after 3 epochs" in found.sentence
+    assert (found.after, found.after_low, found.after_high) == (None, None, None)
+    assert (found.told, found.outcome) == (False, "not told")
+    assert "cannot be told (+4.00 s an epoch, from 1 repeat, no interval)" in found.sentence
 
 
 def test_a_graph_that_compiles_no_longer_pays_from_the_first_epoch() -> None:
@@ -119,11 +120,11 @@ def test_only_cells_that_differ_in_execution_alone_are_paired(
     data = both([10.0] * 5, [6.0] * 5)
     for run in data["runs"]:
         run.update(left if run["execution"] == "eager" else right)
-    assert break_evens(cells(data)) == []
+    assert break_evens(compare(cells(data))) == []
 
 
 def test_frameworks_in_one_execution_have_none() -> None:
-    assert break_evens(cells(study())) == []
+    assert break_evens(compare(cells(study()))) == []
     assert contents(study(), cells(study()), []).compilation is None
 
 
@@ -135,7 +136,7 @@ def test_it_stands_in_every_form_of_the_report(tmp_path: Path) -> None:
     assert said in markdown.document(report)
     assert said in html.page(report, found, Styles(found))
     assert said in markdown.summary(data)
-    (row,) = table(break_evens(found)).rows
+    (row,) = table(break_evens(compare(found))).rows
     assert [str(value) for value in row] == [
         "torch (2.13.0)",
         "mlp, 1 CPU worker, bf16 (weak scaling, batch 64)",

@@ -5,10 +5,20 @@ import pytest
 from omegaconf import OmegaConf
 from studies import study, where
 
-from distlab.report.figures.cells import cells
+from distlab.report.figures.cells import Cell, cells
 from distlab.report.figures.code_lines import backend_sources, count
+from distlab.report.figures.comparisons import compare
 from distlab.report.sections import scorecard as module
-from distlab.report.sections.scorecard import UNKNOWN, cadence, relative_speeds, scorecard
+from distlab.report.sections.scorecard import UNKNOWN, Score, cadence, relative_speeds, scorecard
+
+
+def of(found: list[Cell]) -> list[Score]:
+    return scorecard(found, compare(found))
+
+
+def ratios_of(found: list[Cell]) -> dict[str, list[float]]:
+    speeds = relative_speeds(found, compare(found))
+    return {name: [ratio for ratio, _ in speed] for name, speed in speeds.items()}
 
 
 def still(**values):
@@ -20,7 +30,7 @@ def test_the_fastest_framework_of_each_condition_is_one() -> None:
     found = cells(still(models=["mlp"], scalings=["weak"], world_sizes=[1]))
     measured = {cell.framework: cell.throughput.value for cell in found}
     best = max(measured.values())
-    scores = {score.framework: score for score in scorecard(found)}
+    scores = {score.framework: score for score in of(found)}
     assert list(scores) == ["torch", "tf", "paddle"]
     for framework, score in scores.items():
         assert score.relative_speed == pytest.approx(measured[framework] / best)
@@ -30,11 +40,11 @@ def test_the_fastest_framework_of_each_condition_is_one() -> None:
 
 def test_conditions_are_averaged_geometrically() -> None:
     found = cells(still(frameworks=["torch", "tf"], scalings=["weak"], world_sizes=[1]))
-    ratios = relative_speeds(found)
+    ratios = ratios_of(found)
     # studies.RATES: mlp 108 and 175, lenet5 12.3 and 17.9 thousand samples/s
     assert ratios["torch"] == pytest.approx([108 / 175, 12.3 / 17.9], rel=1e-2)
     assert ratios["tf"] == [1, 1]
-    torch = scorecard(found)[0]
+    torch = of(found)[0]
     assert torch.relative_speed == pytest.approx((ratios["torch"][0] * ratios["torch"][1]) ** 0.5)
     assert torch.conditions == 2
 
@@ -44,11 +54,11 @@ def test_what_is_not_ranked_has_no_speed_and_makes_nobody_slower() -> None:
     without = still(
         models=["mlp"], scalings=["weak"], world_sizes=[1], unverified=where(framework="tf")
     )
-    ratios = relative_speeds(cells(without))
+    ratios = ratios_of(cells(without))
     assert set(ratios) == {"torch", "paddle"}
     assert max(ratios["torch"][0], ratios["paddle"][0]) == 1
-    assert relative_speeds(cells(everything))["torch"][0] < 1
-    scores = {score.framework: score for score in scorecard(cells(without))}
+    assert ratios_of(cells(everything))["torch"][0] < 1
+    scores = {score.framework: score for score in of(cells(without))}
     assert scores["tf"].relative_speed is None
     assert scores["tf"].conditions == 0
     assert scores["tf"].code_lines
@@ -56,8 +66,8 @@ def test_what_is_not_ranked_has_no_speed_and_makes_nobody_slower() -> None:
 
 def test_a_framework_by_itself_is_compared_with_nobody() -> None:
     found = cells(still(frameworks=["torch"]))
-    assert relative_speeds(found) == {}
-    assert scorecard(found)[0].relative_speed is None
+    assert ratios_of(found) == {}
+    assert of(found)[0].relative_speed is None
 
 
 def test_a_framework_is_taken_at_its_fastest_execution() -> None:
@@ -70,12 +80,12 @@ def test_a_framework_is_taken_at_its_fastest_execution() -> None:
     assert len(found) == 3
     eager = next(c for c in found if c.framework == "torch" and c.execution == "eager")
     tf = next(c for c in found if c.framework == "tf")
-    ratios = relative_speeds(found)
+    ratios = ratios_of(found)
     assert ratios["torch"] == pytest.approx([1.25 * eager.throughput.value / tf.throughput.value])
 
 
 def test_code_lines_are_those_of_the_source_now() -> None:
-    for score in scorecard(cells(still(models=["mlp"], scalings=["weak"], world_sizes=[1]))):
+    for score in of(cells(still(models=["mlp"], scalings=["weak"], world_sizes=[1]))):
         sources = backend_sources(score.framework)
         assert score.code_files == list(sources)
         assert score.code_lines == sum(count(text) for text in sources.values()) > 100
@@ -104,7 +114,7 @@ def test_cadence_counts_releases_and_the_median_of_their_intervals() -> None:
 def test_facts_are_told_with_dates_and_sources(
     framework: str, licence: str, governance: str
 ) -> None:
-    found = scorecard(cells(still(models=["mlp"], scalings=["weak"], world_sizes=[1])))
+    found = of(cells(still(models=["mlp"], scalings=["weak"], world_sizes=[1])))
     score = next(score for score in found if score.framework == framework)
     assert licence in score.licence
     assert governance in score.governance
@@ -135,7 +145,7 @@ def test_a_framework_without_facts_says_so() -> None:
     for run in data["runs"]:
         if run["framework"] == "tf":
             run["framework"] = "nowhere:Backend"
-    score = scorecard(cells(data))[1]
+    score = of(cells(data))[1]
     assert (score.framework, score.licence, score.as_of) == ("nowhere:Backend", UNKNOWN, None)
     assert (score.governance, score.release_cadence, score.sources) == (UNKNOWN, UNKNOWN, [])
     assert (score.code_lines, score.code_files) == (None, [])
