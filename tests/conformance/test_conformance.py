@@ -175,6 +175,7 @@ def test_epsilon_in_the_wrong_place_moves_weights_far_beyond_the_bound() -> None
         assert relative(moved, expected[name]) > 100 * contract.MOVED, name
 
 
+@pytest.mark.slow
 def test_driver_imports_no_framework_and_no_backend() -> None:
     """All of distlab but the backends' own folders, as the driver sees it."""
     program = """
