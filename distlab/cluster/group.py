@@ -6,6 +6,7 @@ more processes of its own, each of which imports seconds of libraries before a f
 
 import re
 import time
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,8 @@ class WorkerGroup:
 
     Attributes
     ----------
+    id:
+        What tells it from any other group that was ever started.
     runs:
         How many runs have begun.
     """
@@ -57,6 +60,7 @@ class WorkerGroup:
     def __init__(self, experiment: Experiment, data: Any) -> None:
         options = experiment.options
         self.world_size = experiment.world_size
+        self.id = uuid.uuid4().hex[:12]
         self.runs = 0
         self._data = data
         self._device = experiment.device

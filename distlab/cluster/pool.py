@@ -38,6 +38,10 @@ class Jobs:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.renew()
+
+    def renew(self) -> None:
+        """End all groups, so that the next runs have processes of their own."""
         for group in self._groups.values():
             group.close(self._wait)
         self._groups.clear()

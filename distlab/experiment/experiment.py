@@ -166,6 +166,12 @@ def validate(config: DictConfig) -> Options:
         ),
         ("repeats", options.repeats >= 1, "repeats count from 1", "5"),
         (
+            "group_runs",
+            options.group_runs is None or options.group_runs >= 1,
+            "a group of worker processes makes at least one run of a cell",
+            "null",
+        ),
+        (
             "cluster.start_timeout_s",
             options.cluster.start_timeout_s > 0,
             "a time-out is a positive number of seconds",

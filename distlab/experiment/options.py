@@ -138,6 +138,7 @@ class Options:
     target_accuracy: float = MISSING
     measure_exchange: bool = True
     repeats: int = 1
+    group_runs: int | None = None
     study: str | None = None
 
     @property

@@ -59,6 +59,8 @@ class Record:
         Completed epochs, all ranks merged.
     startup:
         Seconds from the command to the first timed step, by cause, on the driver's clock.
+    group:
+        The id of the group of worker processes that ran it.
     group_run:
         How many runs the workers' processes had made before; 0 if they were started for this one.
     """
@@ -66,6 +68,7 @@ class Record:
     experiment: Experiment
     dataset: Dataset
     command_time: float
+    group: str | None = None
     group_run: int = 0
     epochs: list[Epoch] = field(default_factory=list)
     startup: dict[str, float] = field(default_factory=dict)
@@ -234,6 +237,7 @@ class Record:
             "seed": options.seed,
             "repeat": experiment.repeat,
             "run_seed": experiment.run_seed,
+            "group": self.group,
             "group_run": self.group_run,
             "threads_per_worker": options.threads_per_worker,
             "target_accuracy": options.target_accuracy,

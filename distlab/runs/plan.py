@@ -12,7 +12,7 @@ from distlab.experiment.options import Device, Execution, Options, Precision, fl
 
 # What may differ between two sittings of a study without making another cell.
 SURROUNDINGS = ("tracking.", "cluster", "data.dir")
-NOT_OF_A_CELL = (*SURROUNDINGS, "repeats", "study")
+NOT_OF_A_CELL = (*SURROUNDINGS, "repeats", "group_runs", "study")
 # Options that were added later; cells in which they have these values keep the keys they had.
 ADDED = {"precision": "fp32", "framework.execution_by_model": "{}"}
 

@@ -177,7 +177,7 @@ def _tracked(
     display.waiting("starting workers")
     try:
         group = jobs.workers(experiment, dataset)
-        record.group_run = group.runs
+        record.group, record.group_run = group.id, group.runs
         for event in group.run(_task(experiment, display.live), run_dir / "logs"):
             if isinstance(event, Progress):
                 display.position(event)

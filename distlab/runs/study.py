@@ -1,8 +1,10 @@
 """Many runs as one: cells and repeats, their order, baselines, continuation, and the report.
 
 A study's *cells* are the combinations of options of a multirun, and each cell runs ``repeats``
-times. All cells run once before any runs again, so that a drift of the machine touches them
-alike, and one run at a time, so that no timed job shares the machine with another.
+times. All cells run once before any runs again, in an order that is drawn anew in each repeat, so
+that a drift of the machine favours none; worker processes are renewed within the study, so that
+what differs from one process to the next varies over the repeats; and one run at a time, so that no
+timed job shares the machine with another.
 """
 
 import json
@@ -19,6 +21,7 @@ from distlab.cluster import connect
 from distlab.console import complain
 from distlab.errors import DistlabError, WorkerError
 from distlab.experiment.options import Device, Options, flat
+from distlab.measure.design import place, repeats_a_group
 from distlab.runs import run
 from distlab.runs.log import driver_log
 from distlab.runs.plan import Cell, cells, extended, plain, restored, surroundings
@@ -96,6 +99,8 @@ def conduct(
         status = "FAILED"
         try:
             sitting.complete()
+            if sitting.ran:
+                tracker.looked()
             status = "FINISHED"
         except (KeyboardInterrupt, SystemExit):
             status = "KILLED"
@@ -132,7 +137,15 @@ class _Sitting:
         self._hopeless: set[str] = set()
         self._with_baseline: set[str] = set()
         self._added: dict[str, set[str]] = {}
+        self._served = 0
+        self._start_s: list[float] = []
+        self._run_s: list[float] = []
         self.failed = 0
+
+    @property
+    def ran(self) -> int:
+        """How many runs this sitting has made."""
+        return len(self._run_s)
 
     def complete(self) -> None:
         """Run all that is planned and not yet done."""
@@ -148,10 +161,24 @@ class _Sitting:
             self._display.waiting("starting Ray")
             connect.connect(self._cells[0].options)
             for repeat in range(repeats):
+                self._renew(session, repeats)
+                been: set[str] = set()
                 # The list may still grow while it is gone through: see _see_to_baseline.
-                for cell in self._cells:
+                while left := [cell for cell in self._cells if cell.key not in been]:
+                    cell = min(left, key=lambda one: place(self._tracker.study, repeat, one.key))
+                    been.add(cell.key)
                     if repeat < cell.options.repeats and cell.key not in self._hopeless:
                         self._run(cell, repeat, session)
+
+    def _renew(self, session: run.Session, repeats: int) -> None:
+        """Before a repeat: have new worker processes started if the present ones served enough."""
+        enough = self._cells[0].options.group_runs or repeats_a_group(
+            self._start_s, self._run_s, repeats
+        )
+        if self._served >= enough and session.jobs is not None:
+            session.jobs.renew()
+            self._served = 0
+        self._served += 1
 
     def _plan_baselines(self, known: set[str]) -> None:
         """Add the cells with one worker that those of the plan will be measured against.
@@ -199,6 +226,8 @@ class _Sitting:
             f"{f', {baselines} of them baselines' if baselines else ''}"
             f"{f', {done} of them done' if done else ''}"
         )
+        if len(self._cells) > 1 and total > len(self._cells):
+            self._display.say("order: drawn anew in each repeat, from the study's id")
         return done < total
 
     def _progress(self) -> tuple[int, int]:
@@ -239,6 +268,9 @@ class _Sitting:
             self._tracker.failed(part, cell.label, parameters, str(error))
             return
         self._done.add((cell.key, repeat))
+        if summary["group_run"] == 0:
+            self._start_s.append(summary["startup_s"])
+        self._run_s.append(summary["wall_s"] - summary["startup_s"])
         self._display.say(self._line(cell, repeat, summary))
         self._see_to_baseline(summary, cell)
 

@@ -197,6 +197,7 @@ def gather(client: MlflowClient, parent: Run) -> dict[str, Any]:
         "started": _iso(info.start_time),
         "finished": _iso(ended) if ended else None,
         "wall_s": float(tags.get("wall_s", 0.0)),
+        "looks": max(1, int(tags.get("looks", 1))),
         "distlab_version": tags.get("distlab_version", ""),
         "git_commit": tags.get("mlflow.source.git.commit"),
         "environment": read(client, info.run_id, ENVIRONMENT),

@@ -55,6 +55,7 @@ TAGS = (
     "world_size",
     "scaling",
     "run_seed",
+    "group",
     "group_run",
     "weights_sha256",
     "samples_sha256",

@@ -113,6 +113,11 @@ class StudyTracker:
         both = sorted({*filter(None, known), *run_ids})
         self._client.set_tag(self.study, "baselines", ",".join(both))
 
+    def looked(self) -> None:
+        """Count a report on new runs: each is one more chance to claim by chance."""
+        looks = int(self._client.get_run(self.study).data.tags.get("looks", 0))
+        self._client.set_tag(self.study, "looks", str(looks + 1))
+
     def finish(self, status: str, seconds: float) -> None:
         """End the run; ``seconds`` are what this sitting of the study took."""
         wall = self._wall_before + seconds

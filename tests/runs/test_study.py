@@ -8,6 +8,8 @@ from mlflow import MlflowClient
 
 from distlab.cluster import connect
 from distlab.errors import DistlabError, WorkerError
+from distlab.measure import design
+from distlab.runs import study
 from distlab.tracking import reader as stored
 
 pytestmark = pytest.mark.slow
@@ -25,6 +27,52 @@ def test_all_cells_run_once_before_any_runs_again(machine: Machine, options: Any
     ]
     assert names(found["runs"]) == machine.order
     assert parent(found).info.status == "FINISHED"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "renewals"),
+    [
+        (["repeats=6", "group_runs=1"], [1, 2, 3, 4, 5]),
+        (["repeats=6", "group_runs=4"], [4]),
+        (["repeats=3", "group_runs=3"], []),
+        (["repeats=2"], []),  # nothing is claimed from two repeats
+        (["repeats=3"], [1, 2]),
+        # Two repeats a group at most, so that three groups are left: sqrt(9 / 1) would be three.
+        (["repeats=6"], [2, 4]),
+    ],
+)
+def test_worker_processes_are_renewed(
+    machine: Machine, options: Any, overrides: list[str], renewals: list[int]
+) -> None:
+    machine.values = {"startup_s": 9.0, "wall_s": 10.0, "group_run": 0}
+    conduct(options(*overrides))
+    assert machine.renewals == renewals
+
+
+def test_the_order_is_drawn_anew_in_each_repeat(
+    machine: Machine, options: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(study, "place", design.place)
+    cells = [options("repeats=8", f"framework={name}") for name in ("torch", "tf", "paddle")]
+    found = conduct(*cells)
+    repeats = [machine.order[k : k + 3] for k in range(0, 24, 3)]
+    assert [{repeat for _, _, repeat in part} for part in repeats] == [{k} for k in range(8)]
+    assert all({name for name, _, _ in part} == {"torch", "tf", "paddle"} for part in repeats)
+    # The chance that eight draws of six orders are all alike is 6 ** -7.
+    assert len({tuple(name for name, _, _ in part) for part in repeats}) > 1
+    keys = {run["framework"]: run["cell"] for run in found["runs"]}
+    for repeat, part in enumerate(repeats):
+        drawn = sorted(keys, key=lambda name: design.place(found["study"], repeat, keys[name]))
+        assert [name for name, _, _ in part] == drawn
+
+
+def test_reports_on_new_runs_are_counted(machine: Machine, options: Any) -> None:
+    found = conduct(options("repeats=1"))
+    assert found["looks"] == 1
+    again = conduct(options("repeats=1", f"study={found['study']}"), overrides=[])
+    assert again["looks"] == 1  # nothing was run
+    more = options("repeats=2", f"study={found['study']}")
+    assert conduct(more, overrides=["repeats=2"])["looks"] == 2
 
 
 def test_the_study_as_data(machine: Machine, options: Any) -> None:

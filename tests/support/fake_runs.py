@@ -16,6 +16,19 @@ from distlab.tracking.run_writer import Part, Tracker
 Name = tuple[str, int, int]
 
 
+class Workers:
+    """Stands for the worker processes of a session; notes when they are to be renewed."""
+
+    def __init__(self, machine: "Machine") -> None:
+        self._machine = machine
+
+    def renew(self) -> None:
+        self._machine.renewals.append(len(self._machine.order))
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+
 class Machine:
     """Stands in for :func:`distlab.runs.run.execute`.
 
@@ -29,6 +42,8 @@ class Machine:
         For a run, what is raised before it has an MLflow run.
     values:
         Overrides of every summary.
+    renewals:
+        How many runs had been asked for when worker processes were to be renewed.
     """
 
     def __init__(self) -> None:
@@ -36,6 +51,7 @@ class Machine:
         self.troubles: dict[Name, list[BaseException]] = {}
         self.refusals: dict[Name, BaseException] = {}
         self.values: dict[str, Any] = {}
+        self.renewals: list[int] = []
 
     def execute(
         self,
@@ -49,6 +65,7 @@ class Machine:
         workers, repeat = options.gpus or 1, part.repeat if part else 0
         name = (options.framework.name, workers, repeat)
         self.order.append(name)
+        session.jobs = Workers(self)
         if name in self.refusals:
             raise self.refusals[name]
         with Tracker(options.tracking, "a run", Path.cwd(), part) as tracker:

@@ -1,0 +1,47 @@
+"""How a study is laid out: the order of its runs, and how many share a group of processes."""
+
+import hashlib
+import math
+from collections.abc import Sequence
+
+from distlab.measure.statistics import FEWEST
+
+
+def place(study: str, repeat: int, cell: str) -> str:
+    """Where a cell stands in a repeat: cells run in the order of these texts.
+
+    Equal to a shuffle that is drawn anew in each repeat, with the study's id as its seed, so that a
+    drift of the machine, or a neighbour in the order, favours no cell over the repeats (Fisher
+    1935, "The Design of Experiments": randomisation within blocks).
+    """
+    return hashlib.sha256(f"{study} {repeat} {cell}".encode()).hexdigest()
+
+
+def repeats_a_group(
+    starts: Sequence[float], runs: Sequence[float], repeats: int, ratio: float = 1.0
+) -> int:
+    """How many repeats a group of worker processes serves before another one is started.
+
+    Kalibera & Jones (2013), "Rigorous Benchmarking in Reasonable Time", equation 3: the variance of
+    a mean falls fastest for its cost with ``sqrt(start / run) * ratio`` runs in each process. Here
+    at least three groups are left, without which processes would have no level of their own; with
+    fewer than three repeats nothing is claimed, and all share one group.
+
+    Parameters
+    ----------
+    starts:
+        Seconds that each start of a group took.
+    runs:
+        Seconds of each run, its start left out.
+    repeats:
+        How many repeats there will be.
+    ratio:
+        Standard deviation between runs of one process over that between processes; 1 where it is
+        not known.
+    """
+    if repeats < FEWEST:
+        return max(repeats, 1)
+    if not starts or not runs:
+        return 1
+    best = math.sqrt(sum(starts) / len(starts) / (sum(runs) / len(runs))) * ratio
+    return max(1, min(round(best), repeats // FEWEST))

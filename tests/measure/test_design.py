@@ -1,0 +1,45 @@
+from collections import Counter
+
+import pytest
+
+from distlab.measure.design import place, repeats_a_group
+
+CELLS = ("a", "b", "c")
+
+
+def order(study: str, repeat: int) -> str:
+    return "".join(sorted(CELLS, key=lambda cell: place(study, repeat, cell)))
+
+
+def test_an_order_is_drawn_anew_in_each_repeat_and_is_the_same_again() -> None:
+    orders = [order("0a1b", repeat) for repeat in range(6000)]
+    assert orders == [order("0a1b", repeat) for repeat in range(6000)]
+    assert orders[:50] != [order("0a1c", repeat) for repeat in range(50)]
+    # Six orders, a thousand of each; 29 is the standard deviation.
+    found = Counter(orders)
+    assert len(found) == 6
+    assert max(abs(count - 1000) for count in found.values()) < 5 * 29
+
+
+@pytest.mark.parametrize(
+    ("starts", "runs", "repeats", "expected"),
+    [
+        ([], [], 5, 1),  # nothing known yet: each repeat its own processes
+        ([4.0, 4.0], [4.0], 30, 1),
+        ([4.0], [1.0, 1.0], 30, 2),  # sqrt(4 / 1)
+        ([9.0], [1.0], 30, 3),
+        ([90.0], [1.0], 30, 9),
+        ([90.0], [1.0], 10, 3),  # three groups are left
+        ([90.0], [1.0], 3, 1),
+        ([90.0], [1.0], 2, 2),  # nothing is claimed: one group
+        ([0.1], [10.0], 10, 1),
+    ],
+)
+def test_groups_serve_as_many_repeats_as_their_start_is_worth(
+    starts: list[float], runs: list[float], repeats: int, expected: int
+) -> None:
+    assert repeats_a_group(starts, runs, repeats) == expected
+
+
+def test_where_runs_differ_more_than_processes_a_group_serves_more() -> None:
+    assert repeats_a_group([4.0], [1.0], 30, ratio=2.0) == 4
