@@ -29,7 +29,7 @@ test: lint types  ## Install all, check style, types and dependencies, run the w
 	$(BIN)/python -m pip check
 	$(BIN)/python -m pytest -n 2
 
-test-fast: $(VENV)/installed-dev  ## Run the tests that start neither Ray nor a framework
+test-fast: $(VENV)/installed-dev  ## Run the quick tests: no Ray, no framework, no training, no plots
 	$(BIN)/python -m pytest -n 2 -m 'not slow'
 
 lint: $(VENV)/installed-dev  ## Check lint and format

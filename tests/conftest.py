@@ -15,6 +15,7 @@ import pytest
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig
 from thread_backend import World
+from xdist.scheduler import LoadScopeScheduling
 
 from distlab.data.sources import Dataset
 from distlab.experiment.experiment import Experiment, resolve, validate
@@ -26,20 +27,36 @@ os.environ["AOTI_RUNTIME_CHECK_INPUTS"] = "1"
 os.environ["AOT_INDUCTOR_COMPILE_WRAPPER_OPT_LEVEL"] = "O0"
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the marks
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """How pytest-xdist deals the tests out: what shares fixtures to one process, the longest first.
+RAY = (
+    "tests/cluster/test_connect.py",
+    "tests/cluster/test_group.py",
+    "tests/conformance/test_break_backends.py",
+    "tests/runs/test_studies.py",
+    "tests/test_launch.py",
+    "tests/test_readme.py",
+)
+"""Tests that start a Ray."""
 
-    Those that start a Ray all go to one process: a second Ray beside the first would be found by
-    ``cluster.address=auto``, and make the machine slower, not faster.
+
+class OneRay(LoadScopeScheduling):
+    """Tests of a module or class go to one process, and all that start a Ray to the same one.
+
+    A second Ray would be found by ``cluster.address=auto``, and make the machine slower.
     """
-    for item in items:
-        scope = item.nodeid.rpartition("::")[0]
-        group = "ray" if item.get_closest_marker("ray") else scope
-        item.add_marker(pytest.mark.xdist_group(group))
-    items.sort(
-        key=lambda item: (item.get_closest_marker("ray") is None, "slow" not in item.keywords)
-    )
+
+    def _split_scope(self, nodeid: str) -> str:
+        return "ray" if nodeid.startswith(RAY) else nodeid.rpartition("::")[0]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> OneRay:
+    """What deals the tests out to processes."""
+    return OneRay(config, log)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest first, so that no process has nothing to do at the end."""
+    items.sort(key=lambda item: (not item.nodeid.startswith(RAY), "slow" not in item.keywords))
 
 
 SMALL_JOB = (

@@ -31,8 +31,6 @@ if __name__ == "__main__":
     open("frameworks.json", "w").write(json.dumps(found))
 """
 
-pytestmark = pytest.mark.ray
-
 
 @pytest.fixture(scope="module")
 def ended(tmp_path_factory: pytest.TempPathFactory) -> Ended:

@@ -8,7 +8,6 @@ from pathlib import Path
 import command
 import pytest
 
-pytestmark = pytest.mark.ray
 ROOT = Path(__file__).parent.parent
 
 

@@ -58,11 +58,9 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from distlab.data.sources import LabelledImages
 from distlab.models.spec import ModelSpec
 from distlab.models.weights import Weights
-
-LabelledImages = tuple[NDArray[np.float32], NDArray[np.int64]]
-"""Images ``[n, channels, height, width]`` in [0, 1] and their labels ``[n]``."""
 
 
 @dataclass(frozen=True)

@@ -131,17 +131,17 @@ def pose(model: str) -> Problem:
     _, gradients = reference.loss_and_gradients(
         spec, initial, *(array[order[0]] for array in train)
     )
-    first = _train(spec, adam, initial, train, order[:HALFWAY])
+    first = Trajectory(*reference.train(spec, adam, initial, *train, order[:HALFWAY]))
     halfway = _rounded(first.weights)
     halfway_state = OptimizerState(adam.t, _rounded(adam.m), _rounded(adam.v))
-    rest = _train(spec, adam, first.weights, train, order[HALFWAY:])
+    rest = Trajectory(*reference.train(spec, adam, first.weights, *train, order[HALFWAY:]))
     whole = Trajectory(np.concatenate([first.losses, rest.losses]), rest.weights)
     adam.t = halfway_state.step
     adam.m, adam.v = (
         {name: array.astype(np.float64) for name, array in moment.items()}
         for moment in (halfway_state.first_moment, halfway_state.second_moment)
     )
-    resumed = _train(spec, adam, halfway, train, order[HALFWAY:])
+    resumed = Trajectory(*reference.train(spec, adam, halfway, *train, order[HALFWAY:]))
 
     test_images = np.concatenate([test_images, images[TRAIN_SAMPLES:]])[: TEST_SAMPLES + 100]
     test_labels = np.concatenate([test_labels, labels[TRAIN_SAMPLES:]])[: TEST_SAMPLES + 100]
@@ -149,7 +149,7 @@ def pose(model: str) -> Problem:
     top = np.sort(logits, axis=1)[:, -2:]
     clear = np.flatnonzero(top[:, 1] - top[:, 0] > LEAST_MARGIN)[:TEST_SAMPLES]
     assert len(clear) == TEST_SAMPLES
-    losses = -reference.log_softmax(logits)[np.arange(len(logits)), test_labels]
+    losses = reference.cross_entropies(logits, test_labels)
     return Problem(
         spec=spec,
         program=program,
@@ -167,23 +167,6 @@ def pose(model: str) -> Problem:
         test_correct=(logits.argmax(axis=1) == test_labels)[clear],
         test_losses=losses[clear],
     )
-
-
-def _train(
-    spec: ModelSpec,
-    adam: reference.Adam,
-    weights: reference.Parameters,
-    train: LabelledImages,
-    order: NDArray[np.int32],
-) -> Trajectory:
-    losses = []
-    for batch in order:
-        loss, gradients = reference.loss_and_gradients(
-            spec, weights, *(array[batch] for array in train)
-        )
-        weights = adam.step(weights, gradients)
-        losses.append(loss)
-    return Trajectory(np.array(losses), dict(weights))
 
 
 def _rounded(arrays: dict[str, NDArray[np.float64]]) -> Weights:

@@ -34,8 +34,8 @@ _DIGITS = 10
 _SIDE = 28
 _MNIST5K_TEST_PER_DIGIT = 100
 
-Split = tuple[NDArray[np.float32], NDArray[np.int64]]
-"""Images float32 ``[n, 1, 28, 28]`` in [0, 1] and labels int64 ``[n]``."""
+LabelledImages = tuple[NDArray[np.float32], NDArray[np.int64]]
+"""Images ``[n, channels, height, width]`` in [0, 1] and their labels ``[n]``."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,7 +64,7 @@ class Dataset:
     checksum: str
     source: str
 
-    def normalized(self) -> tuple[Split, Split]:
+    def normalized(self) -> tuple[LabelledImages, LabelledImages]:
         """Give the training and the test set as the models take them.
 
         Returns

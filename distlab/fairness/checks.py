@@ -4,7 +4,7 @@ Each check compares what the ranks reported with what the driver computes by its
 drawn from the seed, the order of samples, and the losses of an independent NumPy reference.
 """
 
-from collections.abc import Callable, Hashable
+from collections.abc import Hashable
 from dataclasses import dataclass
 
 import numpy as np
@@ -46,21 +46,13 @@ class Check:
 
 def run_all(record: Record) -> dict[str, Check]:
     """Check a run whose ranks have all finished; keys are the contract's points."""
-    checks: dict[str, Callable[[Record], Check]] = {
-        "weights": weights,
-        "samples": samples,
-        "replicas": replicas,
-        "evaluation": evaluation,
-        "recount": recount,
-        "optimizer": optimizer,
-        "arithmetic": arithmetic,
-        "resources": resources,
-        "clock": clock,
-        "trajectory": trajectory,
-    }
+    checks = (
+        *(weights, samples, replicas, evaluation, recount),
+        *(optimizer, arithmetic, resources, clock, trajectory),
+    )
     # The reference's products are small: threads take longer to meet than to multiply.
     with threadpool_limits(1, user_api="blas"):
-        return {name: check(record) for name, check in checks.items()}
+        return {check.__name__: check(record) for check in checks}
 
 
 def weights(record: Record) -> Check:
@@ -134,7 +126,7 @@ def recount(record: Record) -> Check:
         tolerance = TF32_LOSS_TOLERANCE_PER_SAMPLE
     undecided = int((first - second < margin).sum())
     correct = int((logits.argmax(axis=1) == labels).sum())
-    loss = -reference.log_softmax(logits)[np.arange(len(labels)), labels].sum()
+    loss = reference.cross_entropies(logits, labels).sum()
     last = record.epochs[-1]
     reported = round(last.test_accuracy * last.evaluated)
     reported_loss = last.test_loss * last.evaluated
@@ -227,6 +219,7 @@ def trajectory(record: Record) -> Check:
     are wider, and there the first three may not all agree to 2e-6
     (:mod:`distlab.fairness.rounding`).
     """
+    experiment = record.experiment
     expected = reference_losses(record)
     found = np.array(record.first_losses)
     if found.shape != expected.shape:
@@ -234,7 +227,6 @@ def trajectory(record: Record) -> Check:
     if not found.size:
         return Check(False, "no losses")
     error = loss_errors(found, expected)
-    experiment = record.experiment
     precision = experiment.options.precision
     wrong = why_not(error, str(precision), experiment.global_batch)
     detail = (
@@ -269,8 +261,7 @@ def reference_losses(record: Record) -> np.ndarray:
         options.learning_rate,
     )
     if key not in _LOSSES:
-        found = reference.losses(*_first_steps(record), learning_rate=options.learning_rate)
-        _LOSSES[key] = np.array(found)
+        _LOSSES[key] = reference.losses(*_first_steps(record), options.learning_rate)
     return _LOSSES[key]
 
 

@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 
 from distlab.fairness import reference
 from distlab.fairness.reference import Adam, Array, Parameters
-from distlab.models.layers import Conv2D, Dense, MaxPool2D, ReLU
+from distlab.models.layers import MaxPool2D, ReLU, Trainable
 from distlab.models.rewrite import pool_first
 from distlab.models.spec import ModelSpec
 
@@ -111,8 +111,10 @@ def agreement(
 
     Parameters
     ----------
-    spec, weights, images, labels, order, learning_rate:
-        As for :func:`distlab.fairness.reference.losses`.
+    spec, weights, images, labels, order:
+        As for :func:`distlab.fairness.reference.train`.
+    learning_rate:
+        Adam's; its other constants are the usual ones.
     found:
         float64 ``[steps]``: the run's losses.
     tolerance:
@@ -254,5 +256,5 @@ class _Decisions:
 
     def _behind(self, place: int) -> str:
         """Name a layer without a name by the last one before it that has one."""
-        names = [one.name for one in self._spec.layers[:place] if isinstance(one, Dense | Conv2D)]
+        names = [one.name for one in self._spec.layers[:place] if isinstance(one, Trainable)]
         return f"behind {names[-1]}" if names else "in front"

@@ -130,6 +130,11 @@ def log_softmax(values: Array) -> Array:
     return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
 
 
+def cross_entropies(values: Array, labels: NDArray[np.integer[Any]]) -> Array:
+    """Softmax cross-entropy of each sample: ``[n]``, of logits ``[n, classes]``."""
+    return -log_softmax(values)[np.arange(len(labels)), labels]
+
+
 def loss_and_gradients(
     spec: ModelSpec,
     weights: Parameters,
@@ -237,68 +242,40 @@ def losses(
     labels: NDArray[np.integer[Any]],
     order: NDArray[np.integer[Any]],
     learning_rate: float = 1e-3,
-    beta1: float = 0.9,
-    beta2: float = 0.999,
-    epsilon: float = 1e-8,
-) -> list[float]:
-    """Train with Adam and return the global batch's mean loss before each update, in float64.
+) -> NDArray[np.float64]:
+    """The losses of :func:`train` with Adam's usual constants, from its zero state."""
+    return train(spec, Adam(learning_rate), weights, images, labels, order)[0]
+
+
+def train(
+    spec: ModelSpec,
+    adam: Adam,
+    weights: Parameters,
+    images: Array,
+    labels: NDArray[np.integer[Any]],
+    order: NDArray[np.integer[Any]],
+) -> tuple[NDArray[np.float64], dict[str, Array]]:
+    """Take a step for each row of ``order``, in float64.
 
     Parameters
     ----------
     spec, weights:
         The model and its initial parameters.
+    adam:
+        The optimizer; its state moves on.
     images, labels:
         The training set: ``[n, channels, height, width]`` in [0, 1], ``[n]``.
     order:
         ``[steps, global_batch]``: the samples of each step.
-    learning_rate, beta1, beta2, epsilon:
-        Adam's constants.
-
-    Returns
-    -------
-    list of float
-        ``steps`` losses.
-    """
-    adam = Adam(learning_rate, beta1, beta2, epsilon)
-    trajectory = []
-    for batch in order:
-        loss, gradients = loss_and_gradients(spec, weights, images[batch], labels[batch])
-        weights = adam.step(weights, gradients)
-        trajectory.append(loss)
-    return trajectory
-
-
-def evaluate(
-    spec: ModelSpec,
-    weights: Parameters,
-    images: Array,
-    labels: NDArray[np.integer[Any]],
-    dtype: DTypeLike = np.float32,
-    batch: int = 250,
-) -> tuple[int, float]:
-    """Count the right answers and sum the cross-entropies over a data set.
-
-    Parameters
-    ----------
-    spec, weights:
-        The model and its parameters.
-    images, labels:
-        The data set: ``[n, channels, height, width]`` in [0, 1], ``[n]``.
-    dtype:
-        The floating-point type of the forward pass; the loss is computed from it in float64.
-    batch:
-        Samples computed at a time, which bounds the memory; the last batch may be smaller.
 
     Returns
     -------
     tuple
-        How many samples have their label as the (first) largest logit, and the sum of losses.
+        The global batch's mean loss before each update, and the weights after the last.
     """
-    correct, loss_sum = 0, 0.0
-    for start in range(0, len(labels), batch):
-        part = slice(start, start + batch)
-        outputs = logits(spec, weights, images[part], dtype).astype(np.float64)
-        expected = labels[part]
-        correct += int((outputs.argmax(axis=1) == expected).sum())
-        loss_sum -= float(log_softmax(outputs)[np.arange(len(expected)), expected].sum())
-    return correct, loss_sum
+    found = []
+    for batch in order:
+        loss, gradients = loss_and_gradients(spec, weights, images[batch], labels[batch])
+        weights = adam.step(weights, gradients)
+        found.append(loss)
+    return np.array(found), dict(weights)

@@ -46,6 +46,7 @@ from numpy.typing import NDArray
 UNIT_ROUNDOFF = {"bf16": 2.0**-8, "tf32": 2.0**-11}
 """Of the formats to which ``bf16`` and ``tf32`` round: half the distance from 1 to the next."""
 FP32_FIRST, FP32_LOSSES = 2e-6, 1e-4
+"""Of the first loss, some 15 float32 roundings, and of ten."""
 ROUNDED_LOSSES, ROUNDED_AT_BATCH = 1.5e-2, 64
 TELLING = 3
 

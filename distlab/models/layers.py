@@ -10,6 +10,7 @@ goes in channel, height, width order.
 
 import math
 from dataclasses import dataclass
+from typing import get_args
 
 Shape = tuple[int, ...]
 """The shape of one sample, without the batch dimension."""
@@ -138,10 +139,11 @@ class Flatten:
         return (math.prod(shape),)
 
 
-Layer = Dense | Conv2D | ReLU | MaxPool2D | Flatten
+Trainable = Dense | Conv2D
+"""Any layer with a name, parameters and start values."""
+
+Layer = Trainable | ReLU | MaxPool2D | Flatten
 """Any layer that a spec may hold."""
 
-LAYERS: dict[str, type[Layer]] = {
-    kind.__name__: kind for kind in (Dense, Conv2D, ReLU, MaxPool2D, Flatten)
-}
+LAYERS: dict[str, type[Layer]] = {kind.__name__: kind for kind in get_args(Layer)}
 """The layer types by the name that :meth:`ModelSpec.to_dict` gives them."""

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 # Relative, because these modules also travel with a saved model, under another package's name.
-from .layers import LAYERS, Conv2D, Dense, Flatten, Layer, MaxPool2D, ReLU, Shape
+from .layers import LAYERS, Conv2D, Dense, Flatten, Layer, MaxPool2D, ReLU, Shape, Trainable
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class ModelSpec:
                 lowest = 0 if size == "padding" else 1
                 if size != "name" and value < lowest:
                     raise ValueError(f"{label}: {size} must be at least {lowest}, is {value}")
-            if isinstance(layer, Dense | Conv2D):
+            if isinstance(layer, Trainable):
                 if not layer.name or layer.name in names:
                     raise ValueError(f"{label}: its name is empty or taken by an earlier layer")
                 names.add(layer.name)
@@ -63,7 +63,7 @@ class ModelSpec:
     def _labels(self) -> Iterator[str]:
         """How error messages call each layer."""
         for index, layer in enumerate(self.layers):
-            name = f" {layer.name!r}" if isinstance(layer, Dense | Conv2D) else ""
+            name = f" {layer.name!r}" if isinstance(layer, Trainable) else ""
             yield f"model {self.name!r}, layer {index} ({type(layer).__name__}{name})"
 
     def shapes(self) -> tuple[Shape, ...]:
@@ -84,9 +84,9 @@ class ModelSpec:
         return self.shapes()[-1][0]
 
     @property
-    def trainable(self) -> tuple[Dense | Conv2D, ...]:
+    def trainable(self) -> tuple[Trainable, ...]:
         """The layers that have parameters, in order."""
-        return tuple(layer for layer in self.layers if isinstance(layer, Dense | Conv2D))
+        return tuple(layer for layer in self.layers if isinstance(layer, Trainable))
 
     @property
     def parameters(self) -> dict[str, Shape]:
@@ -105,33 +105,21 @@ class ModelSpec:
         """Number of trainable scalars."""
         return sum(math.prod(shape) for shape in self.parameters.values())
 
-    def _layer_flops(self) -> list[int]:
-        """Forward floating-point operations per sample of each trainable layer."""
-        return [
-            2 * layer.fan_in * math.prod(shape)
-            for layer, shape in zip(self.layers, self.shapes(), strict=True)
-            if isinstance(layer, Dense | Conv2D)
-        ]
-
-    @property
-    def forward_flops(self) -> int:
-        """Floating-point operations of the forward pass of one sample.
-
-        Convention: a multiply-add counts as 2; only matrix products and convolutions count (not
-        bias, activation, pooling or loss); products with padded zeros count.
-        """
-        return sum(self._layer_flops())
-
     @property
     def training_flops(self) -> int:
         """Floating-point operations of the forward and backward pass of one sample.
 
-        In the convention of :attr:`forward_flops`: the gradient of the weight and that of the
-        input cost one forward pass each; the first trainable layer needs no gradient of its input.
-        The optimizer's update is not counted.
+        Convention: a multiply-add counts as 2; only matrix products and convolutions count (not
+        bias, activation, pooling, loss or the optimizer's update); products with padded zeros
+        count. The gradient of the weight and that of the input cost one forward pass each; the
+        first trainable layer needs no gradient of its input.
         """
-        flops = self._layer_flops()
-        return 3 * sum(flops) - flops[0]
+        forward = [
+            2 * layer.fan_in * math.prod(shape)
+            for layer, shape in zip(self.layers, self.shapes(), strict=True)
+            if isinstance(layer, Trainable)
+        ]
+        return 3 * sum(forward) - forward[0]
 
     def to_dict(self) -> dict[str, Any]:
         """The spec as JSON-able values; :meth:`from_dict` reads it back."""

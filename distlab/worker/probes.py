@@ -35,16 +35,14 @@ def warm_up(backend: Backend, task: Task, placement: Placement, steps: int) -> t
     before = draw(task.spec, task.seed)
     backend.set_weights(before)
     backend.set_optimizer_state(OptimizerState.zero(task.spec))
-    steps = min(steps, WARM_UP_STEPS)
-    order = np.arange(steps * task.global_batch, dtype=np.int32).reshape(steps, task.global_batch)
-    mine = shard(order, placement.rank, placement.world_size)
+    mine = _first_samples(task, placement, min(steps, WARM_UP_STEPS))
     first = [_timed(backend, mine[:1])]
     error = _optimizer_error(task.program, before, backend.weights(), backend.optimizer_state())
-    first.append(_timed(backend, mine[:WARM_UP_STEPS]))
+    first.append(_timed(backend, mine))
     for _ in range(GPU_WARM_UP_SPANS if placement.device == "gpu" else 0):
-        backend.train(mine[:WARM_UP_STEPS])
+        backend.train(mine)
     backend.barrier()
-    return error, compile_seconds(first, _timed(backend, mine[:WARM_UP_STEPS]))
+    return error, compile_seconds(first, _timed(backend, mine))
 
 
 def exchange_windows(
@@ -54,9 +52,7 @@ def exchange_windows(
 
     The model is built again for it, so this stands at the end of a run.
     """
-    steps = min(steps, EXCHANGE_STEPS)
-    order = np.arange(steps * task.global_batch, dtype=np.int32).reshape(steps, task.global_batch)
-    mine = shard(order, placement.rank, placement.world_size)
+    mine = _first_samples(task, placement, min(steps, EXCHANGE_STEPS))
 
     def windows() -> tuple[float, ...]:
         backend.train(mine[:1])
@@ -75,6 +71,12 @@ def exchange_windows(
     backend.set_weights(draw(task.spec, task.seed))
     backend.set_optimizer_state(OptimizerState.zero(task.spec))
     return ExchangeWindows(with_exchange, windows())
+
+
+def _first_samples(task: Task, placement: Placement, steps: int) -> NDArray[np.int32]:
+    """A rank's part of so many global batches, which take the samples as they stand."""
+    order = np.arange(steps * task.global_batch, dtype=np.int32).reshape(steps, task.global_batch)
+    return shard(order, placement.rank, placement.world_size)
 
 
 def _timed(backend: Backend, indices: NDArray[np.int32]) -> tuple[int, float]:

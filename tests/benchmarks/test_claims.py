@@ -8,6 +8,8 @@ from dataclasses import replace
 import pytest
 from claims import ROWS, Noise, found_in_80_percent, judged, looking
 
+pytestmark = pytest.mark.slow
+
 QUICK = {row.name: row for row in ROWS}
 EQUAL = QUICK["normal, 1 %"]
 COVERED = ("throughput", "ratio", "efficiency", "stored", "saved")

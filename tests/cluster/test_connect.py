@@ -21,7 +21,6 @@ from distlab.cluster.connect import Resources
 from distlab.errors import DistlabError
 from distlab.experiment.experiment import Experiment
 
-pytestmark = pytest.mark.ray
 JOB = (*command.SMALL_JOB, "epochs=1")
 
 

@@ -24,7 +24,7 @@ from distlab.experiment.experiment import Experiment, resolve, validate
 from distlab.experiment.task import Task
 from distlab.outcome.events import Event, Finished, Ready, Started
 
-pytestmark = [pytest.mark.slow, pytest.mark.ray]
+pytestmark = pytest.mark.slow
 
 NUMPY = "numpy_sockets:NumpyBackend"
 

@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -143,7 +144,7 @@ def test_tf32_has_processes_of_its_own_where_it_is_not_forbidden(
 def test_other_devices_and_other_data_need_other_workers(
     experiment: Of, on_gpu: Of, dataset: Dataset
 ) -> None:
-    other = type(dataset)(**{**vars(dataset), "checksum": "1" * 64})
+    other = replace(dataset, checksum="1" * 64)
     keys = {
         group_key(experiment("gpus=1"), dataset),
         group_key(experiment("gpus=1"), other),
@@ -225,7 +226,7 @@ def test_the_data_are_stored_once(
     monkeypatch.setattr(ray, "put", stored.append)
     for number in (1, 2, 1):
         workers(experiment(f"gpus={number}"))
-    workers(experiment(), type(dataset)(**{**vars(dataset), "checksum": "1" * 64}))
+    workers(experiment(), replace(dataset, checksum="1" * 64))
     assert len(stored) == 2
 
 

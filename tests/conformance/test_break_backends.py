@@ -9,7 +9,6 @@ from faults import CAUGHT_BY
 
 
 @pytest.mark.slow
-@pytest.mark.ray
 @pytest.mark.skipif(
     find_spec("torch") is None,
     reason="A RUN IS NOT CHECKED AGAINST BROKEN BACKENDS, because torch is not installed: "

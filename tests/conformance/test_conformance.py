@@ -16,7 +16,7 @@ from distlab.conformance.checks.compare import moves, relative
 from distlab.conformance.problem import pose
 from distlab.fairness import reference
 
-TestNumpy = conformance.suite("numpy_sockets:NumpyBackend")
+TestNumpy = pytest.mark.slow(conformance.suite("numpy_sockets:NumpyBackend"))
 
 
 def shipped(framework: str, package: str) -> type:
@@ -120,6 +120,7 @@ def test_process_that_never_ends_is_killed_and_told(
     assert failed == {"ending": "1 worker: the process had to be killed"}
 
 
+@pytest.mark.slow
 def test_crashing_rank_is_told_with_its_last_words() -> None:
     outcomes = conformance.examine("faulty_backends:Crashes", models=["mlp"], timeout_s=30)
     detail = {o.check: o.detail for o in outcomes if not o.passed}
@@ -135,12 +136,14 @@ def test_crashing_rank_is_told_with_its_last_words() -> None:
     assert all("RuntimeError: no evaluation today" in text for text in detail.values())
 
 
+@pytest.mark.slow
 def test_unknown_framework_fails_every_check_and_says_why() -> None:
     outcomes = conformance.examine("fortran", models=["mlp"], timeout_s=30)
     assert not any(o.passed for o in outcomes)
     assert all("asked: framework=fortran" in o.detail for o in outcomes)
 
 
+@pytest.mark.slow
 def test_command_line_exits_with_1_and_names_the_failed_check() -> None:
     command = [sys.executable, "-m", "distlab.conformance"]
     result = subprocess.run(
@@ -172,6 +175,7 @@ def test_epsilon_in_the_wrong_place_moves_weights_far_beyond_the_bound() -> None
         assert relative(moved, expected[name]) > 100 * contract.MOVED, name
 
 
+@pytest.mark.slow
 def test_driver_imports_no_framework_and_no_backend() -> None:
     """All of distlab but the backends' own folders, as the driver sees it."""
     program = """

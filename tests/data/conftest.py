@@ -2,7 +2,7 @@ import gzip
 import os
 import struct
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
@@ -15,8 +15,8 @@ Answer = bytes | Callable[[BaseHTTPRequestHandler], None]
 class Mirror:
     """A real HTTP server on 127.0.0.1; ``answers`` maps a file name to bytes or a behaviour."""
 
-    def __init__(self) -> None:
-        self.answers: dict[str, Answer] = {}
+    def __init__(self, answers: Mapping[str, Answer]) -> None:
+        self.answers = dict(answers)
         self.requests: list[str] = []
         mirror = self
 
@@ -51,13 +51,13 @@ class Mirror:
 
 
 @pytest.fixture
-def make_mirror(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], Mirror]]:
+def make_mirror(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Mirror]]:
     for variable in ("no_proxy", "NO_PROXY"):
         monkeypatch.setenv(variable, "127.0.0.1")
     mirrors: list[Mirror] = []
 
-    def make() -> Mirror:
-        mirrors.append(Mirror())
+    def make(answers: Mapping[str, Answer] | None = None) -> Mirror:
+        mirrors.append(Mirror(answers or {}))
         return mirrors[-1]
 
     yield make

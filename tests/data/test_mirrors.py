@@ -41,8 +41,7 @@ def failure(folder: Path, *urls: str) -> DistlabError:
 
 
 def test_a_sound_cache_needs_no_network(tmp_path: Path, make_mirror) -> None:
-    mirror = make_mirror()
-    mirror.answers = dict(CONTENT)
+    mirror = make_mirror(CONTENT)
     mirrors.fetch(tmp_path / "new" / "cache", (mirror.url,), FILES, progress=False)
     assert_filled(tmp_path / "new" / "cache")
     assert mirror.requests == list(FILES)
@@ -51,8 +50,7 @@ def test_a_sound_cache_needs_no_network(tmp_path: Path, make_mirror) -> None:
 
 
 def test_a_damaged_cache_is_mended(tmp_path: Path, make_mirror) -> None:
-    mirror = make_mirror()
-    mirror.answers = dict(CONTENT)
+    mirror = make_mirror(CONTENT)
     (tmp_path / "file2.gz").write_bytes(CONTENT["file2.gz"][:-1])
     mirrors.fetch(tmp_path, (mirror.url,), FILES, progress=False)
     assert_filled(tmp_path)
@@ -112,9 +110,8 @@ def short_timeout(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 @pytest.mark.usefixtures("short_timeout")
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.__name__)
 def test_the_second_mirror_is_used_when_the_first_fails(tmp_path: Path, make_mirror, fault) -> None:
-    bad, good = make_mirror(), make_mirror()
+    bad, good = make_mirror(), make_mirror(CONTENT)
     fault(bad)
-    good.answers = dict(CONTENT)
     mirrors.fetch(tmp_path, (bad.url, good.url), FILES, progress=False)
     assert_filled(tmp_path)
     assert len(bad.requests) <= 1  # the mirror that worked goes first from then on
@@ -138,16 +135,14 @@ def test_when_all_mirrors_fail_each_reason_is_told(tmp_path: Path, make_mirror) 
 
 
 def test_what_one_mirror_delivered_stays_when_the_rest_fails(tmp_path: Path, make_mirror) -> None:
-    mirror = make_mirror()
-    mirror.answers = {"file0.gz": CONTENT["file0.gz"], "file1.gz": b"bad"}
+    mirror = make_mirror({"file0.gz": CONTENT["file0.gz"], "file1.gz": b"bad"})
     with pytest.raises(DistlabError, match=r"file1\.gz"):
         mirrors.fetch(tmp_path, (mirror.url,), FILES, progress=False)
     assert [path.name for path in tmp_path.iterdir()] == ["file0.gz"]
 
 
 def test_a_cache_that_cannot_be_made_or_written(tmp_path: Path, make_mirror) -> None:
-    mirror = make_mirror()
-    mirror.answers = dict(CONTENT)
+    mirror = make_mirror(CONTENT)
     occupied = tmp_path / "occupied"
     occupied.write_bytes(b"a file where the folder should be")
     for folder in (occupied, occupied / "below"):
@@ -159,8 +154,7 @@ def test_a_cache_that_cannot_be_made_or_written(tmp_path: Path, make_mirror) -> 
 
 
 def test_a_read_only_cache(make_mirror, read_only_folder: Path) -> None:
-    mirror = make_mirror()
-    mirror.answers = dict(CONTENT)
+    mirror = make_mirror(CONTENT)
     assert "ermission denied" in failure(read_only_folder, mirror.url).found
 
 
@@ -171,16 +165,14 @@ def test_a_full_disk(tmp_path: Path, make_mirror, monkeypatch: pytest.MonkeyPatc
         link.symlink_to("/dev/full")
         yield str(link)
 
-    first, second = make_mirror(), make_mirror()
-    first.answers = second.answers = dict(CONTENT)
+    first, second = make_mirror(CONTENT), make_mirror(CONTENT)
     monkeypatch.setattr(pooch.core, "temporary_file", on_a_full_device)
     assert "No space left on device" in failure(tmp_path, first.url, second.url).found
     assert second.requests == []  # another mirror would not help
 
 
 def test_nothing_is_left_when_writing_stops_halfway(tmp_path: Path, make_mirror) -> None:
-    mirror = make_mirror()
-    mirror.answers = dict(CONTENT)
+    mirror = make_mirror(CONTENT)
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
     try:
@@ -206,9 +198,8 @@ def test_two_processes_fill_one_cache_at_once(tmp_path: Path, make_mirror) -> No
 
         return answer
 
-    mirror = make_mirror()
     # Only the first: after it, one process may find what the other has already finished.
-    mirror.answers = {**CONTENT, "file0.gz": both_under_way("file0.gz")}
+    mirror = make_mirror({**CONTENT, "file0.gz": both_under_way("file0.gz")})
     program = (
         "import sys; from pathlib import Path; from distlab.data import mirrors;"
         "mirrors.fetch(Path(sys.argv[1]), (sys.argv[2],), eval(sys.argv[3]), progress=False)"
@@ -229,8 +220,7 @@ def test_two_processes_fill_one_cache_at_once(tmp_path: Path, make_mirror) -> No
 def test_progress_is_shown_on_standard_error_only_when_asked(
     tmp_path: Path, make_mirror, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    mirror = make_mirror()
-    mirror.answers = dict(CONTENT)
+    mirror = make_mirror(CONTENT)
     mirrors.fetch(tmp_path / "quiet", (mirror.url,), FILES, progress=False)
     assert capfd.readouterr() == ("", "")
     mirrors.fetch(tmp_path / "shown", (mirror.url,), FILES, progress=True)

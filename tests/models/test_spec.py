@@ -45,15 +45,13 @@ def test_shapes_of_lenet5():
 
 def test_flops_of_mlp_counted_by_hand():
     products = 784 * 100, 100 * 100, 100 * 10
-    assert MODELS["mlp"].forward_flops == 2 * sum(products)
-    # weight gradients of all three layers, input gradients of the last two
+    # the forward pass and the weight gradients of all three layers, input gradients of the last two
     assert MODELS["mlp"].training_flops == 2 * (sum(products) + sum(products) + sum(products[1:]))
 
 
 def test_flops_of_lenet5_counted_by_hand():
     first = 28 * 28 * 6 * (1 * 5 * 5)
     others = 10 * 10 * 16 * (6 * 5 * 5) + 400 * 120 + 120 * 84 + 84 * 10
-    assert MODELS["lenet5"].forward_flops == 2 * (first + others)
     assert MODELS["lenet5"].training_flops == 2 * (2 * first + 3 * others)
 
 

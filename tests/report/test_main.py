@@ -8,6 +8,8 @@ from studies import study
 from distlab.errors import DistlabError
 from distlab.report.__main__ import main, parse, read
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def told() -> dict[str, Any]:

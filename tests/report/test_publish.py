@@ -9,6 +9,8 @@ from mlflow import MlflowClient
 from distlab.report.figures.cells import cells
 from distlab.report.publish import figures, publish
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def client(study_store: str) -> MlflowClient:

@@ -15,7 +15,7 @@ from distlab.tracking.views import TAG
 
 CELL = (*command.SMALL_JOB, "epochs=1")
 
-pytestmark = [pytest.mark.slow, pytest.mark.ray]
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")

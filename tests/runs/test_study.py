@@ -10,6 +10,8 @@ from distlab.cluster import connect
 from distlab.errors import DistlabError, WorkerError
 from distlab.tracking import reader as stored
 
+pytestmark = pytest.mark.slow
+
 
 def test_all_cells_run_once_before_any_runs_again(machine: Machine, options: Any) -> None:
     cells = [options("repeats=2"), options("framework=tf", "repeats=3")]

@@ -14,6 +14,8 @@ from distlab.experiment.options import Options
 from distlab.runs import study
 from distlab.tracking import reader as stored
 
+pytestmark = pytest.mark.slow
+
 
 def interrupted(machine: Machine, at: tuple[str, int, int], *planned: Options, **more: Any) -> Any:
     """Conduct a study that Ctrl-C ends in a run."""

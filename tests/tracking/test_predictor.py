@@ -13,6 +13,8 @@ from distlab.models.spec import MODELS
 from distlab.models.weights import draw
 from distlab.tracking import predictor
 
+pytestmark = pytest.mark.slow
+
 ELSEWHERE = """
 import json, sys
 sys.modules["distlab"] = None  # any import of distlab raises

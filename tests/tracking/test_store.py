@@ -11,6 +11,8 @@ from distlab.errors import DistlabError
 from distlab.experiment.options import TrackingOptions
 from distlab.tracking.run_writer import Tracker
 
+pytestmark = pytest.mark.slow
+
 Track = Callable[..., Tracker]
 
 

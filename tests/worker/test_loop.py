@@ -20,6 +20,8 @@ from distlab.outcome.events import EpochDone, Event, Finished, Progress, Ready
 from distlab.outcome.record import Record
 from distlab.worker import loop, probes
 
+pytestmark = pytest.mark.slow
+
 STRONG = ("scaling=strong", "batch_size=4", "seed=3", "measure_exchange=false")
 STEPS = 31
 

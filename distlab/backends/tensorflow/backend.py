@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from distlab.backends.base import (
     Backend,
     Evaluation,
+    LabelledImages,
     OptimizerState,
     Placement,
     Program,
@@ -34,7 +35,6 @@ from distlab.backends.tensorflow import device
 from distlab.backends.tensorflow.adam import ReferenceAdam, StockAdam
 from distlab.backends.tensorflow.arrays import shared
 from distlab.backends.tensorflow.model import layouts, logits
-from distlab.errors import DistlabError
 from distlab.models.spec import ModelSpec
 
 tf.get_logger().setLevel("ERROR")
@@ -89,12 +89,6 @@ class TensorFlowBackend(Backend):
 
     def build(self, spec: ModelSpec, program: Program) -> None:
         """See :meth:`Backend.build`."""
-        if program.execution not in self.executions:
-            raise DistlabError(
-                asked=f"framework=tf with execution={program.execution}",
-                found=f"TensorFlow runs {' and '.join(self.executions)}",
-                fix="execution=graph",
-            )
         self._spec, self._program = spec, program
         # Read by the kernels as they run, so it holds for evaluation, too.
         tf.config.experimental.enable_tensor_float_32_execution(program.precision == "tf32")
@@ -118,11 +112,7 @@ class TensorFlowBackend(Backend):
         self._compiled_evaluation = tf.function(self._evaluation, input_signature=[*data, *bounds])
         self._compiled_average = tf.function(self._average)
 
-    def load_data(
-        self,
-        train: tuple[NDArray[np.float32], NDArray[np.int64]],
-        test: tuple[NDArray[np.float32], NDArray[np.int64]],
-    ) -> None:
+    def load_data(self, train: LabelledImages, test: LabelledImages) -> None:
         """See :meth:`Backend.load_data`; images are kept as NHWC, in the given memory if it can.
 
         On CPUs only images of several channels are copied: with one, NHWC and NCHW are the same.

@@ -29,7 +29,7 @@ from distlab.backends.base import (
 )
 from distlab.backends.common.malloc import keep_freed_memory
 from distlab.backends.common.product_rate import best_rate, operand
-from distlab.backends.torch.execution import Eager, Execution
+from distlab.backends.torch.eager import Eager
 from distlab.backends.torch.graph import Graph
 from distlab.backends.torch.model import logits, module
 from distlab.errors import DistlabError
@@ -98,10 +98,8 @@ class TorchBackend(Backend):
             module(spec)  # says at once, not from within a compiler, if a layer is unknown
         torch.backends.cuda.matmul.allow_tf32 = program.precision == "tf32"
         torch.backends.cudnn.allow_tf32 = program.precision == "tf32"
-        if program.execution == "eager":
-            self._execution: Execution = Eager(spec, program, self._device, self._world_size)
-        else:
-            self._execution = Graph(spec, program, self._device, self._world_size)
+        execution = Eager if program.execution == "eager" else Graph
+        self._execution: Eager | Graph = execution(spec, program, self._device, self._world_size)
 
     def load_data(self, train: LabelledImages, test: LabelledImages) -> None:
         """Put both sets on the device; on CPU the ranks of a node share the arrays' memory."""

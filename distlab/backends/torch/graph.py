@@ -23,7 +23,7 @@ from torch import Tensor
 from distlab.backends.base import Program
 from distlab.backends.torch import aot
 from distlab.backends.torch.cuda_graph import RecordedStep
-from distlab.backends.torch.execution import FusedAdam
+from distlab.backends.torch.eager import FusedAdam
 from distlab.backends.torch.onednn import onednn_is_faster
 from distlab.backends.torch.step import Adam, Function, Gradient, Loss, WholeSteps, steps_per_call
 from distlab.errors import DistlabError

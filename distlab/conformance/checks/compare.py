@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from distlab.fairness.rounding import FP32_LOSSES, loss_errors
+
 Arrays = Mapping[str, NDArray[Any]]
 
-LOSSES = 1e-4
-"""Relative; the fairness contract's bound for ten losses."""
 LOSS_SUM = 1e-5
 """Relative; float32 logits leave 1e-6, a sample too many or too few in 1,027 some 1e-3."""
 MOVED = 1e-3
@@ -114,14 +114,14 @@ def follows(
     Raises
     ------
     ConformanceError
-        If losses are off by more than :data:`LOSSES` or moves by more than :data:`MOVED`.
+        If losses are off by more than the fairness contract's bound for ten of them, or moves by
+        more than :data:`MOVED`.
     """
-    error = np.abs(found["losses"] - losses) / np.abs(losses)
-    largest = float(np.nan_to_num(error, nan=np.inf).max())
+    largest = float(loss_errors(found["losses"], losses).max())
     name, moved = worst(moves(found["weights"], initial), moves(weights, initial))
     require(
-        largest <= LOSSES and moved <= MOVED,
-        f"losses off {whom} by {largest:.1e} (bound {LOSSES:.0e}), moves of {name} by "
+        largest <= FP32_LOSSES and moved <= MOVED,
+        f"losses off {whom} by {largest:.1e} (bound {FP32_LOSSES:.0e}), moves of {name} by "
         f"{moved:.1e} (bound {MOVED:.0e})",
     )
     return f"losses within {largest:.1e}, weights' moves within {moved:.1e} of {whom}"

@@ -23,9 +23,8 @@ from distlab.conformance.checks.compare import (
 from distlab.conformance.checks.evidence import Evidence, last_line, mean_losses, seen
 from distlab.conformance.checks.rebuild import exchange_off, precision, rebuild
 from distlab.conformance.problem import HALFWAY, MOMENTS, STEPS
+from distlab.fairness.rounding import FP32_FIRST
 
-FIRST_LOSS = 2e-6
-"""Relative; the fairness contract's bound for the first loss, some 15 float32 roundings."""
 GRADIENT = 1e-5
 """Float32 sums of up to 30,000 terms; the frameworks come to within 2e-6."""
 DESCRIPTION = {
@@ -61,7 +60,7 @@ def gradients(evidence: Evidence) -> str:
     moment = seen(witness, "first_moment")
     found = {name: array / (1 - problem.program.beta1) for name, array in moment.items()}
     name, error = worst(found, problem.gradients)
-    require(loss <= FIRST_LOSS, f"first loss off by {loss:.1e} (bound {FIRST_LOSS:.0e})")
+    require(loss <= FP32_FIRST, f"first loss off by {loss:.1e} (bound {FP32_FIRST:.0e})")
     require(error <= GRADIENT, f"gradient of {name} off by {error:.1e} (bound {GRADIENT:.0e})")
     return f"loss within {loss:.1e}, gradients within {error:.1e}"
 

@@ -18,7 +18,7 @@ import numpy as np
 
 from distlab.backends.base import Backend, OptimizerState
 from distlab.backends.registry import load
-from distlab.conformance.problem import HALFWAY, MOMENTS, Problem
+from distlab.conformance.problem import HALFWAY, MOMENTS
 from distlab.conformance.rank.rebuild import Rebuilding, copies
 
 FRAMEWORKS = {
@@ -210,9 +210,7 @@ def _printed() -> int:
 
 def main(job_path: str, notes_path: str) -> None:
     """Run the job in one file and write the notes to another."""
-    job = pickle.loads(Path(job_path).read_bytes())
-    assert isinstance(job.problem, Problem)
-    Rank(job, Path(notes_path)).run()
+    Rank(pickle.loads(Path(job_path).read_bytes()), Path(notes_path)).run()
 
 
 if __name__ == "__main__":

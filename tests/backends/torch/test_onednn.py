@@ -4,11 +4,12 @@ This file runs itself in child processes: frameworks must not meet in the tests'
 """
 
 import json
-import subprocess
 import sys
+from functools import partial
 from importlib.util import find_spec
 from typing import Any
 
+import fresh_process
 import numpy as np
 import pytest
 
@@ -24,6 +25,8 @@ pytestmark = [
         find_spec("torch") is None, reason='PyTorch is not installed: pip install "distlab[torch]"'
     ),
 ]
+child = partial(fresh_process.found, __file__)
+"""What one of the functions below finds in a process of its own."""
 
 BATCH, STEPS = 64, 6
 ORDER = np.arange(BATCH * STEPS, dtype=np.int32).reshape(STEPS, BATCH)
@@ -100,15 +103,6 @@ def products() -> list[float]:
         ours = torch.ops.distlab.product(left, right).numpy()
         differences.append(float(np.abs(ours - a.astype(np.float64) @ b).max()))
     return differences
-
-
-def child(name: str) -> Any:
-    """What one of the functions above finds in a process of its own."""
-    ran = subprocess.run(
-        [sys.executable, __file__, name], capture_output=True, text=True, timeout=300, check=False
-    )
-    assert ran.returncode == 0, ran.stderr[-3000:]
-    return json.loads(ran.stdout)
 
 
 def test_a_product_takes_matrices_as_they_lie() -> None:

@@ -1,6 +1,6 @@
 """Break the shipped backends on purpose: the conformance suite and a run's checks must see it.
 
-    PYTHONPATH=tests/support python tests/conformance/break_backends.py [--framework torch]
+    PYTHONPATH=tests/support python tests/conformance/backends/break_backends.py [--framework torch]
 
 Each fault of each framework (``broken_torch.py``, ``broken_tensorflow.py``, ``broken_paddle.py``,
 in the framework's default execution) goes through the conformance suite on the mlp and through a

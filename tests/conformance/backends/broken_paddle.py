@@ -43,7 +43,7 @@ class StepsCountedOn(faults.StepsCountedOn, PaddleBackend):
     pass
 
 
-class ExchangedAlways(faults.ExchangedAlways, PaddleBackend):
+class ExchangesAlways(faults.ExchangesAlways, PaddleBackend):
     pass
 
 

@@ -46,7 +46,7 @@ class StepsCountedOn(faults.StepsCountedOn, TensorFlowBackend):
     pass
 
 
-class ExchangedAlways(faults.ExchangedAlways, TensorFlowBackend):
+class ExchangesAlways(faults.ExchangesAlways, TensorFlowBackend):
     pass
 
 

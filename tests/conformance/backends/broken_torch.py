@@ -68,7 +68,7 @@ class StepsCountedOn(faults.StepsCountedOn, TorchBackend):
     pass
 
 
-class ExchangedAlways(faults.ExchangedAlways, TorchBackend):
+class ExchangesAlways(faults.ExchangesAlways, TorchBackend):
     pass
 
 

@@ -23,7 +23,7 @@ CAUGHT_BY = {
     "OrderShiftedByOne": ("adam", "trajectory"),
     "EpsilonHat": ("adam", "optimizer"),
     "StepsCountedOn": ("rebuild", None),
-    "ExchangedAlways": ("exchange_off", None),
+    "ExchangesAlways": ("exchange_off", None),
 }
 """The check of the conformance suite and the check of a run that name each fault.
 
@@ -91,7 +91,7 @@ class StepsCountedOn(Backend):
         super().set_optimizer_state(replace(state, step=state.step + (self.counted or 0)))
 
 
-class ExchangedAlways(Backend):
+class ExchangesAlways(Backend):
     """Gradients are averaged whatever the program says."""
 
     def build(self, spec: Any, program: Any) -> None:

@@ -2,10 +2,13 @@ import csv
 import json
 from pathlib import Path
 
+import pytest
 from studies import study, where
 
 from distlab.report.formats import files
 from distlab.report.plots.render import KINDS
+
+pytestmark = pytest.mark.slow
 
 
 def test_the_report_is_written_whole(tmp_path: Path) -> None:

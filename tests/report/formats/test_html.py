@@ -2,6 +2,7 @@ import re
 from html.parser import HTMLParser
 from typing import Any
 
+import pytest
 from studies import classroom, study, where
 
 from distlab.report.figures.cells import cells
@@ -10,6 +11,8 @@ from distlab.report.formats import html
 from distlab.report.plots import render
 from distlab.report.plots.style import Styles
 from distlab.report.sections.contents import contents
+
+pytestmark = pytest.mark.slow
 
 VOID = {"meta", "link", "br", "img", "hr", "input"}
 

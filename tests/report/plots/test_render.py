@@ -12,6 +12,8 @@ from distlab.report.plots import render
 from distlab.report.plots.render import Plot
 from distlab.report.plots.style import KNOWN_COLOURS, Styles
 
+pytestmark = pytest.mark.slow
+
 
 def drawn(**options: Any) -> dict[str, Plot]:
     found = cells(study(**{"models": ["mlp"], "scalings": ["weak"], **options}))

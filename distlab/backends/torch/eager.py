@@ -8,9 +8,6 @@ gradients while the backward pass is still under way (and loads the compiler by 
 Tensors here are in torch's layout (dense weights ``[outputs, inputs]``), named as in the spec.
 """
 
-from collections.abc import Mapping
-from typing import Protocol
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -20,25 +17,6 @@ from torch.optim.adam import adam
 from distlab.backends.base import Program
 from distlab.backends.torch.model import module
 from distlab.models.spec import ModelSpec
-
-
-class Execution(Protocol):
-    """One way to run the steps; what it exposes are the live tensors of its state."""
-
-    steps_taken: int
-    products: str
-    """The libraries that multiply matrices on a CPU in training: ``mkl``, ``onednn and mkl``."""
-
-    @property
-    def parameters(self) -> Mapping[str, Tensor]:
-        """The model's parameters by name."""
-
-    @property
-    def moments(self) -> tuple[Mapping[str, Tensor], Mapping[str, Tensor]]:
-        """Adam's first and second moments by parameter name."""
-
-    def train(self, images: Tensor, labels: Tensor, batches: Tensor) -> Tensor:
-        """Run a step for each row of ``batches``; return the local losses."""
 
 
 class FusedAdam:
@@ -99,7 +77,15 @@ class FusedAdam:
 
 
 class Eager:
-    """The module in DDP (where there are peers) and fused Adam, one kernel at a time."""
+    """The module in DDP (where there are peers) and fused Adam, one kernel at a time.
+
+    Attributes
+    ----------
+    parameters:
+        The model's parameters by name: the live tensors, as those of ``moments`` are.
+    products:
+        The library that multiplies matrices on a CPU in training.
+    """
 
     def __init__(
         self, spec: ModelSpec, program: Program, device: torch.device, world_size: int
