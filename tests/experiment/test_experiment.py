@@ -355,6 +355,28 @@ def test_comparison_key_is_equal_across_what_a_comparison_varies(
     assert key(experiment(*overrides)) == key(experiment())
 
 
+@pytest.mark.parametrize(
+    "overrides", [["gpus=4"], ["device=cpu"], ["repeats=9"], ["execution=graph"], ["data.dir=/x"]]
+)
+def test_a_series_is_one_over_numbers_of_workers(
+    experiment: Callable[..., Experiment], overrides: list[str]
+) -> None:
+    asked = [*overrides, f"execution={experiment(*overrides).execution}"]
+    assert experiment(*overrides).series == experiment(*asked).series
+    same = experiment(f"execution={experiment(*overrides).execution}")
+    assert experiment(*overrides).series == same.series
+
+
+@pytest.mark.parametrize(
+    "change",
+    ["target_accuracy=0.1", "measure_exchange=false", "+framework.env.A=1", "batch_size=32"],
+)
+def test_what_differs_in_anything_else_is_another_series(
+    experiment: Callable[..., Experiment], change: str
+) -> None:
+    assert experiment(change).series != experiment().series
+
+
 def test_comparison_key_differs_on_all_that_must_be_equal(
     experiment: Callable[..., Experiment],
 ) -> None:

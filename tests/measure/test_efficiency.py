@@ -2,7 +2,12 @@ from typing import Any
 
 import pytest
 
-from distlab.measure.efficiency import communication_share, model_flop_utilisation, scaling
+from distlab.measure.efficiency import (
+    baselines,
+    communication_share,
+    model_flop_utilisation,
+    scaling,
+)
 
 
 def summary(world_size: int, throughput: float, **changes: Any) -> dict[str, Any]:
@@ -122,3 +127,20 @@ def test_communication_share_by_hand() -> None:
     assert communication_share(4.0, 5.0) == -0.25  # noise, as it is
     with pytest.raises(ValueError, match="seconds_with is 0"):
         communication_share(0.0, 1.0)
+
+
+def test_a_series_says_what_a_run_is_measured_against() -> None:
+    two = summary(2, 3600.0, series="quick")
+    plain, quick = summary(1, 1000.0, series="plain"), summary(1, 2000.0, series="quick")
+    assert baselines(two, [plain, quick]) == [quick]
+    assert baselines(two, [plain]) == []
+    assert baselines(two, [ONE]) == [ONE]  # recorded without a series
+    assert baselines(two, [ONE, quick]) == [quick]
+    found = scaling(two, [plain, quick])
+    assert found is not None and found.efficiency == pytest.approx(0.9)
+
+
+def test_without_a_series_several_cells_are_a_baseline_of_none() -> None:
+    cells = [{**ONE, "cell": name} for name in "ab"]
+    assert baselines(summary(2, 1800.0), cells) == []
+    assert baselines(summary(2, 1800.0), cells[:1]) == cells[:1]

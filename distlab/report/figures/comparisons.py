@@ -80,9 +80,9 @@ def note(comparisons: Sequence[Comparison], looks: int = 1) -> str | None:
         return None
     were = "1 pair was" if pairs == 1 else f"{pairs} pairs were"
     return (
-        f"{were} compared; intervals are of each by itself. Differences are told of all together: "
-        f"of studies in which nothing differs, at most {100 * level(looks):.2g} % tell any "
-        f"difference in their report number {looks}, and 5 % in any of their reports"
+        f"{were} compared; intervals are of each by itself. Differences are told of all together, "
+        f"by a test that errs in {100 * level(looks):.2g} % of studies in which nothing differs "
+        f"(this is look {looks} at the study; all looks together err in 5 %)"
     )
 
 

@@ -135,7 +135,7 @@ def test_a_planted_slow_down_of_ten_percent_is_told_and_none_between_twins() -> 
 def test_the_note_says_how_many_pairs_were_compared() -> None:
     said = str(note(compare(cells(study(repeats=3))), looks=2))
     assert said.startswith("24 pairs were compared; intervals are of each by itself.")
-    assert "at most 0.5 % tell any difference in their report number 2" in said
+    assert "errs in 0.5 % of studies in which nothing differs (this is look 2" in said
     assert note(compare(cells(study(repeats=2)))) is None
     assert str(note([two([2.0] * 3, [1.0] * 3)])).startswith("1 pair was compared; ")
 

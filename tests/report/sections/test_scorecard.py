@@ -9,6 +9,7 @@ from distlab.report.figures.cells import Cell, cells
 from distlab.report.figures.code_lines import backend_sources, count
 from distlab.report.figures.comparisons import compare
 from distlab.report.sections import scorecard as module
+from distlab.report.sections.contents import contents
 from distlab.report.sections.scorecard import UNKNOWN, Score, cadence, relative_speeds, scorecard
 
 
@@ -150,3 +151,22 @@ def test_a_framework_without_facts_says_so() -> None:
     assert (score.governance, score.release_cadence, score.sources) == (UNKNOWN, UNKNOWN, [])
     assert (score.code_lines, score.code_files) == (None, [])
     assert score.relative_speed == 1
+
+
+def test_equals_are_not_ranked_by_chance() -> None:
+    equal = {"torch": 108 / 175, "paddle": 120 / 175}
+    data = study(models=["mlp"], scalings=["weak"], world_sizes=[1], slower=equal, noise=0.02)
+    found = cells(data)
+    assert not any(pair.told for pair in compare(found))
+    assert {score.relative_speed for score in of(found)} == {None}
+    assert {score.conditions for score in of(found)} == {1}
+    speed = contents(data, found, []).scorecard
+    assert speed is not None
+    assert [value.text for value in speed.tables[0].rows[1][1:]] == ["not told apart"] * 3
+
+
+def test_one_that_is_not_told_from_the_fastest_counts_as_fast() -> None:
+    data = study(models=["mlp"], scalings=["weak"], world_sizes=[1], slower={"tf": 175 / 120})
+    speeds = {score.framework: score.relative_speed for score in of(cells(data))}
+    assert sorted(map(str, speeds.values()))[1:] == ["1.0", "None"]
+    assert speeds["torch"] == pytest.approx(0.9, abs=0.02)

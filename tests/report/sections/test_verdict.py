@@ -5,7 +5,7 @@ from studies import study, together, where
 from distlab.report.figures.cells import Cell, cells
 from distlab.report.figures.comparisons import compare
 from distlab.report.figures.groups import Group, groups
-from distlab.report.sections import verdict
+from distlab.report.sections import tables, verdict
 
 
 def judged(**options: Any) -> tuple[list[verdict.Setting], list[Group], list[Cell]]:
@@ -81,3 +81,21 @@ def test_each_precision_is_a_setting_of_its_own() -> None:
     told = verdict.settings(found, compare(cells(made)))
     assert [{cell.precision for cell in setting.cells} for setting in told] == [{"fp32"}, {"bf16"}]
     assert told[1].name.endswith("(weak scaling, batch 64 a worker, bf16)")
+
+
+def test_processes_that_were_not_renewed_are_said_and_cost_small_differences() -> None:
+    renewed, _, _ = judged(world_sizes=[1], slower={"tf": 1.4})
+    kept, _, every = judged(world_sizes=[1], slower={"tf": 1.4}, group_runs=None)
+    assert renewed[0].fastest is not None and verdict.name(renewed[0].fastest) == "tf graph"
+    assert kept[0].fastest is None
+    (said,) = [text for text in verdict.untold(kept, every) if "worker processes" in text]
+    assert said.startswith("No cell has 3 groups of worker processes: intervals allow for")
+    assert said.endswith("beyond about 1.07 to be told.")
+
+
+def test_a_speed_up_over_another_study_says_so() -> None:
+    found, grouped, _ = judged(world_sizes=[2], baselines="store")
+    ((_, text),) = verdict.sentences(found, grouped)
+    assert "with torch eager over another study (95 % CI" in text
+    shown = tables.main(grouped[0], []).rows[0]
+    assert shown[3].detail.endswith("\nover another study")
