@@ -47,7 +47,10 @@ def client(study: dict[str, Any]) -> MlflowClient:
 
 def test_the_study_adds_its_own_baseline_and_keeps_its_workers(study: dict[str, Any]) -> None:
     runs = [(run["world_size"], run["repeat"], run["group_run"]) for run in study["runs"]]
-    assert runs == [(2, 0, 0), (1, 0, 0), (2, 1, 1), (1, 1, 1)]
+    assert sorted(runs) == [(1, 0, 0), (1, 1, 1), (2, 0, 0), (2, 1, 1)]
+    assert [repeat for _, repeat, _ in runs] == [0, 0, 1, 1]
+    groups = {(run["world_size"], run["group"]) for run in study["runs"]}
+    assert len(groups) == len({group for _, group in groups}) == 2
     assert all(run["verified"] for run in study["runs"])
     for run in study["runs"]:
         split = run["startup_split_s"]
@@ -116,8 +119,9 @@ def test_the_output_is_short_and_says_where_all_is(ended: Ended, study: dict[str
     assert "\x1b" not in ended.out
     lines = ended.out.splitlines()
     assert lines[0] == f"study {study['study']}: 2 cells, 4 runs, 2 of them baselines"
-    assert [line[:5] for line in lines[1:5]] == ["[1/4]", "[2/4]", "[3/4]", "[4/4]"]
-    for line in lines[1:5]:
+    assert lines[1] == "order: drawn anew in each repeat, from the study's id"
+    assert [line[:5] for line in lines[2:6]] == ["[1/4]", "[2/4]", "[3/4]", "[4/4]"]
+    for line in lines[2:6]:
         assert re.search(r": [\d,]+ samples/s, [\d.]+%, .* s in all, verified", line), line
     page = ended.run_dir / "report" / "report.html"
     assert page.is_file() and f"wrote {page}" in ended.out

@@ -31,7 +31,7 @@ from distlab import conformance
 MODULES = {"torch": "broken_torch", "tf": "broken_tensorflow", "paddle": "broken_paddle"}
 EXECUTIONS = {"torch": "eager", "tf": "graph", "paddle": "eager"}
 SOUND = "Sound"
-JOB = ("experiment=quickstart", "model=mlp", "epochs=1", "tracking.log_model=false")
+JOB = ("device=cpu", "gpus=2", "model=mlp", "data=mnist5k", "epochs=1", "tracking.log_model=false")
 
 Failures = dict[str, str]
 """What each check that failed found."""
