@@ -22,7 +22,8 @@ from distlab.runs.side_by_side import results
 class Display:
     """Shows one run: a progress bar on a terminal, one plain line per epoch elsewhere.
 
-    ``brief``, for one of many runs, leaves out the lines on single epochs and on details.
+    ``brief``, for one of many runs, leaves out the lines on single epochs and on details, and
+    takes the bar away when the run is done.
     """
 
     def __init__(self, console: Console | None = None, brief: bool = False) -> None:
@@ -63,6 +64,7 @@ class Display:
                 TextColumn("{task.fields[figures]}"),
                 TimeRemainingColumn(),
                 console=self.console,
+                transient=self._brief,
             )
             self._task = self._bar.add_task(
                 "", total=epochs * steps_per_epoch, epoch=1, epochs=epochs, figures=""

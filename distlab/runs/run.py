@@ -193,7 +193,9 @@ def _tracked(
         display.waiting("checking")
         results = checks.run_all(record)
         summary = {
-            **({"study": part.study, "cell": part.cell} if part else {"study": None, "cell": None}),
+            "study": part.study if part else None,
+            "cell": part.cell if part else None,
+            "position": part.position if part else None,
             **record.summary(),
             "verified": all(check.passed for check in results.values()),
             "checks": {name: asdict(check) for name, check in results.items()},

@@ -243,7 +243,7 @@ class _Sitting:
 
         if (cell.key, repeat) in self._done:
             return
-        part = Part(self._tracker.study, cell.key, repeat)
+        part = Part(self._tracker.study, cell.key, repeat, self._cells.index(cell))
         run_dir = self._folder / cell.folder
         if cell.options.repeats > 1:
             run_dir = run_dir / f"repeat-{repeat}"

@@ -74,11 +74,14 @@ class Part:
         Hash of the run's options; equal for its repeats.
     repeat:
         Which of the repeats it is, from 0.
+    position:
+        Which of the study's cells, in the order of its plan, from 0.
     """
 
     study: str
     cell: str
     repeat: int
+    position: int = 0
 
     def tags(self) -> dict[str, str]:
         """As tags of the run, the first of which makes MLflow show it below its study."""

@@ -12,10 +12,10 @@ from distlab.outcome.record import Epoch
 from distlab.runs.progress import Display
 
 
-def display(terminal: bool = False) -> tuple[Display, StringIO]:
+def display(terminal: bool = False, brief: bool = False) -> tuple[Display, StringIO]:
     file = StringIO()
     console = Console(file=file, force_terminal=terminal, width=100, highlight=False)
-    return Display(console), file
+    return Display(console, brief), file
 
 
 def epoch(index: int) -> Epoch:
@@ -78,6 +78,15 @@ def test_a_terminal_gets_a_bar_that_moves() -> None:
     assert "epoch 2/2" in text
     assert "60/60" in text
     assert "━" in text
+
+
+@pytest.mark.parametrize("brief", [False, True])
+def test_the_bar_of_one_of_many_runs_goes_when_the_run_is_done(brief: bool) -> None:
+    one, file = display(terminal=True, brief=brief)
+    one.begin(epochs=1, steps_per_epoch=30, samples_per_step=64)
+    one.close()
+    # The last line is erased: to the line above, whole line.
+    assert file.getvalue().endswith("\x1b[1A\x1b[2K") == brief
 
 
 def test_the_bar_shows_rate_and_loss_inside_an_epoch() -> None:

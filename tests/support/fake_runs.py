@@ -104,6 +104,7 @@ def summarized(
         "study": part.study if part else None,
         "cell": part.cell if part else None,
         "repeat": repeat,
+        "position": part.position if part else None,
         "run_seed": options.seed + repeat,
         "throughput_samples_per_s": 1000.0 * (1 + workers) / 2 + repeat,
         "mlflow": {

@@ -141,14 +141,14 @@ def cells(study: dict[str, Any]) -> list[Cell]:
     -------
     list of Cell
         In order of model, scaling, batch, precision, other conditions, world size, framework and
-        execution; what has no order of its own stands in the order in which the study first met it.
+        execution; what has no order of its own stands in the order of the study's plan.
     """
     runs: list[Run] = study["runs"]
     finished = {_repeat(run) for run in runs}
     lost_once = {_repeat(run): run for run in study.get("failed", [])}
     failed = [run for key, run in lost_once.items() if key not in finished]
     gathered: dict[str, tuple[list[Run], list[Run]]] = {}
-    for run in runs:
+    for run in sorted(runs, key=lambda run: run.get("position") or 0):
         gathered.setdefault(run["cell"], ([], []))[0].append(run)
     for run in failed:
         gathered.setdefault(run["cell"], ([], []))[1].append(run)

@@ -35,6 +35,14 @@ def test_repeats_are_gathered_into_cells_in_order() -> None:
     assert all([run["repeat"] for run in cell.runs] == [0, 1, 2] for cell in found)
 
 
+def test_cells_stand_in_the_order_of_the_plan_whatever_ran_first() -> None:
+    told = study(frameworks=["torch", "tf", "paddle"], world_sizes=[1], models=["mlp"])
+    plan = {"paddle": 0, "torch": 1, "tf": 2}
+    for run in told["runs"]:
+        run["position"] = plan[run["framework"]]
+    assert list(dict.fromkeys(cell.framework for cell in cells(told))) == list(plan)
+
+
 def test_the_order_of_runs_does_not_change_a_cell() -> None:
     made = study(repeats=3, **ONE)
     turned = {**made, "runs": made["runs"][::-1]}
