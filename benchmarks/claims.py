@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
+from distlab.measure.design import place
 from distlab.report.figures.cells import Cell, cells
 from distlab.report.figures.comparisons import Comparison, compare
 from distlab.report.figures.groups import groups
@@ -120,10 +121,10 @@ def study(
     plan = list(itertools.product(FRAMEWORKS, SIZES, MODELS))
     machine, level = _machine(noise, len(plan), repeats, random)
     runs = []
-    for place, (framework, size, model) in enumerate(plan):
+    for number, (framework, size, model) in enumerate(plan):
         loud = noise.louder[0] if framework == FRAMEWORKS[0] else 1.0
         loud *= noise.louder[1] if size > 1 else 1.0
-        logs = machine[place] + loud * _own(noise, repeats, random)
+        logs = machine[number] + loud * _own(noise, repeats, random)
         speed = SPEED * (EFFICIENCY * size if size > 1 else 1.0)
         speed /= slower if framework == FRAMEWORKS[0] else 1.0
         runs += [
@@ -139,12 +140,11 @@ def _machine(
     """Logarithm of the machine's speed in each run (cells by repeats), and its mean."""
     steps = random.normal(0, noise.walk / np.sqrt(planned * repeats), planned * repeats)
     path = np.cumsum(steps) - noise.drift * np.linspace(0, 1, planned * repeats)
-    orders = [
-        random.permutation(planned) if noise.shuffled else np.arange(planned)
-        for _ in range(repeats)
-    ]
+    name = str(random.integers(2**62))
     found = np.empty((planned, repeats))
-    for repeat, order in enumerate(orders):
+    for repeat in range(repeats):
+        drawn = [place(name, repeat, str(cell)) for cell in range(planned)]
+        order = np.argsort(drawn) if noise.shuffled else np.arange(planned)
         found[order, repeat] = path[repeat * planned : (repeat + 1) * planned]
     return found + random.normal(0, noise.shared, repeats), float(path.mean())
 
@@ -194,8 +194,8 @@ def _graphs(noise: Noise, repeats: int, random: np.random.Generator) -> Study:
     """A study of one framework, eager and as a graph three times as fast."""
     machine, level = _machine(noise, 2, repeats, random)
     runs = []
-    for place, (framework, speed) in enumerate((("a-eager", SPEED), ("a-graph", 3 * SPEED))):
-        logs = machine[place] + _own(noise, repeats, random)
+    for number, (framework, speed) in enumerate((("a-eager", SPEED), ("a-graph", 3 * SPEED))):
+        logs = machine[number] + _own(noise, repeats, random)
         runs += [
             _run(framework, "m", 1, framework, k, speed * x, noise)
             for k, x in enumerate(np.exp(logs))

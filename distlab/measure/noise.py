@@ -80,6 +80,9 @@ class Load:
         Stolen CPU time as a share of the time of all cores.
     too_noisy:
         Why the run's figures are not to be believed; None if they are.
+    uncertain_cores:
+        What the clock's tick leaves open of ``other_cores``: in short windows more than may be
+        busy with others, so that nothing is known of them.
     """
 
     cores: int
@@ -87,6 +90,7 @@ class Load:
     other_cores: float
     steal: float
     too_noisy: str | None
+    uncertain_cores: float = 0.0
 
 
 def load(
@@ -96,7 +100,7 @@ def load(
 
     Others may use the cores that the workers leave free, and 0.25 cores more (and what the clock's
     tick, 10 ms on Linux, leaves open in short windows); a run is too noisy beyond that, or when
-    more than 5 % of the CPU time was stolen.
+    more than 5 % of the CPU time was stolen, and a tick of each core a window.
 
     Parameters
     ----------
@@ -125,9 +129,9 @@ def load(
             f"other processes kept {other:.2f} cores of {host} busy; "
             f"{free} of {cores} were free of workers"
         )
-    elif steal > STEAL_AT_MOST:
+    elif steal > STEAL_AT_MOST + uncertain / cores:
         reason = f"the hypervisor took {steal:.0%} of the CPU time of {host}"
-    return Load(cores, own / wall, other, steal, reason)
+    return Load(cores, own / wall, other, steal, reason, uncertain)
 
 
 def worst(loads: Mapping[str, Load]) -> dict[str, Any] | None:

@@ -16,7 +16,9 @@ from distlab.outcome.events import ExchangeWindows
 WARM_UP_STEPS = 50
 GPU_WARM_UP_SPANS = 20
 """More spans for a GPU, whose clocks rise under load; counted, as ranks exchange gradients."""
-EXCHANGE_STEPS, EXCHANGE_WINDOWS = 100, 3
+EXCHANGE_STEPS = 100
+EXCHANGE_WINDOWS = 2
+"""Timed windows with the exchange before those without, and again after them."""
 
 
 def warm_up(backend: Backend, task: Task, placement: Placement, steps: int) -> tuple[float, float]:
@@ -50,15 +52,17 @@ def exchange_windows(
 ) -> ExchangeWindows:
     """Time the same steps with the exchange of gradients on and off, in windows of their own.
 
-    The model is built again for it, so this stands at the end of a run.
+    On, off and on again, as many windows of each, so that a machine that becomes slower or quicker
+    meanwhile does so for both alike. The model is built again for it, so this stands at the end of
+    a run. What is on costs includes waiting for the slowest rank, as it does in training.
     """
     mine = _first_samples(task, placement, min(steps, EXCHANGE_STEPS))
 
-    def windows() -> tuple[float, ...]:
+    def windows(count: int) -> tuple[float, ...]:
         backend.train(mine[:1])
         backend.train(mine)
         seconds = []
-        for _ in range(EXCHANGE_WINDOWS):
+        for _ in range(count):
             backend.barrier()
             start = time.perf_counter()
             backend.train(mine)
@@ -66,11 +70,16 @@ def exchange_windows(
             seconds.append(time.perf_counter() - start)
         return tuple(seconds)
 
-    with_exchange = windows()
-    backend.build(task.spec, replace(task.program, exchange=False))
-    backend.set_weights(draw(task.spec, task.seed))
-    backend.set_optimizer_state(OptimizerState.zero(task.spec))
-    return ExchangeWindows(with_exchange, windows())
+    def rebuild(exchange: bool) -> None:
+        backend.build(task.spec, replace(task.program, exchange=exchange))
+        backend.set_weights(draw(task.spec, task.seed))
+        backend.set_optimizer_state(OptimizerState.zero(task.spec))
+
+    before = windows(EXCHANGE_WINDOWS)
+    rebuild(exchange=False)
+    without = windows(2 * EXCHANGE_WINDOWS)
+    rebuild(exchange=True)
+    return ExchangeWindows(before + windows(EXCHANGE_WINDOWS), without)
 
 
 def _first_samples(task: Task, placement: Placement, steps: int) -> NDArray[np.int32]:

@@ -59,6 +59,14 @@ def test_in_short_windows_the_ticks_of_the_clock_are_no_noise() -> None:
     assert load(2, 2, [[window(0.05, own=0.05, busy=busy)] * 100]).too_noisy is None
 
 
+def test_in_a_short_window_a_stolen_tick_is_no_noise() -> None:
+    # One tick of 10 ms in 50 ms of two cores is 10 % of their time.
+    found = load(2, 2, [[window(0.05, own=0.05, busy=0.05, stolen=TICK_S)]])
+    assert found.steal == pytest.approx(0.1) and found.too_noisy is None
+    assert found.uncertain_cores == pytest.approx(2 * TICK_S / 0.05)
+    assert load(2, 2, [[window(50, own=50, busy=50, stolen=10)]]).too_noisy is not None
+
+
 @pytest.mark.parametrize(("stolen", "noisy"), [(0.9, False), (1.1, True)])
 def test_stolen_time_is_a_share_of_all_cores(stolen: float, noisy: bool) -> None:
     found = load(2, 2, [[window(10, own=10, busy=10, stolen=stolen)]], "here")
@@ -84,6 +92,7 @@ def test_the_worst_machine_speaks_for_all() -> None:
         "other_cores": 0.5,
         "steal": 0.0,
         "too_noisy": "others computed",
+        "uncertain_cores": 0.0,
     }
 
 

@@ -54,17 +54,18 @@ def test_the_warm_up_begins_with_the_seeds_weights_and_a_zero_state(started: Sta
     assert state.step == 0
 
 
-def test_the_exchange_is_timed_on_and_then_off_on_the_same_steps(started: Started) -> None:
+def test_the_exchange_is_timed_on_off_and_on_again_on_the_same_steps(started: Started) -> None:
     backend, task, placement = trained(started)
     windows = probes.exchange_windows(backend, task, placement, STEPS)
-    assert [program.exchange for program in called("build")] == [True, False]
-    assert len(windows.with_exchange) == len(windows.without) == probes.EXCHANGE_WINDOWS
+    assert [program.exchange for program in called("build")] == [True, False, True]
+    assert len(windows.with_exchange) == len(windows.without) == 4
     steps = called("train")
-    half = len(steps) // 2
-    for on, off in zip(steps[:half], steps[half:], strict=True):
-        np.testing.assert_array_equal(on, off)
-    # One step, all of them untimed, and three windows.
-    assert [len(one) for one in steps[:half]] == [1, *[STEPS] * 4]
+    # Each time one step, all of them untimed, and the windows: two, four, two.
+    on, off = [1, *[STEPS] * 3], [1, *[STEPS] * 5]
+    assert [len(one) for one in steps] == [*on, *off, *on]
+    whole = [one for one in steps if len(one) == STEPS]
+    for other in whole[1:]:
+        np.testing.assert_array_equal(other, whole[0])
 
 
 def test_the_exchange_is_timed_over_so_many_steps_at_most(

@@ -8,7 +8,7 @@ from distlab.report.figures.cells import Cell
 from distlab.report.figures.comparisons import Comparison, compare, note
 from distlab.report.figures.groups import Group, groups
 from distlab.report.plots.render import KINDS, Plot
-from distlab.report.sections import break_even, glossary, tables, verdict
+from distlab.report.sections import break_even, glossary, machine, tables, verdict
 from distlab.report.sections import conditions as facts
 from distlab.report.sections.classroom import classroom
 from distlab.report.sections.conditions import Conditions
@@ -88,7 +88,7 @@ def contents(study: dict[str, Any], cells: Sequence[Cell], plots: Sequence[Plot]
         headline=verdict.headline(settings),
         note=_ended(note(comparisons, looks)),
         verdict=verdict.sentences(settings, found),
-        untold=verdict.untold(settings, cells),
+        untold=[*verdict.untold(settings, cells), *machine.untold(cells)],
         legend=glossary.FIGURES,
         main=[tables.main(group, fastest) for group in found if group.ranked],
         apart=[table for table in apart if table is not None],

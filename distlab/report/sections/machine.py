@@ -1,0 +1,65 @@
+"""What a report cannot say because of the machine: drift, others' work, windows too short."""
+
+from collections.abc import Sequence
+
+from distlab.measure.drift import drift
+from distlab.measure.noise import OTHER_CORES_AT_MOST
+from distlab.report.figures.cells import Cell
+from distlab.report.figures.runs import SPEED
+
+WORTH_SAYING = 0.01
+"""A share of a run's speed below which others' work is not mentioned."""
+
+
+def untold(cells: Sequence[Cell]) -> list[str]:
+    """Sentences, none where there is nothing to be said."""
+    return [*_drift(cells), *_others(cells), *_too_short(cells)]
+
+
+def _drift(cells: Sequence[Cell]) -> list[str]:
+    found = drift([{run["repeat"]: run[SPEED] for run in cell.counted} for cell in cells])
+    if found is None or not found.told:
+        return []
+    slower = "slower" if found.change < 0 else "quicker"
+    return [
+        f"The machine became {abs(found.change):.1%} {slower} from the first repeat to the last "
+        f"(p = {found.p:.2g}). Ratios are of runs of one repeat, and hold; a cell's samples/s are "
+        "of the time of this study, and its repeats are not independent."
+    ]
+
+
+def _others(cells: Sequence[Cell]) -> list[str]:
+    """How much of the workers' cores others kept busy in runs that count, at most."""
+    most, threads = 0.0, 1
+    for cell in cells:
+        own = cell.world_size * (cell.threads_per_worker or 1)
+        for run in cell.counted:
+            load = run.get("load") or {}
+            if "cores" in load and load.get("other_cores") is not None:
+                taken = max(0.0, load["other_cores"] - max(0, load["cores"] - own))
+                if taken / own > most / threads:
+                    most, threads = taken, own
+    if most / threads < WORTH_SAYING:
+        return []
+    return [
+        f"In runs that count, others on the machine kept up to {most:.2f} of the workers' "
+        f"{threads} core{'s' * (threads > 1)} busy, which may be up to {most / threads:.0%} of a "
+        "run's speed."
+    ]
+
+
+def _too_short(cells: Sequence[Cell]) -> list[str]:
+    """Runs whose windows the clock of the machine's load cannot judge."""
+    runs = [run for cell in cells for run in cell.counted]
+    short = [
+        run
+        for run in runs
+        if (run.get("load") or {}).get("uncertain_cores", 0.0) > OTHER_CORES_AT_MOST
+    ]
+    if not short:
+        return []
+    return [
+        f"Whether others disturbed {len(short)} of {len(runs)} runs that count is not known: their "
+        "timed windows are too short for the clock that counts the machine's work (10 ms); longer "
+        "epochs would tell."
+    ]
