@@ -179,13 +179,13 @@ def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
 
     from distlab.cluster import connect
     from distlab.report import publish
-    from distlab.runs import run, study
+    from distlab.runs import run, sitting
 
     one = Machine()
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(run, "execute", one.execute)
     # In the order of the plan, so that a test can say which run it means.
-    monkeypatch.setattr(study, "place", lambda *_: "")
+    monkeypatch.setattr(sitting, "place", lambda *_: "")
     monkeypatch.setattr(connect, "connect", lambda options: connect.Resources(2, 0, 1))
     monkeypatch.setattr(publish, "publish", lambda data, folder: folder / "report.html")
     return one

@@ -9,7 +9,7 @@ from mlflow import MlflowClient
 from distlab.cluster import connect
 from distlab.errors import DistlabError, WorkerError
 from distlab.measure import design
-from distlab.runs import study
+from distlab.runs import sitting
 from distlab.tracking import reader as stored
 
 pytestmark = pytest.mark.slow
@@ -52,7 +52,7 @@ def test_worker_processes_are_renewed(
 def test_the_order_is_drawn_anew_in_each_repeat(
     machine: Machine, options: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(study, "place", design.place)
+    monkeypatch.setattr(sitting, "place", design.place)
     cells = [options("repeats=8", f"framework={name}") for name in ("torch", "tf", "paddle")]
     found = conduct(*cells)
     repeats = [machine.order[k : k + 3] for k in range(0, 24, 3)]

@@ -1,0 +1,209 @@
+"""The runs that a study still needs: in which order, in which processes, and how they went."""
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from distlab.cluster import connect
+from distlab.console import complain
+from distlab.errors import DistlabError, WorkerError
+from distlab.experiment.options import Device, flat
+from distlab.measure.design import place, repeats_a_group
+from distlab.runs import run
+from distlab.runs.log import driver_log
+from distlab.runs.plan import Cell
+from distlab.runs.progress import Display
+
+if TYPE_CHECKING:
+    from distlab.tracking.study_writer import StudyTracker
+
+
+class Sitting:
+    """The runs that a study still needs, one after the other."""
+
+    def __init__(
+        self, planned: list[Cell], tracker: "StudyTracker", folder: Path, display: Display
+    ) -> None:
+        self._cells, self._tracker = planned, tracker
+        self._folder, self._display = folder, display
+        self._done: set[tuple[str, int]] = set()
+        self._hopeless: set[str] = set()
+        self._with_baseline: set[str] = set()
+        self._added: dict[str, set[str]] = {}
+        self._served = 0
+        self._start_s: list[float] = []
+        self._run_s: list[float] = []
+        self.failed = 0
+
+    @property
+    def ran(self) -> int:
+        """How many runs this sitting has made."""
+        return len(self._run_s)
+
+    def complete(self) -> None:
+        """Run all that is planned and not yet done."""
+        known = self._tracker.load()["runs"]
+        self._done = {(summary["cell"], summary["repeat"]) for summary in known}
+        for summary in known:
+            self._see_to_baseline(summary)
+        self._plan_baselines({summary["cell"] for summary in known})
+        repeats = max(cell.options.repeats for cell in self._cells)
+        if not self._say_what_will_run():
+            return
+        with run.Session() as session:
+            self._display.waiting("starting Ray")
+            connect.connect(self._cells[0].options)
+            for repeat in range(repeats):
+                self._renew(session, repeats)
+                been: set[str] = set()
+                # The list may still grow while it is gone through: see _see_to_baseline.
+                while left := [cell for cell in self._cells if cell.key not in been]:
+                    cell = min(left, key=lambda one: place(self._tracker.study, repeat, one.key))
+                    been.add(cell.key)
+                    if repeat < cell.options.repeats and cell.key not in self._hopeless:
+                        self._run(cell, repeat, session)
+
+    def _renew(self, session: run.Session, repeats: int) -> None:
+        """Before a repeat: have new worker processes started if the present ones served enough."""
+        enough = self._cells[0].options.group_runs or repeats_a_group(
+            self._start_s, self._run_s, repeats
+        )
+        if self._served >= enough and session.jobs is not None:
+            session.jobs.renew()
+            self._served = 0
+        self._served += 1
+
+    def _plan_baselines(self, known: set[str]) -> None:
+        """Add the cells with one worker that those of the plan will be measured against.
+
+        ``known`` are cells with a run, for which :meth:`_see_to_baseline` has seen to it. That a
+        run in the store serves is here told by its options; what only a run tells comes after it.
+        """
+        from distlab.tracking.reader import has_run_with_one_worker
+
+        new = [cell for cell in self._cells if cell.key not in known]
+        if not new:
+            return
+        self._display.waiting("starting Ray")
+        resources = connect.connect(new[0].options)
+        for cell in new:
+            try:
+                experiment = connect.place(cell.options, resources)
+            except DistlabError:
+                continue  # told when it is its turn
+            device = Device(experiment.device)
+            alone = cell.alone(device)
+            if alone.key in self._added:
+                self._added[alone.key].add(cell.key)
+            elif experiment.world_size > 1 and not self._has_alone(cell, device):
+                told = {**flat(alone.options), "execution": alone.execution}
+                if not has_run_with_one_worker(cell.options.tracking, Path.cwd(), told):
+                    self._add(alone, cell)
+
+    def _has_alone(self, cell: Cell, device: Device) -> bool:
+        """Whether the study has the cell with one worker on a device."""
+        key = cell.alone(device).key
+        return any(one.is_alone(device) and one.alone(device).key == key for one in self._cells)
+
+    def _add(self, alone: Cell, cell: Cell) -> None:
+        """Add a cell with one worker, which another is measured against."""
+        self._cells.append(alone)
+        self._added[alone.key] = {cell.key}
+
+    def _say_what_will_run(self) -> bool:
+        """One line on the study; returns whether anything is left to be run."""
+        total, done = self._progress()
+        baselines = sum(one.options.repeats for one in self._cells if one.key in self._added)
+        self._display.say(
+            f"study {self._tracker.study}: {len(self._cells)} cells, {total} runs"
+            f"{f', {baselines} of them baselines' if baselines else ''}"
+            f"{f', {done} of them done' if done else ''}"
+        )
+        if len(self._cells) > 1 and total > len(self._cells):
+            self._display.say("order: drawn anew in each repeat, from the study's id")
+        return done < total
+
+    def _progress(self) -> tuple[int, int]:
+        """How many runs the cells have in all, and how many of them are done."""
+        all_runs = {
+            (cell.key, repeat) for cell in self._cells for repeat in range(cell.options.repeats)
+        }
+        return len(all_runs), len(all_runs & self._done)
+
+    def _run(self, cell: Cell, repeat: int, session: run.Session) -> None:
+        """One run, unless it is done; a failure is recorded and the study goes on."""
+        from distlab.tracking.run_writer import Part
+
+        if (cell.key, repeat) in self._done:
+            return
+        part = Part(self._tracker.study, cell.key, repeat, self._cells.index(cell))
+        run_dir = self._folder / cell.folder
+        if cell.options.repeats > 1:
+            run_dir = run_dir / f"repeat-{repeat}"
+        try:
+            with driver_log(run_dir):
+                summary = run.execute(
+                    cell.options, run_dir, time.time(), self._display, session, part
+                )
+        except (DistlabError, WorkerError) as error:
+            self.failed += 1
+            if isinstance(error, DistlabError):
+                # A user's mistake is no better the second time.
+                self._hopeless.add(cell.key)
+                self._hopeless |= {
+                    added for added, needed_by in self._added.items() if needed_by <= self._hopeless
+                }
+                error.fix = error.fix.replace("{command}", "python -m distlab.launch ...")
+            self._display.close()
+            self._display.say(f"failed: {self._which(cell, repeat)}")
+            complain(error)
+            parameters = {**flat(cell.options), "execution": cell.execution}
+            self._tracker.failed(part, cell.label, parameters, str(error))
+            return
+        self._done.add((cell.key, repeat))
+        if summary["group_run"] == 0:
+            self._start_s.append(summary["startup_s"])
+        self._run_s.append(summary["wall_s"] - summary["startup_s"])
+        self._display.say(self._line(cell, repeat, summary))
+        self._see_to_baseline(summary, cell)
+
+    def _line(self, cell: Cell, repeat: int, summary: dict[str, Any]) -> str:
+        """A run in one line."""
+        total, done = self._progress()
+        failed = [name for name, check in summary["checks"].items() if not check["passed"]]
+        verdict = f"NOT verified: {', '.join(failed)}" if failed else "verified"
+        noisy = (summary["load"] or {}).get("too_noisy")
+        return (
+            f"[{done:{len(str(total))}}/{total}] {self._which(cell, repeat)}: "
+            f"{summary['throughput_samples_per_s']:,.0f} samples/s, "
+            f"{summary['test_accuracy'][-1]:.2%}, {sum(summary['epoch_time_s']):.2f} s training, "
+            f"{summary['wall_s']:.1f} s in all, {verdict}{', TOO NOISY: ' + noisy if noisy else ''}"
+        )
+
+    def _which(self, cell: Cell, repeat: int) -> str:
+        """A run's cell and, where it has several, its repeat."""
+        return f"{cell.label}{f' repeat {repeat}' if cell.options.repeats > 1 else ''}"
+
+    def _see_to_baseline(self, summary: dict[str, Any], cell: Cell | None = None) -> None:
+        """Make sure that a run with several workers has a run with one to be measured against.
+
+        That is the study's own cell, else runs in the store, else a cell that is added.
+        """
+        from distlab.tracking.reader import stored_baselines
+
+        if summary["world_size"] == 1 or summary["cell"] in self._with_baseline:
+            return
+        self._with_baseline.add(summary["cell"])
+        cell = cell or next((one for one in self._cells if one.key == summary["cell"]), None)
+        if cell is None:
+            return
+        device = Device(summary["device"])
+        if self._has_alone(cell, device):
+            return
+        stored = stored_baselines(cell.options.tracking, Path.cwd(), summary)
+        # This study's own are those of a cell that an earlier sitting added and may not be done.
+        elsewhere = [one for one in stored if one.get("study") != self._tracker.study]
+        if elsewhere:
+            self._tracker.baselines([one["mlflow"]["run_id"] for one in elsewhere])
+        else:
+            self._add(cell.alone(device), cell)
