@@ -2,7 +2,8 @@
 
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from statistics import fmean, variance
 
 from distlab.measure.statistics import FEWEST
 
@@ -15,6 +16,37 @@ def place(study: str, repeat: int, cell: str) -> str:
     1935, "The Design of Experiments": randomisation within blocks).
     """
     return hashlib.sha256(f"{study} {repeat} {cell}".encode()).hexdigest()
+
+
+def level_ratio(cells: Iterable[Sequence[Sequence[float]]]) -> float:
+    """How much runs of one process differ, over how much processes do, as standard deviations.
+
+    By the one-way analysis of variance (Searle, Casella & McCulloch 1992, "Variance Components",
+    section 3.6), over groups with as many runs each: the variance between processes is that of the
+    groups' means less that of a mean of runs, but at least a tenth of it.
+
+    Parameters
+    ----------
+    cells:
+        Of each cell, and in it of each group of processes, the figures of its runs.
+
+    Returns
+    -------
+    float
+        1 where no cell has two groups of two runs or more: nothing is known then.
+    """
+    within, between = [], []
+    for groups in cells:
+        runs = min((len(group) for group in groups if len(group) > 1), default=0)
+        logs = [[math.log(x) for x in group[:runs]] for group in groups if len(group) >= runs > 1]
+        if len(logs) > 1:
+            own = fmean(variance(group) for group in logs)
+            of_means = variance([fmean(group) for group in logs])
+            within.append(own)
+            between.append(max(of_means - own / runs, of_means / 10))
+    if not within or not fmean(between):
+        return 1.0
+    return math.sqrt(fmean(within) / fmean(between))
 
 
 def repeats_a_group(
@@ -36,8 +68,8 @@ def repeats_a_group(
     repeats:
         How many repeats there will be.
     ratio:
-        Standard deviation between runs of one process over that between processes; 1 where it is
-        not known.
+        Standard deviation between runs of one process over that between processes
+        (:func:`level_ratio`).
     """
     if repeats < FEWEST:
         return max(repeats, 1)

@@ -8,7 +8,7 @@ from distlab.cluster import connect
 from distlab.console import complain
 from distlab.errors import DistlabError, WorkerError
 from distlab.experiment.options import Device, flat
-from distlab.measure.design import place, repeats_a_group
+from distlab.measure.design import level_ratio, place, repeats_a_group
 from distlab.runs import run
 from distlab.runs.log import driver_log
 from distlab.runs.plan import Cell
@@ -33,6 +33,8 @@ class Sitting:
         self._served = 0
         self._start_s: list[float] = []
         self._run_s: list[float] = []
+        # Samples/s by cell and group of worker processes.
+        self._figures: dict[str, dict[str, list[float]]] = {}
         self.failed = 0
 
     @property
@@ -65,8 +67,9 @@ class Sitting:
 
     def _renew(self, session: run.Session, repeats: int) -> None:
         """Before a repeat: have new worker processes started if the present ones served enough."""
+        ratio = level_ratio([list(groups.values()) for groups in self._figures.values()])
         enough = self._cells[0].options.group_runs or repeats_a_group(
-            self._start_s, self._run_s, repeats
+            self._start_s, self._run_s, repeats, ratio
         )
         if self._served >= enough and session.jobs is not None:
             session.jobs.renew()
@@ -164,6 +167,8 @@ class Sitting:
         if summary["group_run"] == 0:
             self._start_s.append(summary["startup_s"])
         self._run_s.append(summary["wall_s"] - summary["startup_s"])
+        groups = self._figures.setdefault(cell.key, {})
+        groups.setdefault(str(summary["group"]), []).append(summary["throughput_samples_per_s"])
         self._display.say(self._line(cell, repeat, summary))
         self._see_to_baseline(summary, cell)
 

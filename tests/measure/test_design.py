@@ -1,8 +1,9 @@
+import math
 from collections import Counter
 
 import pytest
 
-from distlab.measure.design import place, repeats_a_group
+from distlab.measure.design import level_ratio, place, repeats_a_group
 
 CELLS = ("a", "b", "c")
 
@@ -39,6 +40,26 @@ def test_groups_serve_as_many_repeats_as_their_start_is_worth(
     starts: list[float], runs: list[float], repeats: int, expected: int
 ) -> None:
     assert repeats_a_group(starts, runs, repeats) == expected
+
+
+def test_the_levels_of_noise_by_hand() -> None:
+    # Logarithms: within 0 and 2 (variance 2), means 1, 5, 9 (variance 16): between 16 - 2 / 2.
+    groups = [[math.exp(mean - 1), math.exp(mean + 1)] for mean in (1.0, 5.0, 9.0)]
+    assert level_ratio([groups]) == pytest.approx(math.sqrt(2 / 15))
+    assert level_ratio([groups, [[5.0], [6.0]]]) == pytest.approx(math.sqrt(2 / 15))
+
+
+@pytest.mark.parametrize(
+    "cells", [[], [[[1.0, 2.0]]], [[[1.0], [2.0]]], [[[2.0, 2.0], [2.0, 2.0]]]]
+)
+def test_levels_that_are_not_known_are_taken_as_alike(cells: list[list[list[float]]]) -> None:
+    assert level_ratio(cells) == 1.0
+
+
+def test_processes_that_show_no_difference_are_still_varied() -> None:
+    # The same mean in each group: what is left between is a tenth of nothing.
+    cells = [[[1.0, 1.1, 1.2], [1.0, 1.1, 1.21], [1.01, 1.1, 1.2]]]
+    assert repeats_a_group([4.0], [1.0], 30, level_ratio(cells)) == 10
 
 
 def test_where_runs_differ_more_than_processes_a_group_serves_more() -> None:
