@@ -82,7 +82,7 @@ def test_a_kept_process_runs_again_as_a_new_one_would(run: Any, size: int) -> No
         assert ready[1].seconds["framework_import"] == ready[1].seconds["process_group"] == 0
 
 
-def test_the_exchange_is_measured_on_and_off_after_the_run(run: Any) -> None:
+def test_the_exchange_is_measured_on_off_and_on_after_the_run(run: Any) -> None:
     _, fresh = run("epochs=1", "gpus=2")
     _, events = run("epochs=1", "gpus=2", "measure_exchange=true")
     for rank in range(2):
@@ -91,10 +91,10 @@ def test_the_exchange_is_measured_on_and_off_after_the_run(run: Any) -> None:
         assert done.weights_sha256 == alone.weights_sha256
         assert alone.exchange is None
         assert done.exchange is not None
-        assert len(done.exchange.with_exchange) == len(done.exchange.without) == 3
+        assert len(done.exchange.with_exchange) == len(done.exchange.without) == 4
         assert min(*done.exchange.with_exchange, *done.exchange.without) > 0
         programs = [detail for name, detail in World.current.calls[rank] if name == "build"]
-        assert [program.exchange for program in programs] == [True, False]
+        assert [program.exchange for program in programs] == [True, False, True]
 
 
 def test_one_worker_has_no_exchange_to_measure(run: Any) -> None:
@@ -107,7 +107,8 @@ def test_the_cpu_time_of_a_window_is_that_of_the_window(run: Any) -> None:
     _, events = run("epochs=1")
     (done,) = epochs(events)
     assert done.cpu is not None
-    assert done.window.seconds <= done.cpu.wall < done.window.seconds + 1
+    # Less than a minute more, which no barrier takes.
+    assert done.window.seconds <= done.cpu.wall < done.window.seconds + 60
     assert done.cpu.own > 0
 
 
