@@ -74,7 +74,7 @@ def test_runs_are_paired_with_the_baseline_of_the_same_repeat(study: dict[str, A
         repeat = run["repeat"]
         base = repeat if repeat in quiet else next(iter(quiet), None)
         if base is None:
-            assert run["baseline_run_id"] is None and run["speedup"] is None
+            assert run.get("baseline_run_id") is None and run.get("speedup") is None
         else:
             assert run["baseline_run_id"] == ids[1, base]
             speedup = rates[run["world_size"], repeat] / rates[1, base]
@@ -92,7 +92,10 @@ def test_mlflow_has_a_parent_with_report_views_and_children(
     parent = client.get_run(study["study"])
     assert parent.info.status == "FINISHED"
     assert parent.data.tags["kind"] == "study"
-    assert any(name.startswith("throughput/") for name in parent.data.metrics)
+    # Where other load spoiled half of its runs, a cell has no figure, and nothing is drawn of it.
+    noisy = [run["world_size"] for run in study["runs"] if load_of(run)]
+    spoiled = set(noisy) == {1, 2}
+    assert spoiled or any(name.startswith("throughput/") for name in parent.data.metrics)
     experiment = client.get_experiment(parent.info.experiment_id)
     assert {TAG + study["study"] + end for end in ("", "-means", "-scaling")} <= set(
         experiment.tags
@@ -103,13 +106,12 @@ def test_mlflow_has_a_parent_with_report_views_and_children(
     shown = set(re.findall(r"get-artifact\?path=(\S+?)&run_uuid=", note))
     plots = {item.path for item in client.list_artifacts(study["study"], "report/plots")}
     assert shown <= plots
-    # Where other load spoiled all runs, there is nothing to be drawn.
-    assert shown or all(load_of(run) for run in study["runs"])
+    assert shown or spoiled
     for run in study["runs"]:
         child = client.get_run(run["mlflow"]["run_id"])
         assert child.info.status == "FINISHED"
         assert child.data.tags["mlflow.parentRunId"] == study["study"]
-        if run["world_size"] == 2 and run["speedup"] is not None:
+        if run["world_size"] == 2 and run.get("speedup") is not None:
             assert child.data.metrics["speedup"] == pytest.approx(run["speedup"])
             assert child.data.tags["baseline_run_id"] == run["baseline_run_id"]
 
