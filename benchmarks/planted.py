@@ -95,7 +95,8 @@ def main() -> None:
     command += [f"{name}={value}" for name, value in vars(options).items()]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([here, *sys.path])}
     with tempfile.TemporaryDirectory() as folder:
-        subprocess.run(command, cwd=folder, env=environment, check=True)
+        if subprocess.run(command, cwd=folder, env=environment, check=False).returncode:
+            sys.exit("planted: the study failed, see above")
         (file,) = Path(folder).glob("outputs/*/*/study.json")
         study = json.loads(file.read_text())
     console = Console(highlight=False)
