@@ -134,7 +134,7 @@ def _report(study: dict[str, Any], folder: Path, display: Display) -> None:
     if any(summary["repeat"] for summary in study["runs"]):
         terminal.show(study, page, display.console)
     else:
-        display.table(study["runs"])
+        display.table(sorted(study["runs"], key=lambda run: run.get("position") or 0))
         display.say(f"report:  {page}")
     display.where(folder, study["tracking_uri"])
     server = study["tracking_uri"] if study["tracking_uri"].startswith("http") else LOCAL_UI
