@@ -83,7 +83,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", default="mlp")
     parser.add_argument("--data", default="mnist")
-    parser.add_argument("--epochs", type=int, default=3)
+    parser.add_argument("--data.dir", default="null", help="folder of the data's files")
+    parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--repeats", type=int, default=5)
     options = parser.parse_args()
     from distlab.report.figures.cells import cells
