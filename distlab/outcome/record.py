@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from distlab.backends.base import Weights
 from distlab.data.sources import Dataset
 from distlab.experiment.experiment import Experiment
+from distlab.machine.load import Load, load, worst
 from distlab.measure.clock import step_time_percentiles, throughput, time_to_accuracy
 from distlab.measure.efficiency import communication_share, model_flop_utilisation
-from distlab.measure.noise import Load, load, worst
 from distlab.outcome.events import EpochDone, Event, Finished, Ready, Started
 
 FIRST_LOSSES = 10

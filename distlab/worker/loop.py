@@ -24,9 +24,9 @@ from distlab.backends.registry import load
 from distlab.data.order import epoch_order, evaluation_range, shard
 from distlab.errors import DistlabError
 from distlab.experiment.task import Task
-from distlab.measure import ceiling
+from distlab.machine import ceiling
+from distlab.machine.load import CpuSeconds
 from distlab.measure.clock import Window, span_lengths
-from distlab.measure.noise import CpuSeconds
 from distlab.models.weights import draw, fingerprint
 from distlab.outcome.environment import processor
 from distlab.outcome.events import EpochDone, Event, Finished, Progress, Ready

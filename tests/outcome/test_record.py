@@ -10,8 +10,8 @@ from distlab.backends.base import Evaluation
 from distlab.data.order import digest, epoch_order, shard
 from distlab.data.sources import Dataset
 from distlab.experiment.experiment import Experiment
+from distlab.machine.load import CpuSeconds
 from distlab.measure.clock import Window
-from distlab.measure.noise import CpuSeconds
 from distlab.outcome.events import EpochDone, ExchangeWindows, Finished, Progress, Ready, Started
 from distlab.outcome.record import Record
 

@@ -5,7 +5,7 @@ from typing import Any
 import psutil
 import pytest
 
-from distlab.measure.noise import TICK_S, CpuSeconds, Load, load, worst
+from distlab.machine.load import TICK_S, CpuSeconds, Load, load, worst
 
 
 def window(wall: float = 10.0, own: float = 9.9, busy: float = 10.0, stolen: float = 0.0) -> Any:
