@@ -33,6 +33,23 @@ class Open(Strict):
     model_config = ConfigDict(extra="allow")
 
 
+class Cores(Strict):
+    """The cores that rank 0 may use (:class:`distlab.machine.cores.Cores`)."""
+
+    machine: Positive
+    """Cores that the machine has online."""
+    allowed: list[Count]
+    """Numbers of those that the process may run on: its affinity and ``cpuset``."""
+    physical: Positive
+    """How many these are where threads that share a core (SMT) count once."""
+    quota: float | None
+    """How many cores' time control groups grant; null if they don't bound it."""
+    governor: str | None
+    """How Linux chooses the clock rate, several by commas; null where it can't be read."""
+    turbo: bool | None
+    """Whether cores may run above their nominal rate; null where it can't be read."""
+
+
 class Resources(Open):
     """What rank 0 really uses, read back in its process; a backend may say more than this."""
 
@@ -50,10 +67,13 @@ class Resources(Open):
     """What exchanges gradients: ``gloo``, ``nccl`` ..., or ``none``."""
     python: str
     """Path of the interpreter."""
-    cpus: int | None
-    """Cores of the machine; null where the system doesn't tell."""
+    cpus: Positive
+    """Cores of the machine."""
+    cores: Cores
     cpu_affinity: list[int]
     """Numbers of the cores that the process may run on."""
+    nice: int
+    """Niceness of the process."""
     matrix_product_flops_per_s: float | None
     """Floating-point operations a second of large float32 matrix products; null if unknown."""
 
@@ -62,17 +82,19 @@ class Load(Strict):
     """The load of the noisiest machine during the timed windows, as averages."""
 
     cores: Positive
-    """Cores of the machine."""
+    """Cores of the machine that the run may use."""
     own_cores: float
-    """Cores that were busy with the run's workers."""
+    """How many of them were busy with the run's workers."""
     other_cores: float
-    """Cores that were busy with all else."""
+    """How many of them were busy with all else."""
     steal: float
-    """CPU time that the hypervisor gave to other machines, as a share of all cores' time."""
+    """CPU time that the hypervisor gave to other machines, as a share of these cores' time."""
     too_noisy: str | None
     """Why the figures are not to be believed; null if they are."""
     uncertain_cores: float
     """What the clock's tick leaves open of ``other_cores``."""
+    throttled_cores: NonNegativeFloat
+    """How many cores' work control groups stopped on average, because a quota was used up."""
 
 
 class StepTime(Strict):

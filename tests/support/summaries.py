@@ -11,6 +11,7 @@ def load(**values: Any) -> dict[str, Any]:
         "steal": 0.002,
         "too_noisy": None,
         "uncertain_cores": 0.01,
+        "throttled_cores": 0.0,
         **values,
     }
 
@@ -44,7 +45,16 @@ def summary(**values: Any) -> dict[str, Any]:
             "collectives": "gloo",
             "python": "/usr/bin/python3",
             "cpus": 2,
+            "cores": {
+                "machine": 2,
+                "allowed": [0, 1],
+                "physical": 2,
+                "quota": None,
+                "governor": None,
+                "turbo": None,
+            },
             "cpu_affinity": [0, 1],
+            "nice": 0,
             "matrix_product_flops_per_s": 5e10,
         },
         "world_size": 2,
