@@ -63,6 +63,8 @@ class Record:
         The id of the group of worker processes that ran it.
     group_run:
         How many runs the workers' processes had made before; 0 if they were started for this one.
+    kept_out:
+        Environment variables that were kept from the workers.
     """
 
     experiment: Experiment
@@ -70,6 +72,7 @@ class Record:
     command_time: float
     group: str | None = None
     group_run: int = 0
+    kept_out: list[str] = field(default_factory=list)
     epochs: list[Epoch] = field(default_factory=list)
     startup: dict[str, float] = field(default_factory=dict)
     started: dict[int, Started] = field(default_factory=dict)
@@ -90,6 +93,8 @@ class Record:
                     self.mark("workers")
             case Ready():
                 self.ready[event.rank] = event
+                removed = event.resources.get("kept_out", ())
+                self.kept_out = sorted({*self.kept_out, *removed})
                 if len(self.ready) == world_size:
                     self._all_ready()
             case Finished():
@@ -240,6 +245,7 @@ class Record:
             "group": self.group,
             "group_run": self.group_run,
             "threads_per_worker": options.threads_per_worker,
+            "kept_from_workers": self.kept_out,
             "target_accuracy": options.target_accuracy,
             "parameters": experiment.spec.parameter_count,
             "training_flops_per_sample": experiment.spec.training_flops,

@@ -74,6 +74,18 @@ class Resources(Open):
     """Numbers of the cores that the process may run on."""
     nice: int
     """Niceness of the process."""
+    kept_out: dict[str, str]
+    """Variables of Ray's environment that were kept from the process, as they stood there."""
+    inherited: dict[str, str]
+    """Variables of Ray's environment that reached it and may change figures."""
+    python_version: str
+    """Version of Python."""
+    numpy_version: str
+    """Version of NumPy."""
+    distlab_version: str
+    """Version of distlab."""
+    distlab_code: str
+    """Fingerprint of the distlab that the process runs."""
     matrix_product_flops_per_s: float | None
     """Floating-point operations a second of large float32 matrix products; null if unknown."""
 
@@ -197,6 +209,8 @@ class Run(Strict):
     """How many runs these processes had made before; 0 if they were started for this one."""
     threads_per_worker: Positive
     """Computing threads of each worker, as asked."""
+    kept_from_workers: list[str]
+    """Environment variables that stood around the command or its Ray and were kept from workers."""
     target_accuracy: Share
     """Test accuracy to which ``time_to_accuracy_s`` is taken, as a share of 1."""
     parameters: Positive

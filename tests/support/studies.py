@@ -241,6 +241,7 @@ def _run(
         learning_rate=0.001,
         epochs=epochs,
         threads_per_worker=1,
+        kept_from_workers=[],
         steps_per_epoch=steps,
         target_accuracy=TARGET[model],
         throughput_samples_per_s=rate,
