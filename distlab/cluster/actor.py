@@ -69,8 +69,7 @@ class RankActor:
         try:
             yield Started(placement.rank, socket.gethostname(), os.getpid())
             if self._rank is None:
-                hosts = {endpoint.rsplit(":", 1)[0] for endpoint in placement.endpoints}
-                facts = assignment.environment.enter(hosts)
+                facts = assignment.environment.enter(placement.hosts)
                 self._rank = loop.Rank(
                     task.framework, placement, lambda: ray.get(assignment.data[0]), facts
                 )
