@@ -17,6 +17,8 @@ from mlflow.entities import Run
 from distlab.errors import DistlabError
 from distlab.experiment.options import TrackingOptions
 from distlab.measure.efficiency import SAME, scaling
+from distlab.outcome import caveats
+from distlab.tracking.run_writer import UNRANKED
 from distlab.tracking.store import default_uri, prepare
 
 KIND, STUDY = "kind", "study"
@@ -159,7 +161,7 @@ def has_run_with_one_worker(
 def _with_one_worker(
     client: MlflowClient, experiment_id: str, tags: Mapping[str, Any]
 ) -> list[Run]:
-    """Verified runs with one worker on a quiet machine that have these tags, the newest first."""
+    """Runs with one worker that count and have these tags, the newest first."""
     wanted = {**tags, "world_size": "1", "verified": "true"}
     conditions = [f"tags.{name} = '{value}'" for name, value in wanted.items()]
     found = client.search_runs(
@@ -168,7 +170,7 @@ def _with_one_worker(
         max_results=PAGE,
         order_by=["attributes.start_time DESC"],
     )
-    return [run for run in found if "too_noisy" not in run.data.tags]
+    return [run for run in found if not run.data.tags.keys() & {*UNRANKED}]
 
 
 def gather(client: MlflowClient, parent: Run) -> dict[str, Any]:
@@ -210,9 +212,11 @@ def gather(client: MlflowClient, parent: Run) -> dict[str, Any]:
 
 
 def relate(summaries: Sequence[dict[str, Any]], baselines: Sequence[dict[str, Any]]) -> None:
-    """Add to each run its speed-up and scaling efficiency, where there is a baseline for it."""
-    for summary in summaries:
-        found = scaling(summary, [*summaries, *baselines])
+    """Add to each run that counts its speed-up and scaling efficiency, where it has a baseline."""
+    counted = [summary for summary in summaries if caveats.counts(summary)]
+    others = [*counted, *(one for one in baselines if caveats.counts(one))]
+    for summary in counted:
+        found = scaling(summary, others)
         if found is not None:
             summary["speedup"] = found.speedup
             summary["scaling_efficiency"] = found.efficiency
