@@ -25,6 +25,7 @@ ROOMS = (
     "data",
     "models",
     "measure",
+    "machine",
     "console",
     "errors",
 )

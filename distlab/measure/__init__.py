@@ -1,1 +1,1 @@
-"""Measuring: clocks, statistics and the machine's limits. Free of Ray, MLflow and frameworks."""
+"""Measuring: clocks and statistics. Free of Ray, MLflow and frameworks."""

@@ -135,7 +135,7 @@ def plain(caveats: Sequence[Caveat]) -> list[dict[str, str]]:
     return [{**asdict(caveat), "code": str(caveat.code)} for caveat in caveats]
 
 
-def oversubscribed(threads: int, cores: int, host: str) -> Caveat | None:
+def oversubscribed(threads: int, cores: float, host: str) -> Caveat | None:
     """The caveat of a host with more threads than cores, or None.
 
     Parameters
@@ -143,11 +143,11 @@ def oversubscribed(threads: int, cores: int, host: str) -> Caveat | None:
     threads:
         Computing threads of all the run's workers on this host.
     cores:
-        Cores that they may use.
+        Cores that they may use; a part of one where a quota grants no more.
     host:
         The host as it is called in the caveat.
     """
     if threads <= cores:
         return None
-    plural = "s" * (cores != 1)
-    return Caveat(Code.oversubscribed, f"{threads} threads on {cores} core{plural} of {host}")
+    shared = f"{threads} thread{'s' * (threads != 1)} on {cores:g} core{'s' * (cores != 1)}"
+    return Caveat(Code.oversubscribed, f"{shared} of {host}")

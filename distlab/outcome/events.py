@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distlab.backends.base import Evaluation, Weights
+from distlab.machine.load import CpuSeconds
 from distlab.measure.clock import Window
-from distlab.measure.noise import CpuSeconds
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from distlab.measure.noise import CpuSeconds, Load, load
+from distlab.machine.load import CpuSeconds, Load, load
 from distlab.outcome.caveats import Caveat, Code, oversubscribed
 
 
@@ -31,26 +31,29 @@ class Host:
     windows: Sequence[Sequence[CpuSeconds]] | None
 
     @property
-    def cores(self) -> int | None:
-        """How many cores the ranks may use together; None if no rank has told."""
-        allowed = {core for one in self.resources for core in one.get("cpu_affinity") or ()}
-        present = (one["cpus"] for one in self.resources if one.get("cpus"))
-        return len(allowed) or next(present, None)
+    def allowed(self) -> int:
+        """How many cores the ranks may run on, all together; 0 if none has told."""
+        return len({core for one in self.resources for core in _allowed(one)})
+
+    @property
+    def usable(self) -> float:
+        """How many threads can compute at once: allowed cores, or a quota if that is less."""
+        quotas = (one["cores"].get("quota") for one in self.resources if "cores" in one)
+        return min([self.allowed, *filter(None, quotas)])
 
     @property
     def load(self) -> Load | None:
         """The load of the host during the windows; None where a rank does not tell it."""
-        if self.windows is None:
+        if self.windows is None or not self.allowed:
             return None
-        cores = next((one["cpus"] for one in self.resources if one.get("cpus")), 1)
-        return load(cores, self.threads, self.windows, self.name)
+        return load(self.allowed, self.threads, self.windows, self.name)
 
     @property
     def caveats(self) -> list[Caveat]:
         """What speaks against a run on this host."""
         found = []
-        if self.cores is not None:
-            found.append(oversubscribed(self.threads, self.cores, self.name))
+        if self.allowed:
+            found.append(oversubscribed(self.threads, self.usable, self.name))
         if self.load is not None and self.load.too_noisy is not None:
             found.append(Caveat(Code.noisy, self.load.too_noisy))
         return [caveat for caveat in found if caveat is not None]
@@ -59,8 +62,13 @@ class Host:
 def caveats(hosts: Sequence[Host]) -> list[Caveat]:
     """What speaks against a run on these hosts: each of them, and how they differ."""
     found = [caveat for host in hosts for caveat in host.caveats]
-    cores = {host.name: host.cores for host in hosts if host.cores is not None}
+    cores = {host.name: host.usable for host in hosts if host.allowed}
     if len(set(cores.values())) > 1:
-        each = ", ".join(f"{number} cores on {name}" for name, number in cores.items())
+        each = ", ".join(f"{number:g} cores on {name}" for name, number in cores.items())
         found.append(Caveat(Code.unlike_hosts, each))
     return found
+
+
+def _allowed(resources: Mapping[str, Any]) -> Sequence[int]:
+    """The cores that a rank may run on; none where it does not say."""
+    return list(resources.get("cores", {}).get("allowed", ()))

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from distlab.backends.base import Weights
 from distlab.data.sources import Dataset
 from distlab.experiment.experiment import Experiment
+from distlab.machine.load import worst
 from distlab.measure.clock import step_time_percentiles, throughput, time_to_accuracy
 from distlab.measure.efficiency import communication_share, model_flop_utilisation
-from distlab.measure.noise import worst
 from distlab.outcome.caveats import plain
 from distlab.outcome.events import EpochDone, Event, Finished, Ready, Started
 from distlab.outcome.hosts import Host, caveats

@@ -10,8 +10,8 @@ from distlab.backends.base import Evaluation
 from distlab.data.order import digest, epoch_order, shard
 from distlab.data.sources import Dataset
 from distlab.experiment.experiment import Experiment
+from distlab.machine.load import CpuSeconds
 from distlab.measure.clock import Window
-from distlab.measure.noise import CpuSeconds
 from distlab.outcome.events import EpochDone, ExchangeWindows, Finished, Progress, Ready, Started
 from distlab.outcome.record import Record
 
@@ -224,7 +224,7 @@ def loaded(record: Record, hosts: tuple[str, str], busy: float) -> dict[str, Any
     for rank in range(2):
         record.add(Started(rank, hosts[rank], 100 + rank))
         told = ready(rank)
-        told.resources["cpus"] = 4
+        told.resources["cores"] = {"allowed": [0, 1, 2, 3]}
         record.add(told)
         for epoch in range(2):
             done = part(rank, epoch, 10.0, 1.0, 1)

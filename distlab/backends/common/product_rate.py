@@ -24,7 +24,7 @@ def best_rate(multiply: Callable[[], None]) -> float:
     """The best of several products, in floating-point operations per second.
 
     A product of n x n matrices counts 2 n^3 operations, as in
-    :func:`distlab.measure.ceiling.matrix_product_rate`.
+    :func:`distlab.machine.ceiling.matrix_product_rate`.
 
     Parameters
     ----------

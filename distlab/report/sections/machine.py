@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
+from distlab.machine.load import OTHER_CORES_AT_MOST
 from distlab.measure.drift import drift
-from distlab.measure.noise import OTHER_CORES_AT_MOST
 from distlab.report.figures.cells import Cell
 from distlab.report.figures.runs import SPEED
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from distlab.measure import ceiling
-from distlab.measure.ceiling import matrix_product_rate
+from distlab.machine import ceiling
+from distlab.machine.ceiling import matrix_product_rate
 
 
 def blas_threads() -> list[int]:
