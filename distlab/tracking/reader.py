@@ -18,6 +18,7 @@ from distlab.errors import DistlabError
 from distlab.experiment.options import TrackingOptions
 from distlab.measure.efficiency import SAME, scaling
 from distlab.outcome import caveats
+from distlab.outcome.schema import VERSION
 from distlab.tracking.run_writer import UNRANKED
 from distlab.tracking.store import default_uri, prepare
 
@@ -192,6 +193,7 @@ def gather(client: MlflowClient, parent: Run) -> dict[str, Any]:
     relate(summaries, baselines)
     ended = info.end_time if info.status == "FINISHED" else None
     return {
+        "schema_version": VERSION,
         "study": info.run_id,
         "name": info.run_name,
         "command": tags.get("command", ""),
@@ -212,15 +214,16 @@ def gather(client: MlflowClient, parent: Run) -> dict[str, Any]:
 
 
 def relate(summaries: Sequence[dict[str, Any]], baselines: Sequence[dict[str, Any]]) -> None:
-    """Add to each run that counts its speed-up and scaling efficiency, where it has a baseline."""
-    counted = [summary for summary in summaries if caveats.counts(summary)]
-    others = [*counted, *(one for one in baselines if caveats.counts(one))]
-    for summary in counted:
-        found = scaling(summary, others)
-        if found is not None:
-            summary["speedup"] = found.speedup
-            summary["scaling_efficiency"] = found.efficiency
-            summary["baseline_run_id"] = found.baseline_run_id
+    """Add to each run its speed-up and scaling efficiency; None for runs without a baseline.
+
+    Runs that do not count have none, and are none.
+    """
+    others = [one for one in (*summaries, *baselines) if caveats.counts(one)]
+    for summary in summaries:
+        found = scaling(summary, others) if caveats.counts(summary) else None
+        summary["speedup"] = found and found.speedup
+        summary["scaling_efficiency"] = found and found.efficiency
+        summary["baseline_run_id"] = found and found.baseline_run_id
 
 
 def _failed(run: Run, cell: str, repeat: int) -> dict[str, Any]:
@@ -243,9 +246,10 @@ def _failed(run: Run, cell: str, repeat: int) -> dict[str, Any]:
 
 
 def read(client: MlflowClient, run_id: str, name: str) -> Any:
-    """A JSON artifact of a run."""
+    """A JSON artifact of a run; NaN and infinity, which earlier versions wrote, become None."""
     with tempfile.TemporaryDirectory() as folder:
-        return json.loads(Path(client.download_artifacts(run_id, name, folder)).read_text())
+        text = Path(client.download_artifacts(run_id, name, folder)).read_text()
+    return json.loads(text, parse_constant=lambda _: None)
 
 
 def _iso(milliseconds: int) -> str:

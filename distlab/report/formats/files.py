@@ -61,7 +61,8 @@ def write(study: dict[str, Any], folder: Path) -> Path:
         "cells": cell_rows(found),
         "runs": run_rows(study),
     }
-    _write(folder / "report.json", json.dumps(data, indent=2, ensure_ascii=False) + "\n")
+    text = json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False)
+    _write(folder / "report.json", text + "\n")
     path = folder / "report.html"
     _write(path, html.page(report, found, styles))
     return path
