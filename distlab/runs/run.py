@@ -2,9 +2,7 @@
 
 import json
 import os
-import shlex
 import signal
-import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
@@ -16,6 +14,7 @@ from omegaconf import OmegaConf
 from distlab.cluster import connect
 from distlab.data import sources
 from distlab.data.order import epoch_order
+from distlab.experiment import words
 from distlab.experiment.experiment import Experiment, resolve
 from distlab.experiment.options import ClusterMode, DataOptions, Device, Options, Precision, flat
 from distlab.experiment.task import Task
@@ -159,6 +158,7 @@ def _tracked(
 ) -> dict[str, Any]:
     """The part of a run that MLflow knows of."""
     from distlab.fairness import checks
+    from distlab.outcome import schema
 
     experiment, dataset = record.experiment, record.dataset
     options = experiment.options
@@ -170,7 +170,7 @@ def _tracked(
         "gpus": experiment.world_size,
         "execution": experiment.execution,
     }
-    tracker.begin(record, resolved, shlex.join(["python", "-m", "distlab.launch", *sys.argv[1:]]))
+    tracker.begin(record, resolved, words.command())
     config_file = run_dir / "config.yaml"
     config_file.write_text(OmegaConf.to_yaml(OmegaConf.create(_plain(asdict(options)))))
     environment_file = _write_json(run_dir / "environment.json", environment.describe())
@@ -195,6 +195,7 @@ def _tracked(
         display.waiting("checking")
         results = checks.run_all(record)
         summary = {
+            "schema_version": schema.VERSION,
             "study": part.study if part else None,
             "cell": part.cell if part else None,
             "position": part.position if part else None,
@@ -210,7 +211,7 @@ def _tracked(
         tracker.finish(summary)
         if experiment.repeat == 0:
             tracker.model(record, run_dir)
-        _write_json(run_dir / "summary.json", summary)
+        (run_dir / "summary.json").write_text(schema.written("summary.json", summary))
     except BaseException as error:
         if isinstance(error, KeyboardInterrupt):
             signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -240,7 +241,7 @@ def _task(experiment: Experiment, live: bool) -> Task:
 
 def _write_json(path: Path, value: Any) -> Path:
     """Write a JSON file for people: indented, keys in their order."""
-    path.write_text(json.dumps(value, indent=2) + "\n")
+    path.write_text(json.dumps(value, indent=2, allow_nan=False) + "\n")
     return path
 
 

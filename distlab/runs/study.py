@@ -7,10 +7,7 @@ what differs from one process to the next varies over the repeats; and one run a
 timed job shares the machine with another.
 """
 
-import json
 import logging
-import shlex
-import sys
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from distlab.cluster import connect
+from distlab.experiment import words
 from distlab.experiment.options import Options
 from distlab.runs import run
 from distlab.runs.log import driver_log
@@ -72,6 +70,7 @@ def conduct(
                 display.waiting("starting Ray")
                 connect.connect(first)
                 store.result()
+        from distlab.outcome import schema
         from distlab.tracking import study_writer
 
         if first.study:
@@ -86,7 +85,7 @@ def conduct(
                 _name(planned),
                 [plain(options) for options in planned],
                 {
-                    "command": shlex.join(["python", "-m", "distlab.launch", *sys.argv[1:]]),
+                    "command": words.command(),
                     **({"experiment": experiment} if experiment else {}),
                 },
             )
@@ -106,10 +105,10 @@ def conduct(
         finally:
             tracker.finish(status, time.time() - begun)
             study = tracker.load()
-            (folder / "study.json").write_text(json.dumps(study, indent=2) + "\n")
+            (folder / "study.json").write_text(schema.written("study.json", study))
             if status != "FINISHED":
                 again = [f"study={tracker.study}", *surroundings(overrides)]
-                display.say(f"go on with: {shlex.join(['python', '-m', 'distlab.launch', *again])}")
+                display.say(f"go on with: {words.command(again)}")
         try:
             _report(study, folder, display)
         except Exception:

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from distlab.backends.base import Backend, LabelledImages, OptimizerState, Placement
+from distlab.backends.base import DESCRIPTION, Backend, LabelledImages, OptimizerState, Placement
 from distlab.backends.registry import load
 from distlab.data.order import epoch_order, evaluation_range, shard
 from distlab.errors import DistlabError
@@ -164,8 +164,17 @@ class Rank:
 
         A framework's own type would make the driver import the framework.
         """
+        described = self.backend.describe()
+        for name, kind in DESCRIPTION.items():
+            if not isinstance(described.get(name), kind):
+                raise DistlabError(
+                    f"framework={self.backend.framework}",
+                    f"its backend describes {name} as {described.get(name)!r}, which is no "
+                    f"{kind.__name__}",
+                    "python -m distlab.conformance PACKAGE.MODULE:CLASS tells what else it lacks",
+                )
         resources = {
-            **self.backend.describe(),
+            **described,
             "python": sys.executable,
             "cpus": self._cores.machine,
             "cores": asdict(self._cores),
@@ -175,7 +184,7 @@ class Rank:
         }
         if self.placement.device == "cpu":
             resources["device_name"] = processor()
-        return dict(json.loads(json.dumps(resources)))
+        return dict(json.loads(json.dumps(resources, allow_nan=False)))
 
 
 def _touch(data: Data) -> None:
