@@ -1,9 +1,7 @@
 """One run, from options to a record: Ray, the data, the tracker, the workers, the checks."""
 
 import json
-import shlex
 import signal
-import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
@@ -15,6 +13,7 @@ from omegaconf import OmegaConf
 from distlab.cluster import connect
 from distlab.data import sources
 from distlab.data.order import epoch_order
+from distlab.experiment import words
 from distlab.experiment.experiment import Experiment, resolve
 from distlab.experiment.options import ClusterMode, DataOptions, Device, Options, Precision, flat
 from distlab.experiment.task import Task
@@ -170,7 +169,7 @@ def _tracked(
         "gpus": experiment.world_size,
         "execution": experiment.execution,
     }
-    tracker.begin(record, resolved, shlex.join(["python", "-m", "distlab.launch", *sys.argv[1:]]))
+    tracker.begin(record, resolved, words.command())
     config_file = run_dir / "config.yaml"
     config_file.write_text(OmegaConf.to_yaml(OmegaConf.create(_plain(asdict(options)))))
     environment_file = _write_json(run_dir / "environment.json", environment.describe())
