@@ -6,14 +6,10 @@ from typing import Any
 from distlab.measure.blocks import Effect, Measured, Sample, paired, unpaired
 from distlab.measure.efficiency import FP32
 from distlab.measure.statistics import FEWEST
+from distlab.outcome import caveats
 
 Run = dict[str, Any]
 SPEED = "throughput_samples_per_s"
-
-
-def counts(run: Run) -> bool:
-    """Whether a run's figures may be believed: it is verified and the machine was quiet enough."""
-    return bool(run["verified"]) and noise(run) is None
 
 
 def failed_checks(run: Run) -> dict[str, str]:
@@ -22,10 +18,29 @@ def failed_checks(run: Run) -> dict[str, str]:
     return {name: check["detail"] for name, check in checks if not check["passed"]}
 
 
-def noise(run: Run) -> str | None:
-    """Why the machine was too noisy during a run, or None if it was not or isn't known."""
-    load = run.get("load") or {}
-    return load.get("too_noisy")
+def reasons(runs: Sequence[Run], failed: int, found: bool = False) -> str:
+    """Why runs don't count, and how many, in a few words; nothing where all do.
+
+    Parameters
+    ----------
+    runs:
+        Finished runs; of a run that is unverified, that alone is said.
+    failed:
+        How many more failed.
+    found:
+        Whether to say what was found, too, where that is the same of all.
+    """
+    unverified = [run for run in runs if not run["verified"]]
+    checks = dict.fromkeys(name for run in unverified for name in failed_checks(run))
+    said = [f"{len(unverified)} unverified: {' '.join(checks)}"] * bool(unverified)
+    doubts = [caveats.doubts(run) for run in runs if run["verified"]]
+    for code in caveats.codes([caveat for of_run in doubts for caveat in of_run]):
+        own = [[c.detail for c in of_run if c.code is code] for of_run in doubts]
+        details = {"; ".join(of_run) for of_run in own if of_run}
+        what = f" ({details.pop()})" if found and len(details) == 1 else ""
+        said.append(f"{sum(map(bool, own))} {code.words}{what}")
+    said += [f"{failed} failed"] * bool(failed)
+    return ", ".join(said)
 
 
 def precision(run: Run) -> str:
@@ -66,8 +81,8 @@ def problems(runs: list[Run], failed: list[Run]) -> list[str]:
         if not run["verified"]:
             reasons = [f"{name} ({detail})" for name, detail in failed_checks(run).items()]
             found.append(f"repeat {run['repeat']} is unverified: {'; '.join(reasons)}")
-        if (why := noise(run)) is not None:
-            found.append(f"repeat {run['repeat']} had too noisy a machine: {why}")
+        if doubts := caveats.doubts(run):
+            found.append(f"repeat {run['repeat']} does not count: {caveats.told(doubts)}")
     for run in sorted(failed, key=lambda run: run["repeat"]):
         lines = str(run["error"]).strip().splitlines()
         found.append(f"repeat {run['repeat']} failed: {lines[0] if lines else 'no reason given'}")

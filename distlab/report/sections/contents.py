@@ -85,7 +85,7 @@ def contents(study: dict[str, Any], cells: Sequence[Cell], plots: Sequence[Plot]
     return Contents(
         title=str(study.get("name") or "Study"),
         subtitle=_subtitle(study),
-        headline=verdict.headline(settings),
+        headline=verdict.headline(settings, cells),
         note=_ended(note(comparisons, looks)),
         verdict=verdict.sentences(settings, found),
         untold=[*verdict.untold(settings, cells), *machine.untold(cells)],
@@ -98,8 +98,8 @@ def contents(study: dict[str, Any], cells: Sequence[Cell], plots: Sequence[Plot]
         compilation=_compilation(comparisons),
         classroom=_classroom(study, cells, comparisons),
         plots=[
-            PlotKind(title, description, [plot for plot in plots if plot.kind == kind])
-            for kind, (title, description, _) in KINDS.items()
+            PlotKind(how.title, how.caption, [plot for plot in plots if plot.kind == kind])
+            for kind, how in KINDS.items()
             if any(plot.kind == kind for plot in plots)
         ],
         scorecard=_scorecard(cells, comparisons),

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from distlab.measure.statistics import Estimate
+from distlab.outcome import caveats
 from distlab.report.figures.baselines import HERE
 from distlab.report.figures.cells import Cell
 from distlab.report.figures.groups import Group
-from distlab.report.figures.runs import FP32, counts, failed_checks, noise, precision
+from distlab.report.figures.runs import FP32, failed_checks, precision, reasons
 
 NOTHING = "–"  # noqa: RUF001
 
@@ -115,14 +116,16 @@ def not_ranked(cells: Sequence[Cell]) -> Table | None:
 
 
 def set_apart(study: dict[str, Any]) -> Table | None:
-    """Each run that no figure is from (unverified, too noisy, failed); None without any."""
+    """Each run that no figure is from (unverified, with a caveat, failed); None without any."""
     rows = []
     for run in study["runs"]:
-        if counts(run):
+        if caveats.counts(run):
             continue
+        doubts = caveats.doubts(run)
         why = [f"{name}: {detail}" for name, detail in failed_checks(run).items()]
-        why += filter(None, [noise(run)])
-        states = ["unverified"] * (not run["verified"]) + ["too noisy"] * (noise(run) is not None)
+        why += [caveat.detail for caveat in doubts]
+        states = ["unverified"] * (not run["verified"])
+        states += [code.words for code in caveats.codes(doubts)]
         rows.append(
             [
                 *_whose(run),
@@ -158,7 +161,7 @@ def loads(cells: Sequence[Cell]) -> Table | None:
                 Value(_range(own, "{:.2f}")),
                 Value(_range(other, "{:.2f}")),
                 Value(_range(steal, "{:.1%}")),
-                Value(f"{sum(load.get('too_noisy') is not None for load in known)}"),
+                Value(f"{sum(_noisy(run) for run in cell.runs)}"),
             ]
         )
     columns = ["cell", "of", "cores", "busy with the run", "busy with others", "stolen", "noisy"]
@@ -250,15 +253,11 @@ def _against_one(cell: Cell, estimate: Estimate | None, kind: str) -> Value:
 
 def _why(cell: Cell) -> str:
     """In a few words, why runs don't count; the runs are listed apart."""
-    unverified = [run for run in cell.runs if not run["verified"]]
-    checks = dict.fromkeys(name for run in unverified for name in failed_checks(run))
-    noisy = sum(run["verified"] and not counts(run) for run in cell.runs)
-    states = (
-        (len(unverified), f"unverified: {' '.join(checks)}"),
-        (noisy, "too noisy"),
-        (cell.failed, "failed"),
-    )
-    return ", ".join(f"{n} {state}" for n, state in states if n)
+    return reasons(cell.runs, cell.failed)
+
+
+def _noisy(run: dict[str, Any]) -> bool:
+    return caveats.Code.noisy in caveats.codes(caveats.of(run))
 
 
 def _whose(run: dict[str, Any]) -> list[Value]:
