@@ -1,6 +1,7 @@
 """One run, from options to a record: Ray, the data, the tracker, the workers, the checks."""
 
 import json
+import os
 import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
