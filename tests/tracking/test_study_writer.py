@@ -71,7 +71,7 @@ def test_a_failure_without_a_run_gets_one_and_a_second_is_not_recorded_twice(
     tracker = begin()
     part = Part(tracker.study, "c", 1)
     for _ in range(2):
-        tracker.failed(part, "torch mlp", {"framework.name": "torch"}, "x" * 5000)
+        tracker.failed(part, {"framework.name": "torch"}, "x" * 5000)
     experiment = client.get_run(tracker.study).info.experiment_id
     (run,) = client.search_runs([experiment], "tags.repeat = '1'")
     assert run.info.status == "FAILED" and run.info.run_name == "torch mlp"

@@ -10,6 +10,24 @@ from distlab.measure.statistics import FEWEST
 Run = dict[str, Any]
 SPEED = "throughput_samples_per_s"
 
+TOLD_BY = {
+    "framework.name": "framework",
+    "execution": "execution",
+    "precision": "precision",
+    "model.name": "model",
+    "data": "data",
+    "device": "device",
+    "epochs": "epochs",
+    "batch_size": "batch_size",
+    "scaling": "scaling",
+    "learning_rate": "learning_rate",
+    "optimizer.variant": "optimizer",
+    "seed": "seed",
+    "threads_per_worker": "threads_per_worker",
+    "target_accuracy": "target_accuracy",
+}
+"""Options by the fields of a summary that tell them."""
+
 
 def counts(run: Run) -> bool:
     """Whether a run's figures may be believed: it is verified and the machine was quiet enough."""
@@ -31,6 +49,13 @@ def noise(run: Run) -> str | None:
 def precision(run: Run) -> str:
     """How its products were rounded; runs recorded before there was a choice are ``fp32``."""
     return run.get("precision") or FP32
+
+
+def options(run: Run) -> dict[str, str]:
+    """The options that make up its cell, as text; of runs recorded without them, those known."""
+    if run.get("options") is not None:
+        return dict(run["options"])
+    return {name: str(run[key]) for name, key in TOLD_BY.items() if run.get(key) is not None}
 
 
 def ratio(numerator: Sequence[Run], denominator: Sequence[Run]) -> Effect:

@@ -29,11 +29,7 @@ def page(contents: Contents, cells: Sequence[Cell], styles: Styles) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    colours = {
-        name: styles.of(cell).colour
-        for cell in cells
-        for name in (f"{cell.framework} {cell.execution}", cell.label)
-    }
+    colours = {name: styles.of(cell).colour for cell in cells for name in (cell.name, cell.label)}
     template = environment.get_template("page.html.jinja")
     return template.render(contents=contents, colours=colours, inline=_inline, version=__version__)
 

@@ -61,18 +61,26 @@ class Style:
 
 
 class Styles:
-    """A colour and a marker for each framework; a second execution of one has hollow markers."""
+    """A colour and a marker for each framework; a second execution of one has hollow markers.
+
+    Where an option tells cells of one framework apart that stand in one plot, each of its values
+    has a marker of its own.
+    """
 
     def __init__(self, cells: Sequence[Cell]) -> None:
         others = iter(OTHER_COLOURS * len(cells))
         self._first: dict[str, str] = {}
+        self._values: dict[str, list[dict[str, str]]] = {}
         for cell in cells:
             self._first.setdefault(cell.framework, cell.execution)
+            values = self._values.setdefault(cell.framework, [])
+            values += [] if cell.apart in values else [cell.apart]
         self._colours = {name: KNOWN_COLOURS.get(name) or next(others) for name in self._first}
 
     def of(self, cell: Cell) -> Style:
         """The style of a cell."""
         place = list(self._first).index(cell.framework)
+        place += len(self._first) * self._values[cell.framework].index(cell.apart)
         return Style(
             self._colours[cell.framework],
             MARKERS[place % len(MARKERS)],
@@ -107,7 +115,8 @@ def rows(axes: Axes, cells: Sequence[Cell]) -> list[float]:
             )
             place += 0.85
         places.append(place)
-    axes.set_yticks(places, [f"{cell.framework} {cell.execution}" for cell in cells])
+    names = ["\n".join([f"{c.framework} {c.execution}", *c.differences]) for c in cells]
+    axes.set_yticks(places, names)
     axes.set_ylim(places[-1] + 0.6, 0.5)
     axes.tick_params(axis="y", length=0)
     axes.grid(False, axis="y")
@@ -120,10 +129,10 @@ def height_of(cells: Sequence[Cell]) -> float:
 
 
 def series_of(cells: Sequence[Cell]) -> list[list[Cell]]:
-    """The cells of each framework and execution, by rising number of workers."""
-    series: dict[tuple[str, str], list[Cell]] = {}
+    """The cells that differ in their number of workers alone, by rising number."""
+    series: dict[str, list[Cell]] = {}
     for cell in sorted(cells, key=lambda cell: cell.world_size):
-        series.setdefault((cell.framework, cell.execution), []).append(cell)
+        series.setdefault(cell.own, []).append(cell)
     return list(series.values())
 
 
@@ -151,7 +160,7 @@ def keys(series: Sequence[list[Cell]], styles: Styles, marked: bool = True) -> l
     found = []
     for members in series:
         line = line_look(styles.of(members[0]))
-        label = f"{members[0].framework} {members[0].execution}"
+        label = members[0].name
         if not marked:
             line = {"color": line["color"], "linewidth": 3}
         found.append(Line2D([], [], label=label, **line))
