@@ -177,10 +177,10 @@ class Record:
                 [parts[rank].cpu for parts in self.windows if rank in parts] for rank in ranks
             ]
             if all(rank in self.ready for rank in ranks) and self.windows:
-                cores = self.ready[ranks[0]].resources.get("cpus") or 1
                 threads = len(ranks) * self.experiment.options.threads_per_worker
                 known = [[cpu for cpu in of_rank if cpu is not None] for of_rank in windows]
                 if all(known):
+                    cores = len(self.ready[ranks[0]].resources["cores"]["allowed"])
                     found[host] = load(cores, threads, known, host)
         return found
 

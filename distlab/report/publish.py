@@ -34,7 +34,7 @@ def figures(study: dict[str, Any]) -> list[tuple[str, float, int]]:
     """Each cell's throughput and efficiency: (metric, value, number of workers)."""
     found: list[tuple[str, float, int]] = []
     for cell in cells(study):
-        where = f"{slug_of(cell)}/{safe(cell.own)}"
+        where = f"{slug_of(cell)}/{safe(cell.own.replace(' ', '-'))}"
         for name, estimate in (
             ("throughput", cell.throughput),
             ("scaling_efficiency", cell.efficiency),

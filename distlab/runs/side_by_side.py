@@ -38,7 +38,7 @@ def results(summaries: list[Summary]) -> RenderableType:
         if len(summaries) > 1 and len({show(summary) for summary in summaries}) == 1
     ]
     title = ", ".join(f"{name} {show(summaries[0])}" for name, show in shared) or None
-    scaled = any("speedup" in summary and summary["world_size"] > 1 for summary in summaries)
+    scaled = any(summary.get("speedup") and summary["world_size"] > 1 for summary in summaries)
     own = [row for row in conditions if row not in shared]
     own += _COMPACT if many else _FIGURES
     own += [("speed-up", _brief_scaling if many else _scaling)] * scaled
@@ -126,13 +126,13 @@ def _workers(summary: Summary) -> str:
 
 
 def _scaling(summary: Summary) -> str:
-    if "speedup" not in summary:
+    if summary.get("speedup") is None:
         return "no baseline"
     return f"{summary['speedup']:.2f} {summary['scaling_efficiency']:.0%}"
 
 
 def _brief_scaling(summary: Summary) -> str:
-    return _scaling(summary) if "speedup" in summary else "-"
+    return _scaling(summary) if summary.get("speedup") is not None else "-"
 
 
 def _brief_verified(summary: Summary) -> str:

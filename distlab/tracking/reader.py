@@ -18,6 +18,7 @@ from distlab.errors import DistlabError
 from distlab.experiment.names import chosen
 from distlab.experiment.options import TrackingOptions
 from distlab.measure.efficiency import SAME, scaling
+from distlab.outcome.schema import VERSION
 from distlab.tracking.store import default_uri, prepare
 
 KIND, STUDY = "kind", "study"
@@ -193,6 +194,7 @@ def gather(client: MlflowClient, parent: Run) -> dict[str, Any]:
     relate(summaries, baselines)
     ended = info.end_time if info.status == "FINISHED" else None
     return {
+        "schema_version": VERSION,
         "study": info.run_id,
         "name": info.run_name,
         "command": tags.get("command", ""),
@@ -216,10 +218,9 @@ def relate(summaries: Sequence[dict[str, Any]], baselines: Sequence[dict[str, An
     """Add to each run its speed-up and scaling efficiency, where there is a baseline for it."""
     for summary in summaries:
         found = scaling(summary, [*summaries, *baselines])
-        if found is not None:
-            summary["speedup"] = found.speedup
-            summary["scaling_efficiency"] = found.efficiency
-            summary["baseline_run_id"] = found.baseline_run_id
+        summary["speedup"] = found and found.speedup
+        summary["scaling_efficiency"] = found and found.efficiency
+        summary["baseline_run_id"] = found and found.baseline_run_id
 
 
 def _failed(run: Run, cell: str, repeat: int) -> dict[str, Any]:
@@ -243,9 +244,10 @@ def _failed(run: Run, cell: str, repeat: int) -> dict[str, Any]:
 
 
 def read(client: MlflowClient, run_id: str, name: str) -> Any:
-    """A JSON artifact of a run."""
+    """A JSON artifact of a run; NaN and infinity, which earlier versions wrote, become None."""
     with tempfile.TemporaryDirectory() as folder:
-        return json.loads(Path(client.download_artifacts(run_id, name, folder)).read_text())
+        text = Path(client.download_artifacts(run_id, name, folder)).read_text()
+    return json.loads(text, parse_constant=lambda _: None)
 
 
 def _iso(milliseconds: int) -> str:

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from fake_runs import Machine, conduct, names, parent
 from mlflow import MlflowClient
+from summaries import load
 
 from distlab.cluster import connect
 from distlab.errors import DistlabError, WorkerError
@@ -101,7 +102,7 @@ def test_each_run_is_told_in_a_line(
     machine.values = {
         "checks": {"clock": {"passed": False, "detail": "it stood still"}},
         "verified": False,
-        "load": {"too_noisy": "someone else computed"},
+        "load": load(too_noisy="someone else computed"),
     }
     found = conduct(options("repeats=2"))
     out = capsys.readouterr().out
@@ -296,7 +297,7 @@ def test_a_baseline_in_the_store_is_used_and_named(machine: Machine, options: An
     "values",
     [
         {"verified": False},
-        {"load": {"other_cores": 1.5, "too_noisy": "others computed"}},
+        {"load": load(other_cores=1.5, too_noisy="others computed")},
         {"framework_version": "0.1"},
     ],
 )

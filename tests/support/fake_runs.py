@@ -13,6 +13,7 @@ from mlflow.entities import Param, Run
 from distlab.data import sources
 from distlab.experiment.names import made_of
 from distlab.experiment.options import Options, flat
+from distlab.outcome import schema
 from distlab.runs import study
 from distlab.tracking.run_writer import Part, Tracker
 
@@ -82,7 +83,7 @@ class Machine:
                 raise self.troubles[name].pop(0)
             summary = {**summarized(options, workers, repeat, part, tracker), **self.values}
             run_dir.mkdir(parents=True, exist_ok=True)
-            (run_dir / "summary.json").write_text(json.dumps(summary))
+            (run_dir / "summary.json").write_text(schema.written("summary.json", summary))
             tracker.finish(summary)
             tracker.artifacts(run_dir / "summary.json")
         return summary
@@ -103,6 +104,9 @@ def summarized(
         noise=0,
         precision=str(options.precision),
     )["runs"]
+    # What only a study knows of its runs.
+    for name in ("speedup", "scaling_efficiency", "baseline_run_id"):
+        del summary[name]
     return {
         **summary,
         "execution": options.resolved_execution,

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
-from summaries import summary
+from summaries import load, summary
 
 Summary = dict[str, Any]
 Predicate = Callable[[Mapping[str, Any]], bool]
@@ -99,9 +99,11 @@ def study(
                             pace=(slower or {}).get(framework, 1.0)
                             * float(np.exp(drift + random.normal(0, noise / 2))),
                         )
+                        del run["group"]
                         if group_runs is not None:
                             run["group"] = f"{run['cell']}-{repeat // group_runs}"
                         run.update(values or {})
+                        run["options"] = options({**run, "options": None})
                         if failed(run):
                             failures.append(_failure(run))
                             continue
@@ -120,9 +122,12 @@ def study(
     ones = [run for run in runs if run["world_size"] == 1]
     if baselines != "study":
         runs = [run for run in runs if run["world_size"] > 1]
+    for run in runs:
+        run.update(speedup=None, scaling_efficiency=None, baseline_run_id=None)
     if baselines != "nowhere":
         _relate(runs, ones)
     return {
+        "schema_version": 1,
         "study": _hash("study", random_seed),
         "experiment_id": "1",
         "name": f"study of {', '.join(models)}: {', '.join(frameworks)}",
@@ -132,9 +137,12 @@ def study(
         "started": "2026-03-02T09:15:00+00:00",
         "finished": "2026-03-02T10:02:41+00:00",
         "wall_s": sum(run["wall_s"] for run in runs) + 40.0,
+        "looks": 1,
         "distlab_version": "0.1.0",
         "git_commit": "0123456789abcdef0123456789abcdef01234567",
         "environment": {
+            "distlab": "0.1.0",
+            "git_commit": "0123456789abcdef0123456789abcdef01234567",
             "platform": "Linux-6.1-x86_64-with-glibc2.36",
             "processor": "AMD EPYC 7B13",
             "cpus": 2,
@@ -219,11 +227,11 @@ def _run(
         parameters=89_610 if model == "mlp" else 61_706,
         training_flops_per_sample=FLOPS[model],
         data="mnist",
-        data_sha256=_hash("mnist"),
+        data_sha256=2 * _hash("mnist"),
         device="cpu",
         device_name="AMD EPYC 7B13",
         resources={
-            "threads": 1,
+            **summary()["resources"],
             "framework_version": VERSIONS[framework],
             "device_name": "AMD EPYC 7B13",
         },
@@ -247,19 +255,13 @@ def _run(
         communication_share=None if world_size == 1 else exchange_s / (compute_s + exchange_s),
         matrix_product_flops_per_s=peak,
         model_flop_utilisation=rate * FLOPS[model] / peak,
-        peak_memory_bytes=float(random.integers(400, 600)) * 2**20,
+        peak_memory_bytes=int(random.integers(400, 600)) * 2**20,
         peak_device_memory_bytes=None,
         compile_s=0.3 * pace if fresh else 0.01,
         startup_s=8.0 * pace if fresh else 0.9,
         startup_split_s={"workers": 5.0 if fresh else 0.2, "worker_framework_import": 2.1},
         wall_s=sum(seconds) + (10.0 if fresh else 2.0),
-        load={
-            "cores": 2,
-            "own_cores": float(world_size),
-            "other_cores": 0.05,
-            "steal": 0.002,
-            "too_noisy": None,
-        },
+        load=load(own_cores=float(world_size)),
         mlflow={
             "tracking_uri": "sqlite:////there/mlflow.db",
             "experiment": "distlab",
@@ -305,6 +307,7 @@ def _failure(run: Summary) -> dict[str, Any]:
         "scaling",
         "device",
         "batch_size",
+        "options",
         "cell",
         "repeat",
     )

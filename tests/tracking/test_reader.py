@@ -150,7 +150,7 @@ def test_runs_are_related_to_those_of_the_same_repeat(begin: Any, record: Any) -
     stored = [record(None, repeat=k, throughput_samples_per_s=100.0 * (k + 1)) for k in range(2)]
     for repeat in range(2):
         record(tracker, repeat=repeat, world_size=2, throughput_samples_per_s=300.0)
-    assert "speedup" not in tracker.load()["runs"][0]
+    assert tracker.load()["runs"][0]["speedup"] is None
     tracker.baselines(ids(stored))
     found = tracker.load()
     assert sorted(ids(found["baselines"])) == sorted(ids(stored))

@@ -17,7 +17,7 @@ class Group:
         For people: ``mlp, weak scaling, batch 64 a worker``; other precisions than fp32 are named,
         and what else the study varies: ``learning_rate=0.01``.
     slug:
-        For file names: ``mlp-weak-64``, ``mlp-weak-64-bf16``, ``mlp-weak-64-learning_rate-0.01``.
+        For file names: ``mlp-weak-64``, ``mlp-weak-64-bf16``, ``mlp-weak-64-seed_1``.
     """
 
     title: str
@@ -56,14 +56,18 @@ def groups(cells: Sequence[Cell]) -> list[Group]:
 
 
 def slug_of(cell: Cell) -> str:
-    """What a group has in common, for names: ``mlp-weak-64``."""
+    """What a group has in common, for names: ``mlp-weak-64``, ``mlp-weak-64-seed_1``."""
     parts = cell.model, cell.scaling, cell.batch_size, cell.rounded[2:], cell.conditions
     return "-".join(filter(None, (safe(str(part)) for part in parts)))
 
 
 def safe(text: str) -> str:
-    """The text as a part of a file's or a metric's name."""
-    return re.sub(r"[^\w.]+", "-", text).strip("-")
+    """The text as a part of a file's or a metric's name.
+
+    Other characters than ASCII letters, digits, ``.``, ``_`` and ``-`` become ``_``, so that a name
+    from a file leads into no other folder and is no markup.
+    """
+    return re.sub(r"[^A-Za-z0-9._-]", "_", text)
 
 
 def _comparable(group: Sequence[Cell], cell: Cell) -> bool:
