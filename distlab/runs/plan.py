@@ -161,7 +161,7 @@ def twice(planned: Sequence[Cell]) -> list[str]:
             words({name: str(told[name]) for name in differs}) for told in (again, before)
         )
         what = f"{one} is the same cell as {other}" if differs else "one cell is asked for twice"
-        said.append(f"{what} and runs once: {kept.label}, data {kept.data or 'unknown'}")
+        said.append(f"{what} and runs once: {kept.label}")
     return list(dict.fromkeys(said))
 
 

@@ -182,7 +182,7 @@ def test_one_content_in_two_folders_is_told_and_runs_once(options: Of) -> None:
     ]
     assert twice(asked) == [
         "data.dir=B is the same cell as data.dir=A and runs once: "
-        "torch eager mlp x1 data=idx:aaaaaaaa, data idx:aaaaaaaa"
+        "torch eager mlp x1 data=idx:aaaaaaaa"
     ]
     assert twice(once(asked)) == []
 

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from summaries import load, summary
 
+from distlab.report.figures.runs import options
+
 Summary = dict[str, Any]
 Predicate = Callable[[Mapping[str, Any]], bool]
 
