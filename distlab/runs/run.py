@@ -1,10 +1,7 @@
 """One run, from options to a record: Ray, the data, the tracker, the workers, the checks."""
 
 import json
-import os
-import shlex
 import signal
-import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
@@ -16,10 +13,13 @@ from omegaconf import OmegaConf
 from distlab.cluster import connect
 from distlab.data import sources
 from distlab.data.order import epoch_order
+from distlab.experiment import words
 from distlab.experiment.experiment import Experiment, resolve
 from distlab.experiment.options import ClusterMode, DataOptions, Device, Options, Precision, flat
 from distlab.experiment.task import Task
+from distlab.machine import cores
 from distlab.outcome import environment
+from distlab.outcome.caveats import Caveat, oversubscribed
 from distlab.outcome.events import Progress
 from distlab.outcome.record import Record
 from distlab.runs.progress import Display
@@ -170,7 +170,7 @@ def _tracked(
         "execution": experiment.execution,
         "data": dataset.name,
     }
-    tracker.begin(record, resolved, shlex.join(["python", "-m", "distlab.launch", *sys.argv[1:]]))
+    tracker.begin(record, resolved, words.command())
     config_file = run_dir / "config.yaml"
     config_file.write_text(OmegaConf.to_yaml(OmegaConf.create(_plain(asdict(options)))))
     environment_file = _write_json(run_dir / "environment.json", environment.describe())
@@ -257,13 +257,22 @@ def _announcement(experiment: Experiment, dataset: sources.Dataset) -> str:
         f"worker{plural}, global batch {experiment.global_batch}"
     )
     asked = options.device is Device.auto and options.gpus is None
-    cores = os.cpu_count() or 1
     if asked:
         line += f" (gpus not given: {'all GPUs' if where == 'GPU' else 'no GPU found'})"
-    local = options.cluster.mode is ClusterMode.local
-    if local and experiment.world_size * options.threads_per_worker > cores:
-        line += f"; more threads than this machine's {cores} cores: not a fair timing"
-    return line
+    caveat = foreseen(experiment)
+    return f"{line}; {caveat}: no fair timing, and not ranked" if caveat else line
+
+
+def foreseen(experiment: Experiment) -> Caveat | None:
+    """What speaks against a run before it starts: more threads than this machine's cores.
+
+    On a Ray that runs already, only ranks can tell which hosts they are on.
+    """
+    options = experiment.options
+    if options.cluster.mode is not ClusterMode.local:
+        return None
+    threads = experiment.world_size * options.threads_per_worker
+    return oversubscribed(threads, cores.usable().usable, "this machine")
 
 
 def _plain(value: Any) -> Any:
