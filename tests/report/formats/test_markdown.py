@@ -2,13 +2,13 @@ import re
 
 from studies import classroom, study, where
 
+from distlab.report.contents import contents
 from distlab.report.figures.cells import cells
 from distlab.report.figures.comparisons import compare
 from distlab.report.figures.groups import groups
 from distlab.report.formats import markdown
 from distlab.report.plots import render
 from distlab.report.plots.style import Styles
-from distlab.report.sections.contents import contents
 from distlab.report.sections.tables import Table, Value
 
 
