@@ -92,9 +92,8 @@ def test_so_many_repeats_tell_a_difference_as_often_as_is_promised() -> None:
     """Half the interval of 1 % noise at 5 repeats is t(4) / sqrt(5) of it."""
     random, noise, truth = np.random.default_rng(1), 0.01, 0.015
     half = 2.776 * noise / math.sqrt(5)
-    n = repeats_to_tell(
-        Estimate(math.exp(truth), math.exp(truth - half), math.exp(truth + half), 5)
-    )
+    ends = math.exp(truth - half), math.exp(truth + half)
+    n = repeats_to_tell(Estimate(math.exp(truth), *ends, 5))
     assert n is not None
     draws = random.normal(truth, noise, (4000, n))
     width = CORRECTION * stdtrit(n - 1, 0.975) * draws.std(axis=1, ddof=1) / math.sqrt(n)

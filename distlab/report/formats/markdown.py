@@ -26,6 +26,7 @@ def document(report: Contents) -> str:
     if report.apart:
         parts += ["### Set apart, and not ranked", "No figure above is from these runs."]
         parts += _tables(report.apart, "####")
+    parts += _plots(report)
     if report.ratios:
         parts += ["## Framework against framework", escaped(report.ratios_legend)]
         parts += _tables(report.ratios)
@@ -35,8 +36,6 @@ def document(report: Contents) -> str:
         ("The classroom study, then and now", report.classroom),
         ("Scorecard", report.scorecard),
     ):
-        if heading == "Scorecard":
-            parts += _plots(report)
         if section is not None:
             parts += [f"## {heading}", *map(escaped, section.sentences)]
             parts += _tables(section.tables)

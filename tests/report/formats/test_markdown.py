@@ -41,12 +41,14 @@ def test_the_document_has_the_parts_of_the_report() -> None:
     text = markdown.document(contents(told, found, drawn))
     assert re.findall(r"^## (.*)$", text, re.MULTILINE) == [
         "Figures",
-        "Framework against framework",
-        "The classroom study, then and now",
         "Plots",
+        "Framework against framework",
+        "What a job takes",
+        "The classroom study, then and now",
         "Scorecard",
         "Conditions",
         "How the figures were made",
+        "Citation",
     ]
     assert "### Set apart, and not ranked" in text
     for plot in drawn:

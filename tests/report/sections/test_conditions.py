@@ -74,8 +74,8 @@ def test_packages_are_sorted() -> None:
 def test_the_scope_says_what_the_answer_is_for_and_what_it_is_not_for() -> None:
     told = study(models=["mlp"], scalings=["weak"], repeats=1)
     assert scope(told, cells(told)) == (
-        "For mlp on mnist, batch 64 a worker, 3 epochs, on AMD EPYC 7B13, 1 thread a worker. It says "
-        "nothing of GPUs, other models, larger images or other machines."
+        "For mlp on mnist, batch 64 a worker, 3 epochs, on AMD EPYC 7B13, 1 thread a worker. "
+        "It says nothing of GPUs, other models, larger images or other machines."
     )
     assert scope(study(models=["mlp"], failed=lambda run: True, repeats=1), []) == ""
 
