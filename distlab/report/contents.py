@@ -90,7 +90,7 @@ def contents(study: dict[str, Any], cells: Sequence[Cell], plots: Sequence[Plot]
     return Contents(
         title=str(study.get("name") or "Study"),
         subtitle=_subtitle(study),
-        headline=verdict.headline(settings),
+        headline=verdict.headline(settings, cells),
         scope=facts.scope(study, cells),
         next_step=next_step(study, settings, cells),
         note=_ended(note(comparisons, looks)),
