@@ -104,6 +104,8 @@ def execute(
             # Nothing that Ray knows is needed to see a mistake.
             _check_batch(resolve(options, gpus_present=0), dataset)
         display.waiting("starting Ray")
+        if unused := connect.unused_address(options):
+            display.detail(unused)
         resources = connect.connect(options)
         if session.jobs is None:
             from distlab.cluster.pool import Jobs
