@@ -245,6 +245,13 @@ class Run(Strict):
 
     Null with one worker and where it was not measured (``measure_exchange=false``).
     """
+    communication_share_low: float | None
+    """Lower end of its 95 % interval, for this run's processes; null without an interval.
+
+    Where it is not above 0, the cost cannot be told from none.
+    """
+    communication_share_high: float | None
+    """Upper end of that interval, or null."""
     matrix_product_flops_per_s: NonNegativeFloat | None
     """Measured rate of large float32 matrix products, summed over workers; null if unknown."""
     model_flop_utilisation: NonNegativeFloat | None

@@ -83,6 +83,8 @@ def summary(**values: Any) -> dict[str, Any]:
         "step_time_ms": {"p50": 1.231, "p95": 2.349, "p99": 3.457},
         "epoch_time_s": [1.0, 2.0],
         "communication_share": 0.1,
+        "communication_share_low": 0.08,
+        "communication_share_high": 0.12,
         "matrix_product_flops_per_s": 1e11,
         "model_flop_utilisation": 0.089,
         "load": None,
