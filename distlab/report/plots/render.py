@@ -1,5 +1,6 @@
 """The report's plots, by matplotlib: SVG for the page, PNG for other uses."""
 
+import contextlib
 import io
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -126,7 +127,7 @@ def draw(groups: Sequence[Group], styles: Styles, comparisons: Sequence[Comparis
         Of the whole report.
     """
     plots = []
-    with mpl.rc_context(SETTINGS):
+    with settings():
         for kind, name, title, chart in _charts(groups, styles, comparisons):
             file = f"{kind}-{name}"
             plots.append(
@@ -140,6 +141,24 @@ def draw(groups: Sequence[Group], styles: Styles, comparisons: Sequence[Comparis
                 )
             )
     return plots
+
+
+@contextlib.contextmanager
+def settings() -> Iterator[None]:
+    """The report's settings of matplotlib during the block, whatever a user's own are."""
+    with mpl.rc_context():
+        mpl.rcdefaults()
+        mpl.rcParams.update(SETTINGS)
+        yield
+
+
+def ready() -> None:
+    """Draw a figure and throw it away: whether plots can be made is known before a study runs."""
+    with settings():
+        figure = Figure()
+        figure.subplots().set_title("ready")
+        svg.element(figure, "ready")
+        _png(figure)
 
 
 def save(plots: Sequence[Plot], folder: Path) -> None:
