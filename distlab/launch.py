@@ -19,12 +19,13 @@ from omegaconf.errors import OmegaConfBaseException
 from distlab import __version__
 from distlab.cluster.connect import disconnected_at_end
 from distlab.console import complain, print_to_stderr, print_to_stdout, ready, unread
+from distlab.doctor import preflight
 from distlab.errors import DistlabError, WorkerError
 from distlab.experiment import words
 from distlab.experiment.experiment import validate
 from distlab.experiment.options import CONF, Options, register
 from distlab.experiment.refused import refused
-from distlab.runs import preflight, run, study
+from distlab.runs import run, study
 from distlab.runs.log import driver_log
 from distlab.runs.progress import Display
 

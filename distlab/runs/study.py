@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from distlab.cluster import connect
+from distlab.doctor import preflight
 from distlab.errors import DistlabError
 from distlab.experiment import words
 from distlab.experiment.options import Options, TrackingOptions
-from distlab.runs import preflight, run
+from distlab.runs import run
 from distlab.runs.log import FILE, driver_log
 from distlab.runs.plan import cells, extended, plain, restored, surroundings
 from distlab.runs.progress import Display

@@ -13,10 +13,11 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
 from distlab.console import complain
+from distlab.doctor import preflight
 from distlab.errors import DistlabError
 from distlab.experiment import words
 from distlab.experiment.options import Options
-from distlab.runs import preflight, study
+from distlab.runs import study
 from distlab.runs.log import FILE
 
 

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from distlab.doctor import preflight
 from distlab.errors import DistlabError
-from distlab.runs import preflight
 
 REPORT = """
 from distlab.errors import DistlabError
-from distlab.runs import preflight
+from distlab.doctor import preflight
 try:
     preflight.report()
 except DistlabError as error:
