@@ -145,7 +145,7 @@ def _open_tracker(experiment: Experiment, part: "Part | None") -> "Tracker":
     framework, model = experiment.options.framework.name, experiment.options.model.name
     name = f"{framework}-{model}-{experiment.world_size}{experiment.device}"
     if part is not None:
-        name += f"-{part.repeat}"
+        name = part.name
     return Tracker(experiment.options.tracking, name, Path.cwd(), part)
 
 
@@ -170,6 +170,7 @@ def _tracked(
         "device": experiment.device,
         "gpus": experiment.world_size,
         "execution": experiment.execution,
+        "data": dataset.name,
     }
     tracker.begin(record, resolved, words.command())
     config_file = run_dir / "config.yaml"
@@ -254,7 +255,7 @@ def _announcement(experiment: Experiment, dataset: sources.Dataset) -> str:
     rounded = "" if options.precision is Precision.fp32 else f", {options.precision}"
     line = (
         f"{options.framework.name} ({experiment.execution}{rounded}) trains {options.model.name} "
-        f"on {options.data.name}, {options.epochs} epochs, on {experiment.world_size} {where} "
+        f"on {dataset.name}, {options.epochs} epochs, on {experiment.world_size} {where} "
         f"worker{plural}, global batch {experiment.global_batch}"
     )
     asked = options.device is Device.auto and options.gpus is None

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from summaries import load, summary
 
+from distlab.report.figures.runs import options
+
 Summary = dict[str, Any]
 Predicate = Callable[[Mapping[str, Any]], bool]
 
@@ -105,6 +107,7 @@ def study(
                         if group_runs is not None:
                             run["group"] = f"{run['cell']}-{repeat // group_runs}"
                         run.update(values or {})
+                        run["options"] = options({**run, "options": None})
                         if failed(run):
                             failures.append(_failure(run))
                             continue
@@ -310,6 +313,7 @@ def _failure(run: Summary) -> dict[str, Any]:
         "scaling",
         "device",
         "batch_size",
+        "options",
         "cell",
         "repeat",
     )

@@ -11,6 +11,24 @@ from distlab.outcome import caveats
 Run = dict[str, Any]
 SPEED = "throughput_samples_per_s"
 
+TOLD_BY = {
+    "framework.name": "framework",
+    "execution": "execution",
+    "precision": "precision",
+    "model.name": "model",
+    "data": "data",
+    "device": "device",
+    "epochs": "epochs",
+    "batch_size": "batch_size",
+    "scaling": "scaling",
+    "learning_rate": "learning_rate",
+    "optimizer.variant": "optimizer",
+    "seed": "seed",
+    "threads_per_worker": "threads_per_worker",
+    "target_accuracy": "target_accuracy",
+}
+"""Options by the fields of a summary that tell them."""
+
 
 def failed_checks(run: Run) -> dict[str, str]:
     """The checks that a run failed, each with what was found."""
@@ -46,6 +64,13 @@ def reasons(runs: Sequence[Run], failed: int, found: bool = False) -> str:
 def precision(run: Run) -> str:
     """How its products were rounded; runs recorded before there was a choice are ``fp32``."""
     return run.get("precision") or FP32
+
+
+def options(run: Run) -> dict[str, str]:
+    """The options that make up its cell, as text; of runs recorded without them, those known."""
+    if run.get("options") is not None:
+        return dict(run["options"])
+    return {name: str(run[key]) for name, key in TOLD_BY.items() if run.get(key) is not None}
 
 
 def ratio(numerator: Sequence[Run], denominator: Sequence[Run]) -> Effect:

@@ -144,7 +144,7 @@ def untold(found: Sequence[Setting], cells: Sequence[Cell]) -> list[str]:
 
 def name(cell: Cell | None) -> str:
     """A cell by what differs inside a setting: ``torch eager``."""
-    return "" if cell is None else f"{cell.framework} {cell.execution}"
+    return "" if cell is None else cell.own
 
 
 def _not_ranked(cells: Sequence[Cell]) -> list[str]:
