@@ -13,7 +13,16 @@ from typing import Any
 from distlab.measure.blocks import Measured, Sample, mean
 from distlab.measure.statistics import Estimate
 from distlab.report.figures.baselines import over_one_worker
-from distlab.report.figures.runs import FP32, SPEED, Run, counts, precision, problems, sample
+from distlab.report.figures.runs import (
+    FP32,
+    SPEED,
+    Run,
+    counts,
+    end,
+    precision,
+    problems,
+    sample,
+)
 
 
 @dataclass(frozen=True)
@@ -36,6 +45,8 @@ class Cell:
         Summaries of all finished runs, in order of repeat.
     failed:
         Number of repeats that failed and were not made up for.
+    diverged:
+        How many of those failed because their training diverged.
     counted:
         Those of ``runs`` that are verified and whose machine was quiet enough.
     throughput:
@@ -92,6 +103,7 @@ class Cell:
     comparison_key: str | None
     runs: list[Run]
     failed: int
+    diverged: int
     counted: list[Run]
     throughput: Estimate | None
     epoch_time_s: Estimate | None
@@ -200,6 +212,7 @@ def _cell(runs: list[Run], failed: list[Run]) -> Cell:
         comparison_key=first.get("comparison_key"),
         runs=runs,
         failed=len(failed),
+        diverged=[end(run) for run in failed].count("diverged"),
         counted=counted,
         throughput=throughput,
         epoch_time_s=_estimate(mean_epochs(counted)),

@@ -28,6 +28,11 @@ def noise(run: Run) -> str | None:
     return load.get("too_noisy")
 
 
+def end(run: Run) -> str:
+    """How a run ended that left no figures: it ``diverged``, or it ``failed`` otherwise."""
+    return "diverged" if str(run["error"]).startswith("diverged at") else "failed"
+
+
 def precision(run: Run) -> str:
     """How its products were rounded; runs recorded before there was a choice are ``fp32``."""
     return run.get("precision") or FP32

@@ -9,7 +9,7 @@ from typing import Any
 from distlab.measure.statistics import Estimate
 from distlab.report.figures.cells import Cell
 from distlab.report.figures.comparisons import Comparison
-from distlab.report.figures.runs import counts, failed_checks, noise, precision
+from distlab.report.figures.runs import counts, end, failed_checks, noise, precision
 from distlab.report.sections.break_even import break_evens
 
 RUN_KEYS = (
@@ -110,8 +110,8 @@ def break_even_rows(comparisons: Sequence[Comparison]) -> list[dict[str, Any]]:
 def run_rows(study: dict[str, Any]) -> list[dict[str, Any]]:
     """Each run as a flat row; ``state`` says whether figures are from it.
 
-    The states are ``counted``, ``unverified``, ``too noisy`` and ``failed``. Times are in seconds,
-    throughput in samples/s, memory in bytes; shares are of 1.
+    The states are ``counted``, ``unverified``, ``too noisy``, ``failed`` and ``diverged``. Times
+    are in seconds, throughput in samples/s, memory in bytes; shares are of 1.
     """
     rows = []
     for run in study["runs"]:
@@ -137,7 +137,7 @@ def run_rows(study: dict[str, Any]) -> list[dict[str, Any]]:
     for run in study.get("failed", []):
         row = {**dict.fromkeys(known), **{key: run.get(key) for key in RUN_KEYS if key in run}}
         row["precision"] = precision(run)
-        rows.append({**row, "state": "failed", "problem": run["error"]})
+        rows.append({**row, "state": end(run), "problem": run["error"]})
     return rows
 
 

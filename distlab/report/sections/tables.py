@@ -9,7 +9,7 @@ from distlab.measure.statistics import Estimate
 from distlab.report.figures.baselines import HERE
 from distlab.report.figures.cells import Cell
 from distlab.report.figures.groups import Group
-from distlab.report.figures.runs import FP32, counts, failed_checks, noise, precision
+from distlab.report.figures.runs import FP32, counts, end, failed_checks, noise, precision
 
 NOTHING = "–"  # noqa: RUF001
 
@@ -115,7 +115,7 @@ def not_ranked(cells: Sequence[Cell]) -> Table | None:
 
 
 def set_apart(study: dict[str, Any]) -> Table | None:
-    """Each run that no figure is from (unverified, too noisy, failed); None without any."""
+    """Each run that no figure is from (unverified, too noisy, failed ...); None without any."""
     rows = []
     for run in study["runs"]:
         if counts(run):
@@ -134,7 +134,7 @@ def set_apart(study: dict[str, Any]) -> Table | None:
     for run in study.get("failed", []):
         error = str(run["error"]).strip() or "no reason given"
         log = f" (log: {run['log']})" if run.get("log") else ""
-        rows.append([*_whose(run), Value("failed"), Value(NOTHING), Value(error + log)])
+        rows.append([*_whose(run), Value(end(run)), Value(NOTHING), Value(error + log)])
     columns = ["run", "of", "repeat", "state", "samples/s", "why"]
     return _if_any("Runs that no figure is from", columns, rows)
 
@@ -256,7 +256,8 @@ def _why(cell: Cell) -> str:
     states = (
         (len(unverified), f"unverified: {' '.join(checks)}"),
         (noisy, "too noisy"),
-        (cell.failed, "failed"),
+        (cell.diverged, "diverged"),
+        (cell.failed - cell.diverged, "failed"),
     )
     return ", ".join(f"{n} {state}" for n, state in states if n)
 
