@@ -1,5 +1,6 @@
 """What any command says on a terminal: a mistake, a plain line, how to see a store in a browser."""
 
+import shlex
 import sys
 
 from rich.console import Console
@@ -25,4 +26,4 @@ def print_to_stderr(text: str) -> None:
 
 def ui_command(uri: str) -> str:
     """How to see a store in a browser: the server's address, or the command that serves a file."""
-    return uri if uri.startswith("http") else f"mlflow ui --backend-store-uri {uri}"
+    return uri if uri.startswith("http") else f"mlflow ui --backend-store-uri {shlex.quote(uri)}"

@@ -6,7 +6,9 @@ What is null says when and why. A field that a run gets is added here, and to do
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, WithJsonSchema
+
+from distlab.outcome.caveats import Code
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=0)]
@@ -95,6 +97,19 @@ class Load(Strict):
     """What the clock's tick leaves open of ``other_cores``."""
     throttled_cores: NonNegativeFloat
     """How many cores' work control groups stopped on average, because a quota was used up."""
+
+
+class Caveat(Strict):
+    """What speaks against a run's figures though its checks passed; docs/studies.md lists them."""
+
+    code: Annotated[
+        Code,
+        Field(strict=False),
+        WithJsonSchema({"enum": [str(code) for code in Code], "type": "string"}),
+    ]
+    """What it is; all but ``unlike_hosts`` keep the run out of every ranking."""
+    detail: str
+    """What was found, in words."""
 
 
 class StepTime(Strict):
@@ -220,6 +235,8 @@ class Run(Strict):
     """The model's own operations a second over that rate, as a share of 1; null if unknown."""
     load: Load | None
     """The machine's load; null where CPU times could not be read."""
+    caveats: list[Caveat]
+    """What speaks against the figures; empty if nothing was found."""
     step_time_ms: StepTime
     train_loss: list[float]
     """Mean training loss of each epoch in nats."""

@@ -2,9 +2,7 @@
 
 import json
 import os
-import shlex
 import signal
-import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
@@ -16,6 +14,7 @@ from omegaconf import OmegaConf
 from distlab.cluster import connect
 from distlab.data import sources
 from distlab.data.order import epoch_order
+from distlab.experiment import words
 from distlab.experiment.experiment import Experiment, resolve
 from distlab.experiment.options import ClusterMode, DataOptions, Device, Options, Precision, flat
 from distlab.experiment.task import Task
@@ -169,7 +168,7 @@ def _tracked(
         "gpus": experiment.world_size,
         "execution": experiment.execution,
     }
-    tracker.begin(record, resolved, shlex.join(["python", "-m", "distlab.launch", *sys.argv[1:]]))
+    tracker.begin(record, resolved, words.command())
     config_file = run_dir / "config.yaml"
     config_file.write_text(OmegaConf.to_yaml(OmegaConf.create(_plain(asdict(options)))))
     environment_file = _write_json(run_dir / "environment.json", environment.describe())

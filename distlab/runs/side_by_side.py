@@ -9,6 +9,7 @@ from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.measure import Measurement
 from rich.table import Table
 
+from distlab.outcome import caveats
 from distlab.report.figures.runs import FP32, precision
 
 Summary = dict[str, Any]
@@ -104,8 +105,8 @@ def _time_to_accuracy(summary: Summary) -> str:
 
 def _verified(summary: Summary) -> str:
     if summary["verified"]:
-        noisy = (summary.get("load") or {}).get("too_noisy")
-        return "yes, but the machine was too noisy" if noisy else "yes"
+        found = caveats.words(caveats.of(summary))
+        return f"yes, but {found}" if found else "yes"
     failed = [name for name, check in summary["checks"].items() if not check["passed"]]
     return f"NO: {', '.join(failed)}"
 
@@ -127,9 +128,10 @@ def _brief_scaling(summary: Summary) -> str:
 
 
 def _brief_verified(summary: Summary) -> str:
-    """As :func:`_verified`, with a line for each failed check."""
+    """As :func:`_verified`, with a line for each failed check and each caveat."""
     told = _verified(summary)
-    return "too noisy" if told.startswith("yes,") else told.replace(" ", "\n")
+    but = told.removeprefix("yes, but ")
+    return but.replace(", ", ",\n") if but != told else told.replace(" ", "\n")
 
 
 def _brief_batch(summary: Summary) -> str:

@@ -8,8 +8,6 @@ timed job shares the machine with another.
 """
 
 import logging
-import shlex
-import sys
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from distlab.cluster import connect
+from distlab.experiment import words
 from distlab.experiment.options import Options
 from distlab.runs import run
 from distlab.runs.log import driver_log
@@ -86,7 +85,7 @@ def conduct(
                 _name(planned),
                 [plain(options) for options in planned],
                 {
-                    "command": shlex.join(["python", "-m", "distlab.launch", *sys.argv[1:]]),
+                    "command": words.command(),
                     **({"experiment": experiment} if experiment else {}),
                 },
             )
@@ -109,7 +108,7 @@ def conduct(
             (folder / "study.json").write_text(schema.written("study.json", study))
             if status != "FINISHED":
                 again = [f"study={tracker.study}", *surroundings(overrides)]
-                display.say(f"go on with: {shlex.join(['python', '-m', 'distlab.launch', *again])}")
+                display.say(f"go on with: {words.command(again)}")
         try:
             _report(study, folder, display)
         except Exception:

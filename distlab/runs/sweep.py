@@ -14,6 +14,7 @@ from omegaconf import DictConfig
 
 from distlab.console import complain
 from distlab.errors import DistlabError
+from distlab.experiment import words
 from distlab.experiment.options import Options
 from distlab.runs import study
 from distlab.runs.log import FILE
@@ -50,7 +51,7 @@ class Sweep(Callback):
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Run the study."""
         if self._unheard:
-            complain(_not_swept(config.hydra.overrides.task, list(self._unheard)))
+            complain(_not_swept(words.overrides(config.hydra), list(self._unheard)))
             raise SystemExit(1)
         if not self._planned:
             raise SystemExit(1)
@@ -59,7 +60,7 @@ class Sweep(Callback):
             study.conduct(
                 self._planned,
                 folder,
-                config.hydra.overrides.task,
+                words.overrides(config.hydra),
                 config.hydra.runtime.choices.get("experiment"),
                 self._refused,
             )

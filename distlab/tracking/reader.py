@@ -17,7 +17,9 @@ from mlflow.entities import Run
 from distlab.errors import DistlabError
 from distlab.experiment.options import TrackingOptions
 from distlab.measure.efficiency import SAME, scaling
+from distlab.outcome import caveats
 from distlab.outcome.schema import VERSION
+from distlab.tracking.run_writer import UNRANKED
 from distlab.tracking.store import default_uri, prepare
 
 KIND, STUDY = "kind", "study"
@@ -160,7 +162,7 @@ def has_run_with_one_worker(
 def _with_one_worker(
     client: MlflowClient, experiment_id: str, tags: Mapping[str, Any]
 ) -> list[Run]:
-    """Verified runs with one worker on a quiet machine that have these tags, the newest first."""
+    """Runs with one worker that count and have these tags, the newest first."""
     wanted = {**tags, "world_size": "1", "verified": "true"}
     conditions = [f"tags.{name} = '{value}'" for name, value in wanted.items()]
     found = client.search_runs(
@@ -169,7 +171,7 @@ def _with_one_worker(
         max_results=PAGE,
         order_by=["attributes.start_time DESC"],
     )
-    return [run for run in found if "too_noisy" not in run.data.tags]
+    return [run for run in found if not run.data.tags.keys() & {*UNRANKED}]
 
 
 def gather(client: MlflowClient, parent: Run) -> dict[str, Any]:
@@ -212,9 +214,13 @@ def gather(client: MlflowClient, parent: Run) -> dict[str, Any]:
 
 
 def relate(summaries: Sequence[dict[str, Any]], baselines: Sequence[dict[str, Any]]) -> None:
-    """Add to each run its speed-up and scaling efficiency, where there is a baseline for it."""
+    """Add to each run its speed-up and scaling efficiency; None for runs without a baseline.
+
+    Runs that do not count have none, and are none.
+    """
+    others = [one for one in (*summaries, *baselines) if caveats.counts(one)]
     for summary in summaries:
-        found = scaling(summary, [*summaries, *baselines])
+        found = scaling(summary, others) if caveats.counts(summary) else None
         summary["speedup"] = found and found.speedup
         summary["scaling_efficiency"] = found and found.efficiency
         summary["baseline_run_id"] = found and found.baseline_run_id

@@ -121,9 +121,8 @@ def test_a_loss_that_is_none_ends_the_run_with_its_place(
     with pytest.raises(DivergedError) as caught:
         for event in group.run(task(experiment_of_two, program=program, epochs=50), tmp_path):
             seen.append(event)
-    assert re.match(
-        r"diverged at step \d of epoch 1 on rank [01]: loss (nan|inf)", caught.value.found
-    )
+    place = r"diverged at step \d of epoch 1 on rank [01]: loss (nan|inf)"
+    assert re.fullmatch(place, caught.value.found)
     assert caught.value.fix == "learning_rate=0.001"
     # No epoch with such a loss gets any further.
     assert {type(event) for event in seen} == {Started, Ready}

@@ -5,7 +5,6 @@ from typing import Any
 import pytest
 from fake_runs import Machine, conduct, names, parent
 from mlflow import MlflowClient
-from summaries import load
 
 from distlab.cluster import connect
 from distlab.errors import DistlabError, DivergedError, WorkerError
@@ -102,7 +101,7 @@ def test_each_run_is_told_in_a_line(
     machine.values = {
         "checks": {"clock": {"passed": False, "detail": "it stood still"}},
         "verified": False,
-        "load": load(too_noisy="someone else computed"),
+        "caveats": [{"code": "noisy", "detail": "someone else computed"}],
     }
     found = conduct(options("repeats=2"))
     out = capsys.readouterr().out
@@ -113,7 +112,7 @@ def test_each_run_is_told_in_a_line(
         "[2/2] torch eager mlp x1 repeat 1",
     ]
     for line in lines:
-        assert line.endswith("NOT verified: clock, TOO NOISY: someone else computed")
+        assert line.endswith("NOT verified: clock, NOT RANKED: too noisy (someone else computed)")
 
 
 def test_a_worker_that_fails_costs_its_run_and_no_other(
@@ -297,7 +296,8 @@ def test_a_baseline_in_the_store_is_used_and_named(machine: Machine, options: An
     "values",
     [
         {"verified": False},
-        {"load": load(other_cores=1.5, too_noisy="others computed")},
+        {"caveats": [{"code": "noisy", "detail": "others computed"}]},
+        {"caveats": [{"code": "oversubscribed", "detail": "4 threads on 2 cores of here"}]},
         {"framework_version": "0.1"},
     ],
 )
@@ -329,9 +329,7 @@ def test_a_run_that_diverges_is_told_and_another_seed_is_tried(
     machine.troubles["torch", 1, 0] = [DivergedError("learning_rate=9", where, "learning_rate=1")]
     with pytest.raises(SystemExit):
         conduct(options("repeats=3"), options("framework=tf"))
-    assert [name for name in machine.order if name[0] == "torch"] == [
-        ("torch", 1, k) for k in range(3)
-    ]
+    assert machine.order == [("torch", 1, 0), ("tf", 1, 0), ("torch", 1, 1), ("torch", 1, 2)]
     found = json.loads(Path("study/study.json").read_text())
     assert [(run["repeat"], run["error"]) for run in found["failed"]] == [(0, where)]
     assert names(found["runs"]) == [("tf", 1, 0), ("torch", 1, 1), ("torch", 1, 2)]

@@ -61,6 +61,7 @@ def study(
     slower: Mapping[str, float] | None = None,
     unverified: Predicate = nothing,
     noisy: Predicate = nothing,
+    oversubscribed: Predicate = nothing,
     failed: Predicate = nothing,
     values: Mapping[str, Any] | None = None,
     precision: str = "fp32",
@@ -72,9 +73,10 @@ def study(
     ``noise`` is the relative standard deviation of a run's throughput; half of it is shared by the
     runs of one repeat, as drift of the machine is. ``slower`` multiplies a framework's times.
     ``baselines`` says where the runs with one worker are: in the ``study``, in the ``store``, or
-    ``nowhere``. ``unverified``, ``noisy`` and ``failed`` choose runs; ``values`` overrides keys of
-    every run. Workers are renewed after ``group_runs`` runs of a cell (None: it isn't known when).
-    ``executions`` are those of frameworks that differ from the defaults.
+    ``nowhere``. ``unverified``, ``noisy``, ``oversubscribed`` and ``failed`` choose runs;
+    ``values`` overrides keys of every run. Workers are renewed after ``group_runs`` runs of a cell
+    (None: it isn't known when). ``executions`` are those of frameworks that differ from the
+    defaults.
     """
     random = np.random.default_rng(random_seed)
     sizes = sorted({1, *world_sizes} if baselines == "store" else set(world_sizes))
@@ -113,10 +115,12 @@ def study(
                                 "detail": "relative error 3.1e-02 at step 4 <of 10>",
                             }
                         if noisy(run):
-                            run["load"].update(
-                                other_cores=1.3,
-                                too_noisy="other processes kept 1.3 of 2 cores busy",
-                            )
+                            why = "other processes kept 1.3 of 2 cores busy"
+                            run["load"].update(other_cores=1.3, too_noisy=why)
+                            run["caveats"].append({"code": "noisy", "detail": why})
+                        if oversubscribed(run):
+                            detail = f"{run['world_size']} threads on 1 core of here"
+                            run["caveats"].append({"code": "oversubscribed", "detail": detail})
                         runs.append(run)
     ones = [run for run in runs if run["world_size"] == 1]
     if baselines != "study":

@@ -77,6 +77,7 @@ def summary(**values: Any) -> dict[str, Any]:
         "matrix_product_flops_per_s": 1e11,
         "model_flop_utilisation": 0.089,
         "load": None,
+        "caveats": [],
         "train_loss": [1.2, 0.6],
         "test_loss": [0.8, 0.4],
         "test_accuracy": [0.8, 0.9125],

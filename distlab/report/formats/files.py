@@ -40,7 +40,8 @@ def write(study: dict[str, Any], folder: Path) -> Path:
     """
     found = cells(study)
     styles = Styles(found)
-    drawn = render.draw(groups(found), styles)
+    comparisons = compare(found, study.get("looks", 1))
+    drawn = render.draw(groups(found), styles, comparisons)
     report = contents(study, found, drawn)
     render.save(drawn, folder / "plots")
     _write(folder / "report.md", markdown.document(report))
@@ -57,7 +58,7 @@ def write(study: dict[str, Any], folder: Path) -> Path:
         },
         "comparisons": report.sentences,
         "note": report.note,
-        "compilation": break_even_rows(compare(found, study.get("looks", 1))),
+        "compilation": break_even_rows(comparisons),
         "cells": cell_rows(found),
         "runs": run_rows(study),
     }
