@@ -30,7 +30,7 @@ ROOMS = (
     "errors",
 )
 """From the roof down: a room imports only from rooms below it."""
-REPORT = ("publish", "formats", "sections", "plots", "figures")
+REPORT = ("publish", "formats", "contents", "sections", "plots", "figures")
 """The same inside ``report/``."""
 HOMES = {
     "ray": "distlab/cluster",

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from distlab.backends.base import Weights
 from distlab.data.sources import Dataset
 from distlab.experiment.experiment import Experiment
+from distlab.experiment.names import made_of
 from distlab.machine.load import worst
 from distlab.measure.clock import step_time_percentiles, throughput, time_to_accuracy
 from distlab.measure.efficiency import communication_share, model_flop_utilisation
@@ -220,12 +221,13 @@ class Record:
             "precision": str(options.precision),
             "optimizer": str(options.optimizer.variant),
             "model": options.model.name,
-            "data": options.data.name,
+            "data": self.dataset.name,
             "data_sha256": self.dataset.checksum,
             "comparison_key": experiment.comparison_key(
                 self.dataset.checksum, str(resources.get("device_name"))
             ),
-            "series": experiment.series,
+            "series": experiment.series(self.dataset.checksum),
+            "options": made_of(options, self.dataset.name),
             "device": experiment.device,
             "device_name": resources.get("device_name"),
             "resources": resources,

@@ -176,13 +176,15 @@ class Run(Strict):
     model: str
     """Name of the model."""
     data: str
-    """Name of the data set."""
+    """What the data set is called by its content: ``mnist``, ``idx:1a2b3c4d``."""
     data_sha256: Sha256
     """SHA-256 of the data set's content."""
     comparison_key: str
     """Hash of all that must be equal for two runs to be compared."""
     series: str
     """Hash of all that must be equal for one run to be another's baseline with one worker."""
+    options: dict[str, str]
+    """The options that make up the run's cell, as text by name: in them cells of a study differ."""
     device: Literal["cpu", "gpu"]
     """Kind of device of each worker."""
     device_name: str

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from distlab.report.figures.cells import cells
-from distlab.report.figures.groups import slug_of
+from distlab.report.figures.groups import safe, slug_of
 from distlab.report.formats import files, markdown
 from distlab.tracking import study_writer
 
@@ -34,7 +34,7 @@ def figures(study: dict[str, Any]) -> list[tuple[str, float, int]]:
     """Each cell's throughput and efficiency: (metric, value, number of workers)."""
     found: list[tuple[str, float, int]] = []
     for cell in cells(study):
-        where = f"{slug_of(cell)}/{cell.framework}-{cell.execution}"
+        where = f"{slug_of(cell)}/{safe(cell.own.replace(' ', '-'))}"
         for name, estimate in (
             ("throughput", cell.throughput),
             ("scaling_efficiency", cell.efficiency),

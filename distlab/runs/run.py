@@ -1,7 +1,6 @@
 """One run, from options to a record: Ray, the data, the tracker, the workers, the checks."""
 
 import json
-import os
 import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -18,7 +17,9 @@ from distlab.experiment import words
 from distlab.experiment.experiment import Experiment, resolve
 from distlab.experiment.options import ClusterMode, DataOptions, Device, Options, Precision, flat
 from distlab.experiment.task import Task
+from distlab.machine import cores
 from distlab.outcome import environment
+from distlab.outcome.caveats import Caveat, oversubscribed
 from distlab.outcome.events import Progress
 from distlab.outcome.record import Record
 from distlab.runs.progress import Display
@@ -103,6 +104,8 @@ def execute(
             # Nothing that Ray knows is needed to see a mistake.
             _check_batch(resolve(options, gpus_present=0), dataset)
         display.waiting("starting Ray")
+        if unused := connect.unused_address(options):
+            display.detail(unused)
         resources = connect.connect(options)
         if session.jobs is None:
             from distlab.cluster.pool import Jobs
@@ -142,7 +145,7 @@ def _open_tracker(experiment: Experiment, part: "Part | None") -> "Tracker":
     framework, model = experiment.options.framework.name, experiment.options.model.name
     name = f"{framework}-{model}-{experiment.world_size}{experiment.device}"
     if part is not None:
-        name += f"-{part.repeat}"
+        name = part.name
     return Tracker(experiment.options.tracking, name, Path.cwd(), part)
 
 
@@ -167,6 +170,7 @@ def _tracked(
         "device": experiment.device,
         "gpus": experiment.world_size,
         "execution": experiment.execution,
+        "data": dataset.name,
     }
     tracker.begin(record, resolved, words.command())
     config_file = run_dir / "config.yaml"
@@ -251,17 +255,26 @@ def _announcement(experiment: Experiment, dataset: sources.Dataset) -> str:
     rounded = "" if options.precision is Precision.fp32 else f", {options.precision}"
     line = (
         f"{options.framework.name} ({experiment.execution}{rounded}) trains {options.model.name} "
-        f"on {options.data.name}, {options.epochs} epochs, on {experiment.world_size} {where} "
+        f"on {dataset.name}, {options.epochs} epochs, on {experiment.world_size} {where} "
         f"worker{plural}, global batch {experiment.global_batch}"
     )
     asked = options.device is Device.auto and options.gpus is None
-    cores = os.cpu_count() or 1
     if asked:
         line += f" (gpus not given: {'all GPUs' if where == 'GPU' else 'no GPU found'})"
-    local = options.cluster.mode is ClusterMode.local
-    if local and experiment.world_size * options.threads_per_worker > cores:
-        line += f"; more threads than this machine's {cores} cores: not a fair timing"
-    return line
+    caveat = foreseen(experiment)
+    return f"{line}; {caveat}: no fair timing, and not ranked" if caveat else line
+
+
+def foreseen(experiment: Experiment) -> Caveat | None:
+    """What speaks against a run before it starts: more threads than this machine's cores.
+
+    On a Ray that runs already, only ranks can tell which hosts they are on.
+    """
+    options = experiment.options
+    if options.cluster.mode is not ClusterMode.local:
+        return None
+    threads = experiment.world_size * options.threads_per_worker
+    return oversubscribed(threads, cores.usable().usable, "this machine")
 
 
 def _plain(value: Any) -> Any:

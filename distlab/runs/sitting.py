@@ -11,6 +11,7 @@ from distlab.experiment.options import Device, flat
 from distlab.measure.design import level_ratio, place, repeats_a_group
 from distlab.outcome import caveats
 from distlab.runs import run
+from distlab.runs.contents import check
 from distlab.runs.log import driver_log
 from distlab.runs.plan import Cell
 from distlab.runs.progress import Display
@@ -18,14 +19,22 @@ from distlab.runs.progress import Display
 if TYPE_CHECKING:
     from distlab.tracking.study_writer import StudyTracker
 
+NAMED = 6
+"""Cells that a line names."""
+
 
 class Sitting:
     """The runs that a study still needs, one after the other."""
 
     def __init__(
-        self, planned: list[Cell], tracker: "StudyTracker", folder: Path, display: Display
+        self,
+        planned: list[Cell],
+        tracker: "StudyTracker",
+        folder: Path,
+        display: Display,
+        session: run.Session,
     ) -> None:
-        self._cells, self._tracker = planned, tracker
+        self._cells, self._tracker, self._session = planned, tracker, session
         self._folder, self._display = folder, display
         self._done: set[tuple[str, int]] = set()
         self._hopeless: set[str] = set()
@@ -53,7 +62,7 @@ class Sitting:
         repeats = max(cell.options.repeats for cell in self._cells)
         if not self._say_what_will_run():
             return
-        with run.Session() as session:
+        with self._session as session:
             self._display.waiting("starting Ray")
             connect.connect(self._cells[0].options)
             for repeat in range(repeats):
@@ -101,6 +110,7 @@ class Sitting:
                 self._added[alone.key].add(cell.key)
             elif experiment.world_size > 1 and not self._has_alone(cell, device):
                 told = {**flat(alone.options), "execution": alone.execution}
+                told["data_sha256"] = alone.checksum
                 if not has_run_with_one_worker(cell.options.tracking, Path.cwd(), told):
                     self._add(alone, cell)
 
@@ -125,7 +135,23 @@ class Sitting:
         )
         if len(self._cells) > 1 and total > len(self._cells):
             self._display.say("order: drawn anew in each repeat, from the study's id")
+        if done < total and (foreseen := self._foreseen()):
+            self._display.say(f"not to be ranked: {foreseen}")
         return done < total
+
+    def _foreseen(self) -> str:
+        """The cells that no claim can be made of here, each with the reason; nothing without."""
+        self._display.waiting("starting Ray")
+        resources = connect.connect(self._cells[0].options)
+        found: dict[str, list[str]] = {}
+        for cell in self._cells:
+            try:
+                caveat = run.foreseen(connect.place(cell.options, resources))
+            except DistlabError:
+                continue  # told when it is its turn
+            if caveat is not None:
+                found.setdefault(str(caveat), []).append(cell.label)
+        return "; ".join(f"{_few(labels)}, {why}" for why, labels in found.items())
 
     def _progress(self) -> tuple[int, int]:
         """How many runs the cells have in all, and how many of them are done."""
@@ -140,12 +166,14 @@ class Sitting:
 
         if (cell.key, repeat) in self._done:
             return
-        part = Part(self._tracker.study, cell.key, repeat, self._cells.index(cell))
+        position = self._cells.index(cell)
+        part = Part(self._tracker.study, cell.key, repeat, position, self._which(cell, repeat))
         run_dir = self._folder / cell.folder
         if cell.options.repeats > 1:
             run_dir = run_dir / f"repeat-{repeat}"
         try:
             with driver_log(run_dir):
+                check(cell, session.dataset(cell.options.data, self._display.live))
                 summary = run.execute(
                     cell.options, run_dir, time.time(), self._display, session, part
                 )
@@ -158,8 +186,8 @@ class Sitting:
             self._display.close()
             self._display.say(f"failed: {self._which(cell, repeat)}")
             complain(error)
-            parameters = {**flat(cell.options), "execution": cell.execution}
-            self._tracker.failed(part, cell.label, parameters, reason(error))
+            parameters = {**flat(cell.options), "execution": cell.execution, "data": cell.data}
+            self._tracker.failed(part, parameters, reason(error))
             return
         self._done.add((cell.key, repeat))
         if summary["group_run"] == 0:
@@ -219,3 +247,9 @@ class Sitting:
             self._tracker.baselines([one["mlflow"]["run_id"] for one in elsewhere])
         else:
             self._add(cell.alone(device), cell)
+
+
+def _few(names: list[str]) -> str:
+    """The first of many names, and how many more there are."""
+    more = len(names) - NAMED
+    return ", ".join(names[:NAMED]) + (f" and {more} more" if more > 0 else "")

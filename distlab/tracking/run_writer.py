@@ -81,12 +81,15 @@ class Part:
         Which of the repeats it is, from 0.
     position:
         Which of the study's cells, in the order of its plan, from 0.
+    name:
+        What the run is called: its cell with what tells it from the others, and its repeat.
     """
 
     study: str
     cell: str
     repeat: int
     position: int = 0
+    name: str = "run"
 
     def tags(self) -> dict[str, str]:
         """As tags of the run, the first of which makes MLflow show it below its study."""

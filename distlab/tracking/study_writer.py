@@ -88,18 +88,27 @@ class StudyTracker:
         """The cells as they were recorded."""
         return list(reader.read(self._client, self.study, PLAN)["cells"])
 
+    def data(self) -> dict[str, set[str]]:
+        """For the key of each cell the checksums of the data that its finished runs had."""
+        found: dict[str, set[str]] = {}
+        for child in reader.children(self._client, self._client.get_run(self.study)):
+            tags = child.data.tags
+            if child.info.status == "FINISHED" and "data_sha256" in tags:
+                found.setdefault(tags.get("cell", ""), set()).add(tags["data_sha256"])
+        return found
+
     def record_plan(self, plan: Sequence[Mapping[str, Any]]) -> None:
         """Record the cells, in place of those recorded before."""
         self._client.log_dict(self.study, {"cells": list(plan)}, PLAN)
 
-    def failed(self, part: Part, name: str, parameters: Mapping[str, Any], error: str) -> None:
+    def failed(self, part: Part, parameters: Mapping[str, Any], error: str) -> None:
         """Record a run that failed before it had an MLflow run of its own."""
         where = f"tags.cell = '{part.cell}' and tags.repeat = '{part.repeat}'"
         parent = f"tags.`mlflow.parentRunId` = '{self.study}' and {where}"
         ended = f"{parent} and attributes.status = 'FAILED'"
         if self._client.search_runs([self._experiment_id], ended, max_results=1):
             return
-        run = self._client.create_run(self._experiment_id, tags=part.tags(), run_name=name)
+        run = self._client.create_run(self._experiment_id, tags=part.tags(), run_name=part.name)
         self._client.log_batch(
             run.info.run_id,
             params=[Param(key, str(value)) for key, value in parameters.items()],

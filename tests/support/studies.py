@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from summaries import load, summary
 
+from distlab.report.figures.runs import options
+
 Summary = dict[str, Any]
 Predicate = Callable[[Mapping[str, Any]], bool]
 
@@ -105,6 +107,7 @@ def study(
                         if group_runs is not None:
                             run["group"] = f"{run['cell']}-{repeat // group_runs}"
                         run.update(values or {})
+                        run["options"] = options({**run, "options": None})
                         if failed(run):
                             failures.append(_failure(run))
                             continue
@@ -119,7 +122,7 @@ def study(
                             run["load"].update(other_cores=1.3, too_noisy=why)
                             run["caveats"].append({"code": "noisy", "detail": why})
                         if oversubscribed(run):
-                            detail = f"{run['world_size']} threads on 1 core of here"
+                            detail = "4 threads on 2 cores of here"
                             run["caveats"].append({"code": "oversubscribed", "detail": detail})
                         runs.append(run)
     ones = [run for run in runs if run["world_size"] == 1]
@@ -310,6 +313,7 @@ def _failure(run: Summary) -> dict[str, Any]:
         "scaling",
         "device",
         "batch_size",
+        "options",
         "cell",
         "repeat",
     )

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from distlab.report.figures.runs import options
+
 
 def load(**values: Any) -> dict[str, Any]:
     return {
@@ -17,7 +19,7 @@ def load(**values: Any) -> dict[str, Any]:
 
 
 def summary(**values: Any) -> dict[str, Any]:
-    return {
+    made: dict[str, Any] = {
         "schema_version": 1,
         "study": None,
         "cell": None,
@@ -107,3 +109,4 @@ def summary(**values: Any) -> dict[str, Any]:
         },
         **values,
     }
+    return {"options": options(made), **made}

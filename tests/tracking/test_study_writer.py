@@ -69,16 +69,16 @@ def test_a_failure_without_a_run_gets_one_and_a_second_is_not_recorded_twice(
     begin: Any, client: MlflowClient
 ) -> None:
     tracker = begin()
-    part = Part(tracker.study, "c", 1)
+    part = Part(tracker.study, "c", 1, name="torch mlp")
     for _ in range(2):
-        tracker.failed(part, "torch mlp", {"framework.name": "torch"}, "x" * 5000)
+        tracker.failed(part, {"framework.name": "torch"}, "x" * 5000)
     experiment = client.get_run(tracker.study).info.experiment_id
     (run,) = client.search_runs([experiment], "tags.repeat = '1'")
     assert run.info.status == "FAILED" and run.info.run_name == "torch mlp"
     assert run.data.tags["mlflow.parentRunId"] == tracker.study
     assert run.data.params == {"framework.name": "torch"}
     assert run.data.tags["error"] == "x" * 4000
-    tracker.failed(Part(tracker.study, "c", 2), "torch mlp", {}, "another")
+    tracker.failed(Part(tracker.study, "c", 2), {}, "another")
     assert len(tracker.load()["failed"]) == 2
 
 

@@ -10,11 +10,24 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from distlab.experiment.names import HELD, distinguishing, phrases, words
 from distlab.measure.blocks import Measured, Sample, mean
 from distlab.measure.statistics import Estimate
 from distlab.outcome.caveats import counts
 from distlab.report.figures.baselines import over_one_worker
-from distlab.report.figures.runs import FP32, SPEED, Run, end, precision, problems, sample
+from distlab.report.figures.runs import (
+    FP32,
+    SPEED,
+    Run,
+    end,
+    options,
+    precision,
+    problems,
+    sample,
+)
+
+IN_TITLES = ("scaling", "batch_size")
+"""Options that the title of a table or plot holds (:mod:`distlab.report.figures.groups`)."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +46,11 @@ class Cell:
     world_size, scaling, batch_size, global_batch_size, threads_per_worker, epochs, seed,
     comparison_key:
         The conditions, as in a run's summary; runs recorded without a precision are ``fp32``.
+    options:
+        The options that make up the cell, as text, as far as they were recorded.
+    varied, apart:
+        Those of them that tell it from the study's other cells, and from those that it may be
+        compared with.
     runs:
         Summaries of all finished runs, in order of repeat.
     failed:
@@ -93,6 +111,9 @@ class Cell:
     epochs: int | None
     seed: int | None
     comparison_key: str | None
+    options: dict[str, str]
+    varied: dict[str, str]
+    apart: dict[str, str]
     runs: list[Run]
     failed: int
     diverged: int
@@ -123,9 +144,35 @@ class Cell:
         return f"{self.world_size} {self.device.upper()} worker{'s' * (self.world_size > 1)}"
 
     @property
+    def own(self) -> str:
+        """Who trains, as among those it may be compared with: ``torch eager``."""
+        return f"{self.framework} {self.execution} {words(self.apart)}".rstrip()
+
+    @property
+    def name(self) -> str:
+        """The same with what tells it from any other: ``torch eager learning_rate=0.01``."""
+        return f"{self.framework} {self.execution} {self.difference}".rstrip()
+
+    @property
+    def difference(self) -> str:
+        """What tells it from the study's other cells, as options, but for what titles hold."""
+        return " ".join(self.differences)
+
+    @property
+    def differences(self) -> list[str]:
+        """The same, option by option."""
+        return phrases({name: it for name, it in self.varied.items() if name not in IN_TITLES})
+
+    @property
+    def conditions(self) -> str:
+        """That part of it in which those agree that it may be compared with."""
+        out = (*IN_TITLES, *self.apart)
+        return words({name: it for name, it in self.varied.items() if name not in out})
+
+    @property
     def label(self) -> str:
         """The cell in a few words: ``torch eager, 2 CPU workers``."""
-        return f"{self.framework} {self.execution}, {self.workers}{self.rounded}"
+        return f"{self.name}, {self.workers}{self.rounded}"
 
     @property
     def rounded(self) -> str:
@@ -160,12 +207,32 @@ def cells(study: dict[str, Any]) -> list[Cell]:
         _cell(sorted(done, key=lambda run: run["repeat"]), lost) for done, lost in gathered.values()
     ]
     ranked = [run for cell in found if cell.ranked for run in cell.counted]
-    return _in_order([_related(cell, ranked, study.get("baselines", [])) for cell in found])
+    related = [_related(cell, ranked, study.get("baselines", [])) for cell in found]
+    return _in_order(_told_apart(related))
 
 
 def mean_epochs(runs: Sequence[Run]) -> Sample:
     """The mean seconds of an epoch's window in each run."""
     return _sample(runs, lambda run: statistics.fmean(run["epoch_time_s"]))
+
+
+def _told_apart(found: list[Cell]) -> list[Cell]:
+    """The cells with the options in which they differ."""
+    held = (*HELD, "device")
+    varied = distinguishing([cell.options for cell in found], held)
+    among: dict[str | None, list[Cell]] = {}
+    for cell in found:
+        among.setdefault(cell.comparison_key, []).append(cell)
+    apart = {
+        cell.cell: own
+        for key, alike in among.items()
+        for cell, own in zip(alike, distinguishing([c.options for c in alike], held), strict=True)
+        if key is not None
+    }
+    return [
+        replace(cell, varied=told, apart=apart.get(cell.cell, {}))
+        for cell, told in zip(found, varied, strict=True)
+    ]
 
 
 def _related(cell: Cell, ranked: list[Run], stored: list[Run]) -> Cell:
@@ -202,6 +269,9 @@ def _cell(runs: list[Run], failed: list[Run]) -> Cell:
         epochs=first.get("epochs"),
         seed=first.get("seed"),
         comparison_key=first.get("comparison_key"),
+        options=options(first),
+        varied={},
+        apart={},
         runs=runs,
         failed=len(failed),
         diverged=[end(run) for run in failed].count("diverged"),

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any
 
+from distlab.experiment.names import words
 from distlab.measure.statistics import Estimate
 from distlab.outcome import caveats
 from distlab.report.figures.cells import Cell
@@ -70,7 +71,7 @@ def cell_rows(cells: Sequence[Cell]) -> list[dict[str, Any]]:
     """Each cell as a flat row; an estimate becomes ``name``, ``name_low``, ``name_high``.
 
     Bounds are of 95 % intervals; what is unknown is None. ``runs``, ``counted_runs`` and
-    ``failed_runs`` are numbers.
+    ``failed_runs`` are numbers; ``varied`` holds the options that tell the cell from the others.
     """
     rows = []
     for cell in cells:
@@ -83,6 +84,8 @@ def cell_rows(cells: Sequence[Cell]) -> list[dict[str, Any]]:
                 row["counted_runs" if field.name == "counted" else "runs"] = len(value)
             elif field.name == "failed":
                 row["failed_runs"] = value
+            elif field.name in ("varied", "apart", "options"):
+                row |= {"varied": words(value)} if field.name == "varied" else {}
             else:
                 row[field.name] = value
         rows.append(row)

@@ -26,6 +26,12 @@ COMPILATION = (
     "so they have no interval. What is saved is the mean difference of the epochs of pairs of "
     "repeats; where the report does not tell the two apart, no number of epochs is given."
 )
+JOB_TIMES = (
+    "What a whole job takes: its start and compilation, as measured here, and so many epochs with "
+    "their evaluation. Times of more than ten times the epochs that were measured, marked by ~, "
+    "are extrapolated. Other numbers of samples change an epoch in proportion. They are means "
+    "without intervals, and claim nothing of who is first."
+)
 SCORECARD = (
     "The original study's three criteria. Lines of code and speed are measured; openness is dated "
     "facts with their sources, and no ranking."

@@ -1,7 +1,6 @@
 """The report's tables as text, for a page, for Markdown and for the terminal alike."""
 
 import math
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +10,7 @@ from distlab.outcome import caveats
 from distlab.report.figures.baselines import HERE
 from distlab.report.figures.cells import Cell
 from distlab.report.figures.groups import Group
-from distlab.report.figures.runs import FP32, end, failed_checks, precision
+from distlab.report.figures.runs import FP32, end, failed_checks, precision, reasons
 
 NOTHING = "–"  # noqa: RUF001
 
@@ -116,9 +115,10 @@ def not_ranked(cells: Sequence[Cell]) -> Table | None:
     return _if_any("Cells that are not ranked", columns, rows)
 
 
-def set_apart(study: dict[str, Any]) -> Table | None:
+def set_apart(study: dict[str, Any], cells: Sequence[Cell] = ()) -> Table | None:
     """Each run that no figure is from (unverified, with a caveat, failed); None without any."""
     rows = []
+    differences = {cell.cell: cell.difference for cell in cells}
     for run in study["runs"]:
         if caveats.counts(run):
             continue
@@ -129,7 +129,7 @@ def set_apart(study: dict[str, Any]) -> Table | None:
         states += [code.words for code in caveats.codes(doubts)]
         rows.append(
             [
-                *_whose(run),
+                *_whose(run, differences.get(run["cell"], "")),
                 Value(", ".join(states)),
                 Value(number(run.get("throughput_samples_per_s"))),
                 Value("; ".join(why)),
@@ -138,7 +138,14 @@ def set_apart(study: dict[str, Any]) -> Table | None:
     for run in study.get("failed", []):
         error = str(run["error"]).strip() or "no reason given"
         log = f" (log: {run['log']})" if run.get("log") else ""
-        rows.append([*_whose(run), Value(end(run)), Value(NOTHING), Value(error + log)])
+        rows.append(
+            [
+                *_whose(run, differences.get(run["cell"], "")),
+                Value(end(run)),
+                Value(NOTHING),
+                Value(error + log),
+            ]
+        )
     columns = ["run", "of", "repeat", "state", "samples/s", "why"]
     return _if_any("Runs that no figure is from", columns, rows)
 
@@ -228,7 +235,7 @@ def _main_row(cell: Cell) -> list[Value]:
         else f"{interval(cell.time_to_accuracy_s, 'seconds')}\n{reached}",
     )
     return [
-        Value(f"{cell.framework} {cell.execution}", cell.framework_version or ""),
+        Value(cell.name, cell.framework_version or ""),
         Value(f"{cell.world_size} {cell.device.upper()}"),
         estimated(cell.throughput),
         Value("1") if alone else _against_one(cell, cell.speedup, "ratio"),
@@ -254,33 +261,21 @@ def _against_one(cell: Cell, estimate: Estimate | None, kind: str) -> Value:
 
 def _why(cell: Cell) -> str:
     """In a few words, why runs don't count; the runs are listed apart."""
-    unverified = [run for run in cell.runs if not run["verified"]]
-    checks = dict.fromkeys(name for run in unverified for name in failed_checks(run))
-    doubted = Counter(
-        code.words
-        for run in cell.runs
-        if run["verified"]
-        for code in caveats.codes(caveats.doubts(run))
-    )
-    states = (
-        (len(unverified), f"unverified: {' '.join(checks)}"),
-        *((number, words) for words, number in doubted.items()),
-        (cell.diverged, "diverged"),
-        (cell.failed - cell.diverged, "failed"),
-    )
-    return ", ".join(f"{n} {state}" for n, state in states if n)
+    return reasons(cell.runs, cell.failed, cell.diverged)
 
 
 def _noisy(run: dict[str, Any]) -> bool:
     return caveats.Code.noisy in caveats.codes(caveats.of(run))
 
 
-def _whose(run: dict[str, Any]) -> list[Value]:
+def _whose(run: dict[str, Any], difference: str) -> list[Value]:
     size, device = run.get("world_size"), str(run.get("device") or "").upper()
     rounded = "" if precision(run) == FP32 else f", {precision(run)}"
     workers = f"{size or '?'} {device} worker{'s' * (size != 1)}{rounded}"
     return [
-        Value(f"{run['framework']} {run['execution']}, {workers}"),
+        Value(
+            f"{' '.join(filter(None, (run['framework'], run['execution'], difference)))}, {workers}"
+        ),
         Value(f"{run['model']}, {run['scaling']}, batch {run['batch_size']}"),
         Value(str(run["repeat"])),
     ]
