@@ -18,9 +18,10 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from distlab.backends.base import Placement
 from distlab.cluster.actor import Assignment, RankActor
+from distlab.cluster.worker_environment import WorkerEnvironment
 from distlab.errors import DistlabError, DivergedError, WorkerError
 from distlab.experiment.experiment import Experiment
-from distlab.experiment.options import ClusterMode, Precision
+from distlab.experiment.options import ClusterMode
 from distlab.experiment.task import Task
 from distlab.outcome.events import Divergence, Event, Failed, Ready, Started
 
@@ -69,13 +70,7 @@ class WorkerGroup:
         self._threads = options.threads_per_worker
         self._timeout = options.cluster.start_timeout_s
         on_gpu = experiment.device == "gpu"
-        self._environment = {
-            **tf32_environment(options.precision),
-            **{name: str(value) for name, value in options.framework.env.items()},
-            "OMP_NUM_THREADS": str(options.threads_per_worker),
-            # On a machine with GPUs a CPU worker must not see, let alone occupy, one of them.
-            **({} if on_gpu else {"CUDA_VISIBLE_DEVICES": ""}),
-        }
+        self._environment = WorkerEnvironment.of(experiment)
         self._placements: list[Placement] = []
         local = options.cluster.mode is ClusterMode.local
         cpus = IDLE_CPU if local else options.threads_per_worker
@@ -246,19 +241,8 @@ def _diverged(first: Divergence, task: Task) -> DivergedError:
     lower = f"learning_rate={min(1e-3, rate / 10):g}"
     exact = "" if task.program.precision == "fp32" else "\nor precision=fp32"
     return DivergedError(
-        f"framework={task.framework} with learning_rate={rate:g}",
-        str(first),
-        lower + exact,
+        f"framework={task.framework} with learning_rate={rate:g}", str(first), lower + exact
     )
-
-
-def tf32_environment(precision: Precision) -> dict[str, str]:
-    """What forbids TF32 in NVIDIA's libraries, whatever a framework says; nothing for ``tf32``.
-
-    cuBLAS and cuDNN read ``NVIDIA_TF32_OVERRIDE`` once in the life of a process (NVIDIA's
-    documentation of cuBLAS, "NVIDIA_TF32_OVERRIDE"). Not yet run on a GPU.
-    """
-    return {} if precision is Precision.tf32 else {"NVIDIA_TF32_OVERRIDE": "0"}
 
 
 def _failure(stream: Any) -> Failed | None:

@@ -33,10 +33,17 @@ class Display:
         self._bar: Progress | None = None
         self._accuracy = ""
         self._status: Any = None
+        self._said: set[str] = set()
 
     def say(self, line: str) -> None:
         """Print one line, above the progress bar if there is one."""
         self.console.print(line, soft_wrap=True, markup=False)
+
+    def once(self, line: str) -> None:
+        """Print a line, unless it was printed before."""
+        if line not in self._said:
+            self._said.add(line)
+            self.say(line)
 
     def detail(self, line: str) -> None:
         """Print a line, unless brief."""

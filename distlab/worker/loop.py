@@ -13,7 +13,7 @@ import os
 import resource
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from itertools import pairwise
 from pathlib import Path
@@ -30,7 +30,7 @@ from distlab.machine import ceiling, cores, quota
 from distlab.machine.load import CpuSeconds
 from distlab.measure.clock import Window, span_lengths
 from distlab.models.weights import draw, fingerprint
-from distlab.outcome.environment import processor
+from distlab.outcome.environment import processor, software
 from distlab.outcome.events import Divergence, EpochDone, Event, Finished, Progress, Ready
 from distlab.worker import probes
 
@@ -54,12 +54,19 @@ class Rank:
     fetch_data:
         Gives the training and the test set: (images float32 ``[n, channels, height, width]`` in
         [0, 1], labels int64 ``[n]``) each.
+    facts:
+        What else is known of the process, as plain data, for the record.
     """
 
     def __init__(
-        self, framework: str, placement: Placement, fetch_data: Callable[[], Data]
+        self,
+        framework: str,
+        placement: Placement,
+        fetch_data: Callable[[], Data],
+        facts: Mapping[str, Any] | None = None,
     ) -> None:
         self.placement = placement
+        self._facts = dict(facts or {})
         self._cores = cores.usable()  # before the framework may bind this process to fewer
         self._groups = quota.bounds()
         self._seconds: dict[str, float] = {}
@@ -178,6 +185,8 @@ class Rank:
                 )
         resources = {
             **described,
+            **self._facts,
+            **software(),
             "python": sys.executable,
             "cpus": self._cores.machine,
             "cores": asdict(self._cores),

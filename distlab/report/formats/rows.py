@@ -42,6 +42,8 @@ RUN_KEYS = (
     "startup_s",
     "compile_s",
     "communication_share",
+    "communication_share_low",
+    "communication_share_high",
     "model_flop_utilisation",
     "matrix_product_flops_per_s",
     "peak_memory_bytes",

@@ -7,6 +7,7 @@ from typing import Any
 
 from distlab.measure.statistics import Estimate
 from distlab.outcome import caveats
+from distlab.outcome.exchange import UNTOLD
 from distlab.report.figures.baselines import HERE
 from distlab.report.figures.cells import Cell
 from distlab.report.figures.groups import Group
@@ -244,10 +245,15 @@ def _main_row(cell: Cell) -> list[Value]:
         accuracy,
         target,
         Value(number(cell.startup_s, 3), f"compile {number(cell.compile_s, 3)}"),
-        Value(NOTHING) if alone else estimated(cell.communication_share, "{:.1%}"),
+        Value(NOTHING) if alone else _exchange(cell),
         estimated(cell.model_flop_utilisation, "{:.1%}"),
         verified,
     ]
+
+
+def _exchange(cell: Cell) -> Value:
+    shown = estimated(cell.communication_share, "{:.1%}")
+    return shown if cell.communication_told in (None, True) else Value(UNTOLD, shown.detail)
 
 
 def _against_one(cell: Cell, estimate: Estimate | None, kind: str) -> Value:

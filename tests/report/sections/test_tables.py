@@ -91,6 +91,15 @@ def test_the_main_table_shows_each_figure_of_the_cell() -> None:
     }
 
 
+def test_an_exchange_that_is_not_told_from_0_says_so_with_its_interval() -> None:
+    (group,) = groups(cells(study(models=["mlp"], scalings=["weak"], world_sizes=[2])))
+    share = Estimate(-0.107, -0.12, 0.01, 5)
+    cell = replace(group.cells[0], communication_share=share, communication_told=False)
+    table = tables.main(replace(group, cells=[cell]), [])
+    shown = str(table.rows[0][table.columns.index("exchange")])
+    assert shown == "not told from 0 (-12.0% to 1.0%)"
+
+
 def test_without_a_baseline_there_is_no_speed_up() -> None:
     (group,) = groups(
         cells(study(models=["mlp"], scalings=["weak"], world_sizes=[2], baselines="nowhere"))
