@@ -220,7 +220,7 @@ def _with_left_out(chart: Chart, group: Group, kind: str) -> Chart:
         lost = [cell for cell in lost if cell.throughput is None]
     if not lost:
         return chart
-    named = (f"{cell.label} ({reasons(cell.runs, cell.failed)})" for cell in lost)
+    named = (f"{cell.label} ({reasons(cell.runs, cell.failed, cell.diverged)})" for cell in lost)
     said = f"Left out, not ranked: {listed(list(named))}."
     text = "\n".join(textwrap.wrap(said, CHARACTERS))
     chart.figure.supxlabel(text, x=0.01, ha="left", fontsize=7.5, color=GREY)
