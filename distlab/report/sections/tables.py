@@ -11,7 +11,7 @@ from distlab.outcome.exchange import UNTOLD
 from distlab.report.figures.baselines import HERE
 from distlab.report.figures.cells import Cell
 from distlab.report.figures.groups import Group
-from distlab.report.figures.runs import FP32, failed_checks, precision, reasons
+from distlab.report.figures.runs import FP32, end, failed_checks, precision, reasons
 
 NOTHING = "–"  # noqa: RUF001
 
@@ -142,7 +142,7 @@ def set_apart(study: dict[str, Any], cells: Sequence[Cell] = ()) -> Table | None
         rows.append(
             [
                 *_whose(run, differences.get(run["cell"], "")),
-                Value("failed"),
+                Value(end(run)),
                 Value(NOTHING),
                 Value(error + log),
             ]
@@ -267,7 +267,7 @@ def _against_one(cell: Cell, estimate: Estimate | None, kind: str) -> Value:
 
 def _why(cell: Cell) -> str:
     """In a few words, why runs don't count; the runs are listed apart."""
-    return reasons(cell.runs, cell.failed)
+    return reasons(cell.runs, cell.failed, cell.diverged)
 
 
 def _noisy(run: dict[str, Any]) -> bool:
