@@ -45,6 +45,12 @@ class Scaling(StrEnum):
     strong = "strong"
 
 
+class Pin(StrEnum):
+    """What of a machine each worker has for itself."""
+
+    cores = "cores"
+
+
 class OptimizerVariant(StrEnum):
     """Adam as the fairness contract defines it, or the framework's own."""
 
@@ -135,6 +141,7 @@ class Options:
     learning_rate: float = 1e-3
     seed: int = 0
     threads_per_worker: int = 1
+    pin: Pin | None = None
     target_accuracy: float = MISSING
     measure_exchange: bool = True
     repeats: int = 1
