@@ -19,15 +19,17 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 from distlab.backends.base import Placement
 from distlab.cluster.actor import Assignment, RankActor
 from distlab.cluster.worker_environment import WorkerEnvironment
-from distlab.errors import DistlabError, WorkerError
+from distlab.errors import DistlabError, DivergedError, WorkerError
 from distlab.experiment.experiment import Experiment
 from distlab.experiment.options import ClusterMode
 from distlab.experiment.task import Task
-from distlab.outcome.events import Event, Failed, Ready, Started
+from distlab.outcome.events import Divergence, Event, Failed, Ready, Started
 
 SIGNALS_S = 1.0
 """How often the driver, which waits for workers, sees to Ctrl-C."""
 LAST_WORDS_S = 2.0
+OTHERS_DIVERGE_S = 10.0
+"""For how long, where one rank diverged, it is waited for what the others saw: a span or two."""
 CLOSE_S = 15.0
 ANSWER_S = 10.0
 
@@ -100,6 +102,8 @@ class WorkerGroup:
         ------
         DistlabError
             If a worker found a user's mistake, or the start took too long.
+        DivergedError
+            If a loss, or what it led to, was not finite. The group is of no more use then.
         WorkerError
             If a worker failed or died. The group is of no more use then.
         """
@@ -116,12 +120,15 @@ class WorkerGroup:
         ]
         started: set[int] = set()
         ready: set[int] = set()
+        diverged: dict[int, Divergence] = {}
         unfinished: list[Any] = list(streams)
         while unfinished:
             arrived: list[Any]
             arrived, _ = ray.wait(unfinished, num_returns=1, timeout=SIGNALS_S)
             if not arrived and len(ready) < self.world_size and time.monotonic() > deadline:
                 raise self._too_slow(started, ready, log_dir)
+            if diverged and time.monotonic() > deadline:
+                break
             for stream in arrived:
                 try:
                     event: Event = ray.get(next(stream))
@@ -129,15 +136,28 @@ class WorkerGroup:
                     unfinished.remove(stream)
                     continue
                 except RayError:
+                    if diverged:
+                        unfinished.remove(stream)
+                        continue
                     raise self._broken(streams, log_dir) from None
                 match event:
                     case Started(rank=rank):
                         started.add(rank)
                     case Ready(rank=rank):
                         ready.add(rank)
-                    case Failed():
+                    case Divergence(rank=rank):
+                        if not diverged:
+                            deadline = time.monotonic() + OTHERS_DIVERGE_S
+                        diverged.setdefault(rank, event)
+                    case Failed() if not diverged:
                         raise self._broken(streams, log_dir, event)
-                yield event
+                if not diverged:
+                    yield event
+            if len(diverged) == self.world_size:
+                break
+        if diverged:
+            first = min(diverged.values(), key=lambda one: (one.epoch, one.step, one.rank))
+            raise _diverged(first, task)
 
     def alive(self) -> bool:
         """Whether all workers still answer; asked between runs."""
@@ -213,6 +233,16 @@ class WorkerGroup:
             f"{len(started)} of them started; not ready: ranks {', '.join(map(str, waiting))}",
             f"see the workers' output in {log_dir}\nor allow more: cluster.start_timeout_s=600",
         )
+
+
+def _diverged(first: Divergence, task: Task) -> DivergedError:
+    """The error for training that left the numbers, with what most often keeps it on them."""
+    rate = task.program.learning_rate
+    lower = f"learning_rate={min(1e-3, rate / 10):g}"
+    exact = "" if task.program.precision == "fp32" else "\nor precision=fp32"
+    return DivergedError(
+        f"framework={task.framework} with learning_rate={rate:g}", str(first), lower + exact
+    )
 
 
 def _failure(stream: Any) -> Failed | None:

@@ -13,7 +13,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from distlab.console import ui_command
+from distlab.console import Terminal, ui_command
 from distlab.outcome import caveats
 from distlab.outcome.events import Progress as Position
 from distlab.outcome.record import Epoch
@@ -28,7 +28,7 @@ class Display:
     """
 
     def __init__(self, console: Console | None = None, brief: bool = False) -> None:
-        self.console = console or Console(highlight=False)
+        self.console = console or Terminal(highlight=False)
         self._brief = brief
         self.live = self.console.is_terminal
         self._bar: Progress | None = None

@@ -18,7 +18,7 @@ from mlflow.entities import (
 )
 from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 
-from distlab.errors import WorkerError
+from distlab.errors import WorkerError, reason
 from distlab.experiment.options import TrackingOptions
 from distlab.outcome import caveats, exchange
 from distlab.outcome.record import Epoch, Record
@@ -148,7 +148,7 @@ class Tracker:
             status = "KILLED"
         else:
             status = "FAILED"
-            self._client.set_tag(self.run_id, "error", str(error)[:4000])
+            self._client.set_tag(self.run_id, "error", reason(error)[:4000])
             if isinstance(error, WorkerError):
                 self._client.set_tag(self.run_id, "log", error.log)
         if self._monitor is not None:

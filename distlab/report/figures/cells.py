@@ -20,6 +20,7 @@ from distlab.report.figures.runs import (
     FP32,
     SPEED,
     Run,
+    end,
     options,
     precision,
     problems,
@@ -55,6 +56,8 @@ class Cell:
         Summaries of all finished runs, in order of repeat.
     failed:
         Number of repeats that failed and were not made up for.
+    diverged:
+        How many of those failed because their training diverged.
     counted:
         Those of ``runs`` that are verified and have no caveat that keeps them out of rankings.
     throughput:
@@ -117,6 +120,7 @@ class Cell:
     apart: dict[str, str]
     runs: list[Run]
     failed: int
+    diverged: int
     counted: list[Run]
     throughput: Estimate | None
     epoch_time_s: Estimate | None
@@ -276,6 +280,7 @@ def _cell(runs: list[Run], failed: list[Run]) -> Cell:
         apart={},
         runs=runs,
         failed=len(failed),
+        diverged=[end(run) for run in failed].count("diverged"),
         counted=counted,
         throughput=throughput,
         epoch_time_s=_estimate(mean_epochs(counted)),

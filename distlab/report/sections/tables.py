@@ -12,7 +12,7 @@ from distlab.outcome.exchange import UNTOLD
 from distlab.report.figures.baselines import HERE
 from distlab.report.figures.cells import Cell
 from distlab.report.figures.groups import Group
-from distlab.report.figures.runs import FP32, failed_checks, precision, reasons
+from distlab.report.figures.runs import FP32, end, failed_checks, precision, reasons
 
 NOTHING = "–"  # noqa: RUF001
 
@@ -143,7 +143,7 @@ def set_apart(study: dict[str, Any], cells: Sequence[Cell] = ()) -> Table | None
         rows.append(
             [
                 *_whose(run, differences.get(run["cell"], "")),
-                Value("failed"),
+                Value(end(run)),
                 Value(NOTHING),
                 Value(error + log),
             ]
@@ -270,7 +270,10 @@ def _why(cell: Cell) -> str:
     """In a few words, why runs don't count (they are listed apart), and what is said of others."""
     counted = [caveats.codes(caveats.of(run)) for run in cell.counted]
     kept = Counter(code.words for codes in counted for code in codes)
-    said = [reasons(cell.runs, cell.failed), *(f"{n} {words}" for words, n in kept.items())]
+    said = [
+        reasons(cell.runs, cell.failed, cell.diverged),
+        *(f"{n} {words}" for words, n in kept.items()),
+    ]
     return ", ".join(filter(None, said))
 
 
