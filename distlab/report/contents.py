@@ -87,7 +87,7 @@ def contents(study: dict[str, Any], cells: Sequence[Cell], plots: Sequence[Plot]
     comparisons = compare(cells, looks)
     settings = verdict.settings(found, comparisons)
     fastest = [setting.fastest for setting in settings if setting.fastest is not None]
-    apart = [tables.not_ranked(cells), tables.set_apart(study)]
+    apart = [tables.not_ranked(cells), tables.set_apart(study, cells)]
     return Contents(
         title=str(study.get("name") or "Study"),
         subtitle=_subtitle(study),
@@ -136,8 +136,8 @@ def _ratios(found: Sequence[Group], comparisons: Sequence[Comparison]) -> list[T
         members = {cell.cell for cell in group.cells}
         rows = [
             [
-                Value(verdict.name(pair.faster)),
-                Value(verdict.name(pair.slower)),
+                Value(pair.faster.name),
+                Value(pair.slower.name),
                 Value(str(pair.faster.world_size)),
                 tables.estimated(pair.ratio, "ratio"),
                 Value(_ended(pair.sentence)),

@@ -41,7 +41,7 @@ def page(contents: Contents, cells: Sequence[Cell], styles: Styles, data: Mappin
     colours = {
         name: _variable(styles.of(cell).colour)
         for cell in cells
-        for name in (f"{cell.framework} {cell.execution}", cell.label)
+        for name in (cell.name, cell.label)
     }
     template = environment.get_template("page.html.jinja")
     return template.render(

@@ -5,6 +5,7 @@ import math
 from collections.abc import Sequence
 
 from distlab.measure.statistics import Estimate
+from distlab.outcome.exchange import UNTOLD
 from distlab.report.figures.baselines import HERE
 from distlab.report.figures.cells import Cell
 from distlab.report.figures.groups import Group
@@ -75,7 +76,7 @@ def _row(cell: Cell) -> list[Value]:
     threads = cell.threads_per_worker
     each = f"{threads} threads each" if threads is not None and threads > 1 else ""
     return [
-        Value(f"{cell.framework} {cell.execution}", cell.framework_version or ""),
+        Value(cell.name, cell.framework_version or ""),
         Value(f"{cell.world_size} {cell.device.upper()}", each),
         _time_to_accuracy(cell),
         estimated(cell.throughput, "figure"),
@@ -84,7 +85,7 @@ def _row(cell: Cell) -> list[Value]:
         Value(NOTHING if cell.peak_memory_bytes is None else f"{cell.peak_memory_bytes / MB:,.0f}"),
         _whole_job(cell),
         Value(number(cell.startup_s, 3), f"compile {number(cell.compile_s, 3)}"),
-        Value(NOTHING) if alone else estimated(cell.communication_share, "{:.1%}"),
+        Value(NOTHING) if alone else _exchange(cell),
         estimated(cell.model_flop_utilisation, "{:.0%}"),
         Value(f"{sum(run['verified'] for run in cell.runs)} of {repeats}", why_not(cell)),
     ]
@@ -104,6 +105,11 @@ def _speedup(cell: Cell) -> Value:
     text = f"{shown.text} ({cell.efficiency.value:.0%})"
     elsewhere = "" if cell.baseline == HERE else "\nover another study"
     return Value(text, f"{shown.detail}{elsewhere}")
+
+
+def _exchange(cell: Cell) -> Value:
+    shown = estimated(cell.communication_share, "{:.1%}")
+    return shown if cell.communication_told in (None, True) else Value(UNTOLD, shown.detail)
 
 
 def _accuracy(cell: Cell) -> Value:

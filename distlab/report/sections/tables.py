@@ -8,7 +8,7 @@ from typing import Any
 from distlab.measure.statistics import Estimate
 from distlab.outcome import caveats
 from distlab.report.figures.cells import Cell
-from distlab.report.figures.runs import FP32, failed_checks, precision, reasons
+from distlab.report.figures.runs import FP32, end, failed_checks, precision, reasons
 
 NOTHING = "–"  # noqa: RUF001
 
@@ -73,9 +73,10 @@ def not_ranked(cells: Sequence[Cell]) -> Table | None:
     return _if_any("Cells that are not ranked", columns, rows)
 
 
-def set_apart(study: dict[str, Any]) -> Table | None:
+def set_apart(study: dict[str, Any], cells: Sequence[Cell] = ()) -> Table | None:
     """Each run that no figure is from (unverified, with a caveat, failed); None without any."""
     rows = []
+    differences = {cell.cell: cell.difference for cell in cells}
     for run in study["runs"]:
         if caveats.counts(run):
             continue
@@ -86,7 +87,7 @@ def set_apart(study: dict[str, Any]) -> Table | None:
         states += [code.words for code in caveats.codes(doubts)]
         rows.append(
             [
-                *_whose(run),
+                *_whose(run, differences.get(run["cell"], "")),
                 Value(", ".join(states)),
                 Value(number(run.get("throughput_samples_per_s"))),
                 Value("; ".join(why)),
@@ -95,7 +96,14 @@ def set_apart(study: dict[str, Any]) -> Table | None:
     for run in study.get("failed", []):
         error = str(run["error"]).strip() or "no reason given"
         log = f" (log: {run['log']})" if run.get("log") else ""
-        rows.append([*_whose(run), Value("failed"), Value(NOTHING), Value(error + log)])
+        rows.append(
+            [
+                *_whose(run, differences.get(run["cell"], "")),
+                Value(end(run)),
+                Value(NOTHING),
+                Value(error + log),
+            ]
+        )
     columns = ["run", "of", "repeat", "state", "samples/s", "why"]
     return _if_any("Runs that no figure is from", columns, rows)
 
@@ -197,19 +205,21 @@ def digits(estimate: Estimate) -> int:
 
 def why_not(cell: Cell) -> str:
     """In a few words, why runs don't count; the runs are listed apart."""
-    return reasons(cell.runs, cell.failed)
+    return reasons(cell.runs, cell.failed, cell.diverged)
 
 
 def _noisy(run: dict[str, Any]) -> bool:
     return caveats.Code.noisy in caveats.codes(caveats.of(run))
 
 
-def _whose(run: dict[str, Any]) -> list[Value]:
+def _whose(run: dict[str, Any], difference: str) -> list[Value]:
     size, device = run.get("world_size"), str(run.get("device") or "").upper()
     rounded = "" if precision(run) == FP32 else f", {precision(run)}"
     workers = f"{size or '?'} {device} worker{'s' * (size != 1)}{rounded}"
     return [
-        Value(f"{run['framework']} {run['execution']}, {workers}"),
+        Value(
+            f"{' '.join(filter(None, (run['framework'], run['execution'], difference)))}, {workers}"
+        ),
         Value(f"{run['model']}, {run['scaling']}, batch {run['batch_size']}"),
         Value(str(run["repeat"])),
     ]

@@ -86,3 +86,12 @@ def test_accuracy_has_the_decimals_that_the_test_set_bears() -> None:
         (group,) = groups(cells(told))
         (row,) = main(group, []).rows
         assert row[5].text == shown
+
+
+def test_an_exchange_that_is_not_told_from_0_says_so_with_its_interval() -> None:
+    (group,) = groups(cells(study(models=["mlp"], scalings=["weak"], world_sizes=[2])))
+    share = Estimate(-0.107, -0.12, 0.01, 5)
+    cell = replace(group.cells[0], communication_share=share, communication_told=False)
+    table = main(replace(group, cells=[cell]), [])
+    shown = str(table.rows[0][table.columns.index("exchange")])
+    assert shown == "not told from 0 (-12.0% to 1.0%)"
