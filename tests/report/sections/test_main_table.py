@@ -6,6 +6,7 @@ from distlab.measure.statistics import Estimate
 from distlab.report.figures.cells import cells
 from distlab.report.figures.groups import groups
 from distlab.report.sections.main_table import main
+from distlab.report.sections.tables import set_apart
 
 
 def test_the_main_table_has_a_row_for_each_ranked_cell_and_marks_the_fastest() -> None:
@@ -95,3 +96,11 @@ def test_an_exchange_that_is_not_told_from_0_says_so_with_its_interval() -> None
     table = main(replace(group, cells=[cell]), [])
     shown = str(table.rows[0][table.columns.index("exchange")])
     assert shown == "not told from 0 (-12.0% to 1.0%)"
+
+
+def test_a_caveat_of_runs_that_count_stands_beside_them() -> None:
+    unlike = [{"code": "unlike_hosts", "detail": "4 cores on a, 2 cores on b"}]
+    told = study(models=["mlp"], scalings=["weak"], world_sizes=[2], values={"caveats": unlike})
+    (group,) = groups(cells(told))
+    assert str(main(group, []).rows[0][-1]) == "5 of 5 (5 unlike hosts)"
+    assert set_apart(told) is None
