@@ -10,6 +10,9 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any, NamedTuple
 
+THROTTLED_AT_MOST = 0.01
+"""Share of its threads' time for which a run may be stopped by a quota and still be believed."""
+
 
 class Code(StrEnum):
     """What may speak against a run's figures."""
@@ -163,3 +166,21 @@ def oversubscribed(threads: int, cores: float, host: str) -> Caveat | None:
         return None
     shared = f"{threads} thread{'s' * (threads != 1)} on {cores:g} core{'s' * (cores != 1)}"
     return Caveat(Code.oversubscribed, f"{shared} of {host}")
+
+
+def throttled(cores: float, threads: int, host: str) -> Caveat | None:
+    """The caveat of a host whose control groups stopped the run, or None.
+
+    Parameters
+    ----------
+    cores:
+        How many cores' work was stopped on average during the timed windows.
+    threads:
+        Computing threads of all the run's workers on this host.
+    host:
+        The host as it is called in the caveat.
+    """
+    share = cores / threads
+    if share <= THROTTLED_AT_MOST:
+        return None
+    return Caveat(Code.throttled, f"for {share:.0%} of the time by its CPU quota on {host}")

@@ -57,7 +57,7 @@ def next_step(
     if not study["runs"]:
         return None
     if all(_never_ranked(cell) for cell in cells):
-        why = reasons([run for cell in cells for run in cell.runs], 0, found=True)
+        why = reasons([run for cell in cells for run in cell.runs], 0, 0, found=True)
         return NextStep(
             f"No run counts: {why}. More repeats would not change that; fewer workers or threads, "
             "or more cores, would."
