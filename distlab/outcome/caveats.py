@@ -131,8 +131,9 @@ def counts(summary: Mapping[str, Any]) -> bool:
 
 
 def codes(caveats: Sequence[Caveat]) -> list[Code]:
-    """The different codes of caveats, in the order of their first."""
-    return list(dict.fromkeys(caveat.code for caveat in caveats))
+    """The different codes of caveats, in the order of the list of all."""
+    found = {caveat.code for caveat in caveats}
+    return [code for code in Code if code in found]
 
 
 def words(caveats: Sequence[Caveat]) -> str:

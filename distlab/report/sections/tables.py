@@ -1,6 +1,7 @@
 """The report's tables as text, for a page, for Markdown and for the terminal alike."""
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -266,8 +267,14 @@ def _against_one(cell: Cell, estimate: Estimate | None, kind: str) -> Value:
 
 
 def _why(cell: Cell) -> str:
-    """In a few words, why runs don't count; the runs are listed apart."""
-    return reasons(cell.runs, cell.failed, cell.diverged)
+    """In a few words, why runs don't count (they are listed apart), and what is said of others."""
+    counted = [caveats.codes(caveats.of(run)) for run in cell.counted]
+    kept = Counter(code.words for codes in counted for code in codes)
+    said = [
+        reasons(cell.runs, cell.failed, cell.diverged),
+        *(f"{n} {words}" for words, n in kept.items()),
+    ]
+    return ", ".join(filter(None, said))
 
 
 def _noisy(run: dict[str, Any]) -> bool:

@@ -100,6 +100,14 @@ def test_an_exchange_that_is_not_told_from_0_says_so_with_its_interval() -> None
     assert shown == "not told from 0 (-12.0% to 1.0%)"
 
 
+def test_a_caveat_of_runs_that_count_stands_beside_them() -> None:
+    unlike = [{"code": "unlike_hosts", "detail": "4 cores on a, 2 cores on b"}]
+    told = study(models=["mlp"], scalings=["weak"], world_sizes=[2], values={"caveats": unlike})
+    (group,) = groups(cells(told))
+    assert str(tables.main(group, []).rows[0][-1]) == "5 of 5 (5 unlike hosts)"
+    assert tables.set_apart(told) is None
+
+
 def test_without_a_baseline_there_is_no_speed_up() -> None:
     (group,) = groups(
         cells(study(models=["mlp"], scalings=["weak"], world_sizes=[2], baselines="nowhere"))
