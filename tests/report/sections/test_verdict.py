@@ -5,7 +5,8 @@ from studies import study, together, where
 from distlab.report.figures.cells import Cell, cells
 from distlab.report.figures.comparisons import compare
 from distlab.report.figures.groups import Group, groups
-from distlab.report.sections import tables, verdict
+from distlab.report.sections import verdict
+from distlab.report.sections.main_table import main
 
 
 def judged(**options: Any) -> tuple[list[verdict.Setting], list[Group], list[Cell]]:
@@ -130,5 +131,5 @@ def test_a_speed_up_over_another_study_says_so() -> None:
     found, grouped, _ = judged(world_sizes=[2], baselines="store")
     ((_, text),) = verdict.sentences(found, grouped)
     assert "with torch eager over another study (95 % CI" in text
-    shown = tables.main(grouped[0], []).rows[0]
-    assert shown[3].detail.endswith("\nover another study")
+    shown = main(grouped[0], []).rows[0]
+    assert shown[4].detail.endswith("\nover another study")
