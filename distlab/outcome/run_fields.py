@@ -227,7 +227,7 @@ class Run(Strict):
     threads_per_worker: Positive
     """Computing threads of each worker, as asked."""
     pin: Literal["cores"] | None
-    """``cores`` if each worker had cores of its own (``cpu_affinity`` of its resources), or null."""
+    """``cores`` if each worker had cores of its own (see ``cpu_affinity``), else null."""
     kept_from_workers: list[str]
     """Environment variables that stood around the command or its Ray and were kept from workers."""
     target_accuracy: Share

@@ -32,7 +32,7 @@ ODD = {
     "KMP_AFFINITY": "granularity=fine,compact,1,0",
     "http_proxy": "http://127.0.0.1:9",
 }
-"""With these torch would bind each worker to the machine's first core; nothing listens on port 9."""
+"""With these torch binds each worker to the first core. Nothing listens on port 9."""
 TOKEN = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
 
 
