@@ -179,7 +179,7 @@ def validate(config: DictConfig) -> Options:
         ),
         (
             "tracking.experiment",
-            bool(options.tracking.experiment.strip()),
+            options.tracking.experiment is None or bool(options.tracking.experiment.strip()),
             "an experiment has a name",
             "distlab",
         ),
@@ -200,7 +200,7 @@ def validate(config: DictConfig) -> Options:
     if not options.study:
         _check_installed(options.framework)
     _check_executions(options)
-    return options
+    return replace(options, tracking=with_mlflow_variables(options.tracking))
 
 
 def resolve(options: Options, gpus_present: int) -> Experiment:
