@@ -44,7 +44,7 @@ types: $(VENV)/installed-dev  ## Check types
 	$(BIN)/mypy
 
 ui: $(VENV)/installed-cpu  ## Open the MLflow UI on ./mlruns (http://127.0.0.1:5000)
-	$(BIN)/mlflow ui --backend-store-uri sqlite:///mlruns/mlflow.db
+	MLFLOW_DISABLE_TELEMETRY=true $(BIN)/mlflow ui --backend-store-uri sqlite:///mlruns/mlflow.db
 
 bench: $(VENV)/installed-cpu  ## Measure distlab against hand-written peers (idle machine, hours)
 	$(BIN)/python benchmarks/quickstart_style.py

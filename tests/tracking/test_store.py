@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import fresh_process
 import pytest
 from mlflow import MlflowClient
 
@@ -100,3 +101,13 @@ def test_a_file_that_is_no_database_is_a_users_mistake(tmp_path: Path) -> None:
     with pytest.raises(DistlabError) as caught:
         Tracker(TrackingOptions(uri=f"sqlite:///{path}"), "r", tmp_path)
     assert "not a database" in caught.value.found
+
+
+@pytest.mark.parametrize(
+    ("said", "told"), [({}, "true"), ({"MLFLOW_DISABLE_TELEMETRY": "no"}, "no")]
+)
+def test_mlflow_tells_its_makers_nothing_unless_the_user_says_so(
+    said: dict[str, str], told: str
+) -> None:
+    program = "import distlab.tracking, os; print(os.environ['MLFLOW_DISABLE_TELEMETRY'])"
+    assert fresh_process.run(program, **said).stdout == f"{told}\n"

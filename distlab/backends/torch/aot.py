@@ -11,6 +11,7 @@ import hashlib
 import os
 import pickle
 import platform
+import shlex
 import shutil
 import signal
 import subprocess
@@ -27,7 +28,7 @@ import torch
 from filelock import FileLock
 from torch import Tensor
 
-from distlab.backends.common import processor
+from distlab.backends.common import private_folder, processor
 from distlab.backends.torch import model, onednn, step
 from distlab.backends.torch.step import Function
 from distlab.errors import DistlabError
@@ -78,7 +79,7 @@ def load(
     Raises
     ------
     distlab.errors.DistlabError
-        If one cannot be compiled.
+        If one cannot be compiled, or others than the user and root may have put it there.
     """
     here = _here()
     orders = {name: _order(*call) for name, call in calls.items()}
@@ -91,6 +92,8 @@ def load(
             f"no compiled steps can be kept in {cache_folder()}: {error}",
             "name a folder: TORCHINDUCTOR_CACHE_DIR=...\nor execution=eager",
         ) from error
+    for folder in set(folders.values()):
+        _check_own(folder)
     return {name: _loaded(folder / "steps.so") for name, folder in folders.items()}
 
 
@@ -98,6 +101,19 @@ def cache_folder() -> Path:
     """Where compiled steps are kept."""
     named = os.environ.get("TORCHINDUCTOR_CACHE_DIR") or os.environ.get("XDG_CACHE_HOME")
     return Path(named or os.path.expanduser("~/.cache")) / "distlab" / "torch"  # noqa: PTH111
+
+
+def _check_own(folder: Path) -> None:
+    """Refuse a library that somebody else may have put there: loading it runs its code."""
+    why = private_folder.stranger(folder, cache_folder())
+    if why is not None:
+        own = shlex.quote(str(cache_folder()))
+        raise DistlabError(
+            ASKED,
+            f"the compiled steps are kept where others may have put theirs: {why}",
+            f"if all in it is yours: chmod -R go-w {own}\n"
+            "else name a folder of your own: TORCHINDUCTOR_CACHE_DIR=...\nor execution=eager",
+        )
 
 
 @lru_cache(maxsize=8)
@@ -154,7 +170,7 @@ def _fill(orders: Mapping[Path, Order]) -> None:
     missing = sorted(folder for folder in orders if not folder.exists())
     with ExitStack() as locks:
         for folder in missing:  # everywhere in the same order, so that nobody waits in a circle
-            folder.parent.mkdir(parents=True, exist_ok=True)
+            private_folder.make(folder.parent)
             locks.enter_context(FileLock(folder.with_suffix(".lock")))
         missing = [folder for folder in missing if not folder.exists()]
         if missing:
@@ -178,7 +194,7 @@ def _compile_in_a_child(orders: Mapping[Path, Order]) -> None:
             part = tempfile.TemporaryDirectory(dir=folder.parent, prefix=f"{folder.name}-")
             # A folder that other users may read, unlike the one it is in.
             filled[folder] = Path(parts.enter_context(part)) / "filled"
-            filled[folder].mkdir()
+            filled[folder].mkdir(mode=0o755)
         told = {filled[folder]: order for folder, order in orders.items()}
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
         child = subprocess.run(
@@ -257,4 +273,5 @@ def _examples(layouts: Sequence[Layout]) -> tuple[Tensor, ...]:
 if __name__ == "__main__":
     if sys.platform == "linux":  # a worker that is killed takes its compiler along
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG of prctl(2)
+    os.umask(0o022)  # what others may write to is not loaded
     _compile(*pickle.load(sys.stdin.buffer))

@@ -1,5 +1,6 @@
 """Groups of cells that may be compared: what one table and one plot hold."""
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -54,9 +55,14 @@ def groups(cells: Sequence[Cell]) -> list[Group]:
 
 
 def slug_of(cell: Cell) -> str:
-    """What a group has in common, for names: ``mlp-weak-64``, ``mlp-weak-64-bf16``."""
+    """What a group has in common, for names of files: ``mlp-weak-64``, ``mlp-weak-64-bf16``.
+
+    Other characters than ASCII letters, digits, ``.``, ``_`` and ``-`` become ``_``, so that a name
+    from a file leads into no other folder and is no markup.
+    """
     rounded = cell.rounded.replace(", ", "-")
-    return f"{cell.model}-{cell.scaling}-{cell.batch_size}{rounded}"
+    slug = f"{cell.model}-{cell.scaling}-{cell.batch_size}{rounded}"
+    return re.sub(r"[^A-Za-z0-9._-]", "_", slug)
 
 
 def _comparable(group: Sequence[Cell], cell: Cell) -> bool:

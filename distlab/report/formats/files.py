@@ -15,7 +15,7 @@ from distlab.report.sections.contents import contents
 
 
 def write(study: dict[str, Any], folder: Path) -> Path:
-    """Write the report of a study; what stood there under the same names is replaced.
+    """Write the report of a study; a report that stood there is replaced, other files are kept.
 
     Written are ``report.html`` (one self-contained page), ``report.md``, ``cells.csv``,
     ``runs.csv``, ``report.json`` (the rows of both, the study's conditions, and the sentences) and
@@ -32,14 +32,16 @@ def write(study: dict[str, Any], folder: Path) -> Path:
     -------
     Path
         ``report.html``.
+
+    Raises
+    ------
+    OSError
+        If the folder cannot be written, or its ``plots`` is a link, which might lead anywhere.
     """
     found = cells(study)
     styles = Styles(found)
     drawn = render.draw(groups(found), styles)
     report = contents(study, found, drawn)
-    folder.mkdir(parents=True, exist_ok=True)
-    for old in (folder / "plots").glob("*-*-*.*"):
-        old.unlink()
     render.save(drawn, folder / "plots")
     _write(folder / "report.md", markdown.document(report))
     _write(folder / "cells.csv", as_csv(cell_rows(found)))
@@ -66,4 +68,9 @@ def write(study: dict[str, Any], folder: Path) -> Path:
 
 
 def _write(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8", newline="")
+    """Write a file under another name first, so that it is there whole or as it was."""
+    part = path.with_name(f".{path.name}.part")
+    part.unlink(missing_ok=True)
+    with part.open("x", encoding="utf-8", newline="") as file:
+        file.write(text)
+    part.replace(path)

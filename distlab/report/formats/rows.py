@@ -49,6 +49,9 @@ RUN_KEYS = (
 )
 """What a row of a run takes from its summary as it is."""
 
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
+"""What a spreadsheet takes for the beginning of a formula."""
+
 PAIR_KEYS = (
     "framework",
     "framework_version",
@@ -139,19 +142,24 @@ def run_rows(study: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def as_csv(rows: Sequence[dict[str, Any]]) -> str:
-    """The rows as CSV with a header (RFC 4180); lists are joined by semicolons, None is empty."""
+    """The rows as CSV with a header (RFC 4180); lists are joined by semicolons, None is empty.
+
+    Text that a spreadsheet would take for a formula begins with an apostrophe (OWASP, "CSV
+    Injection").
+    """
     text = io.StringIO()
     if rows:
         writer = csv.DictWriter(text, list(rows[0]))
         writer.writeheader()
         for row in rows:
-            writer.writerow(
-                {
-                    name: "; ".join(map(str, value)) if isinstance(value, list) else value
-                    for name, value in row.items()
-                }
-            )
+            writer.writerow({name: _field(value) for name, value in row.items()})
     return text.getvalue()
+
+
+def _field(value: Any) -> Any:
+    """A value as it stands in a table for programs."""
+    text = "; ".join(map(str, value)) if isinstance(value, list) else value
+    return f"'{text}" if isinstance(text, str) and text.startswith(FORMULA) else text
 
 
 def _estimate(name: str, estimate: Estimate | None) -> dict[str, Any]:

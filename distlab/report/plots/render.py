@@ -74,8 +74,19 @@ def draw(groups: Sequence[Group], styles: Styles) -> list[Plot]:
 
 
 def save(plots: Sequence[Plot], folder: Path) -> None:
-    """Write each plot as SVG and as PNG below ``folder``."""
+    """Write each plot as SVG and as PNG into ``folder``, in place of those of an earlier report.
+
+    Raises
+    ------
+    OSError
+        If the folder cannot be written, or is a link.
+    """
+    if folder.is_symlink():
+        raise OSError(f"{folder} is a link, and plots are not written through one")
     folder.mkdir(parents=True, exist_ok=True)
+    for old in folder.iterdir():
+        if _OWN.fullmatch(old.name):
+            old.unlink()
     for plot in plots:
         svg = f'<?xml version="1.0" encoding="utf-8"?>\n{plot.svg}\n'
         (folder / f"{plot.name}.svg").write_bytes(svg.encode())
@@ -110,6 +121,10 @@ KINDS: dict[str, tuple[str, str, Callable[[Group, Styles], Figure | None]]] = {
     ),
 }
 """Title, description and function of each kind of plot, in the order of the report."""
+
+
+_OWN = re.compile(rf"({'|'.join(KINDS)})-[\w.-]+\.(svg|png)")
+"""The names of files that :func:`save` makes."""
 
 
 def _svg(figure: Figure, name: str) -> str:

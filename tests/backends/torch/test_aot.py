@@ -148,6 +148,19 @@ def test_a_library_is_compiled_once_and_without_a_compiler_in_the_process(cache:
     assert first["compiler"] == []
 
 
+def test_a_library_that_others_may_have_written_is_not_loaded(cache: str) -> None:
+    child("once", "12", XDG_CACHE_HOME=cache)
+    (library,) = Path(cache).glob("distlab/torch/*/steps.so")
+    mode = library.stat().st_mode
+    library.chmod(0o777)
+    try:
+        _, found, fix = child("refused", XDG_CACHE_HOME=cache)
+    finally:
+        library.chmod(mode)
+    assert f"others may write to {library}" in found
+    assert f"chmod -R go-w {cache}/distlab/torch" in fix
+
+
 def test_a_library_is_found_again_only_where_all_that_it_depends_on_is_as_it_was() -> None:
     found = child("keys")
     assert len(found) == 3

@@ -53,3 +53,11 @@ def test_a_cell_of_another_precision_that_only_failed_stands_apart() -> None:
         ("mlp-weak-64", 2),
         ("mlp-weak-64-bf16", 0),
     ]
+
+
+def test_a_name_from_a_file_is_no_path_and_no_markup_in_a_slug() -> None:
+    told = study(models=["mlp"], scalings=["weak"], world_sizes=(1,), repeats=1)
+    for run in told["runs"]:
+        run["model"] = '../../x" onload="y'
+    (group,) = groups(cells(told))
+    assert group.slug == ".._.._x__onload__y-weak-64"

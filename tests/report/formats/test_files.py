@@ -43,3 +43,29 @@ def test_a_study_without_a_figure_is_written_too(tmp_path: Path) -> None:
     told = study(models=["mlp"], failed=lambda run: True, repeats=1)
     assert files.write(told, tmp_path).exists()
     assert (tmp_path / "runs.csv").read_text().count("failed") == 12
+
+
+def test_writing_again_keeps_files_that_are_not_its_own(tmp_path: Path) -> None:
+    files.write(study(models=["mlp"], scalings=["weak"], repeats=1), tmp_path)
+    mine = tmp_path / "plots" / "my-own-plot.png"
+    mine.write_bytes(b"mine")
+    files.write(study(models=["lenet5"], scalings=["weak"], repeats=1), tmp_path)
+    assert mine.read_bytes() == b"mine"
+    assert not list(tmp_path.rglob("*.part"))
+
+
+def test_nothing_is_written_or_deleted_through_a_link(tmp_path: Path) -> None:
+    told = study(models=["mlp"], scalings=["weak"], repeats=1)
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    victim = elsewhere / "throughput-mlp-weak-64.svg"
+    victim.write_text("kept")
+    (tmp_path / "one").mkdir()
+    (tmp_path / "one" / "plots").symlink_to(elsewhere)
+    with pytest.raises(OSError, match="is a link"):
+        files.write(told, tmp_path / "one")
+    (tmp_path / "two").mkdir()
+    (tmp_path / "two" / "report.html").symlink_to(victim)
+    files.write(told, tmp_path / "two")
+    assert victim.read_text() == "kept"
+    assert not (tmp_path / "two" / "report.html").is_symlink()

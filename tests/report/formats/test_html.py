@@ -162,3 +162,20 @@ def test_one_run_has_no_interval() -> None:
     told = study(models=["mlp"], scalings=["weak"], repeats=1, frameworks=["torch"])
     _, reader = page(told)
     assert "1 run, no interval" in "".join(reader.text)
+
+
+def test_the_browser_is_told_to_run_and_fetch_nothing() -> None:
+    _, reader = page(study(models=["mlp"], scalings=["weak"], repeats=1), drawn=False)
+    policies = [v for tag, name, v in reader.attributes if (tag, name) == ("meta", "content")]
+    (policy,) = [value for value in policies if "default-src" in value]
+    assert "default-src 'none'" in policy and "script-src" not in policy
+
+
+def test_names_from_a_study_are_no_markup_in_plots() -> None:
+    told = study(models=["mlp"], scalings=["weak"], repeats=3)
+    for run in told["runs"]:
+        run["model"] = '"><script>alert(1)</script><g id="'
+        run["framework"] += "$\\frac$<b>"
+    text, _ = page(told)
+    assert "<script" not in text and "<b>" not in text
+    assert text.count("<svg ") == len(render.KINDS)

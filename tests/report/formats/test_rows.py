@@ -71,3 +71,8 @@ def test_rows_have_the_precision_also_of_runs_recorded_without_one() -> None:
     for run in [*made["runs"], *made["failed"]]:
         del run["precision"]
     assert {row["precision"] for row in run_rows(made)} == {"fp32"}
+
+
+def test_text_that_a_spreadsheet_would_take_for_a_formula_is_marked_as_text() -> None:
+    rows = [{"error": "=cmd()", "names": ["@x", "y"], "mean": -1.5, "low": None}]
+    assert as_csv(rows).splitlines()[1] == "'=cmd(),'@x; y,-1.5,"
