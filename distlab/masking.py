@@ -23,7 +23,8 @@ _ADDRESS = re.compile(r"(?<=://)([^\s/?#:@'\"]*):([^\s/?#'\"]+)@")
 _QUERY = re.compile(rf"([?&;](?:{QUERY})=)([^&;#\s'\",)}}\]]+)", re.IGNORECASE)
 # NAME=VALUE, NAME: VALUE or "NAME": "VALUE", as commands, YAML and JSON have it.
 _NAMED = re.compile(
-    rf"""((?<![\w.])(?:{NAME})["']?(?:=|:[ ]))(["']?)([^\s"',}}]+)\2""", re.IGNORECASE
+    rf"""((?<![\w.?&;])(?:{NAME})["']?(?:=|:[ ]))(?:"[^"\n]*"|'[^'\n]*'|[^\s"',}}&;]+)""",
+    re.IGNORECASE,
 )
 _BY_NAME = re.compile(NAME, re.IGNORECASE)
 # What is looked for by itself is no word, which would be found where it has nothing to hide:
@@ -68,7 +69,13 @@ def mask(text: str) -> str:
         text = text.replace(secret, HIDDEN)
     text = _ADDRESS.sub(rf"\1:{HIDDEN}@", text)
     text = _QUERY.sub(rf"\1{HIDDEN}", text)
-    return _NAMED.sub(rf"\1\2{HIDDEN}\2", text)
+    return _NAMED.sub(_hidden, text)
+
+
+def _hidden(match: re.Match[str]) -> str:
+    """A value after its name, in quotes where it was."""
+    quote_mark = match[0][-1] if match[0][len(match[1])] in "\"'" else ""
+    return f"{match[1]}{quote_mark}{HIDDEN}{quote_mark}"
 
 
 def masked(value: Any) -> Any:

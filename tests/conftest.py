@@ -25,6 +25,9 @@ from distlab.experiment.options import CONF, Options, register
 os.environ["AOTI_RUNTIME_CHECK_INPUTS"] = "1"
 # What calls their kernels, and computes nothing, need not be optimised: compiled in half the time.
 os.environ["AOT_INDUCTOR_COMPILE_WRAPPER_OPT_LEVEL"] = "O0"
+# A test says where it records.
+for name in ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME", "MLFLOW_EXPERIMENT_ID"):
+    os.environ.pop(name, None)
 
 
 RAY = (

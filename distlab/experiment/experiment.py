@@ -4,7 +4,7 @@ import hashlib
 import importlib.util
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -20,6 +20,7 @@ from distlab.experiment.options import (
     Precision,
     Scaling,
     flat,
+    with_mlflow_variables,
 )
 from distlab.models.spec import MODELS, ModelSpec
 

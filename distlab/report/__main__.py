@@ -14,7 +14,13 @@ from rich.console import Console
 
 from distlab.console import complain
 from distlab.errors import DistlabError
-from distlab.experiment.options import TrackingOptions, flat
+from distlab.experiment.options import (
+    TrackingOptions,
+    flat,
+    mlflow_variables,
+    with_mlflow_variables,
+)
+from distlab.masking import mask
 from distlab.report.formats import files, terminal
 
 FAILED, INTERRUPTED = 1, 130
@@ -24,8 +30,9 @@ python -m distlab.report [option=value ...]
 Reports a study that was recorded in MLflow: the latest, if none is named.
 
 study=ID                  the study's id, or its first characters
-tracking.uri=URI          where it was recorded (default: ./mlruns/mlflow.db)
-tracking.experiment=NAME  under which experiment (default: distlab)
+tracking.uri=URI          where it was recorded (default: MLFLOW_TRACKING_URI, else
+                          ./mlruns/mlflow.db)
+tracking.experiment=NAME  under which experiment (default: MLFLOW_EXPERIMENT_NAME, else distlab)
 file=study.json           report from a file instead, without a store
 output=FOLDER             where to write (default: ./reports/ and the first 8 characters of the id)
 """
@@ -36,7 +43,7 @@ class Store:
     """The section ``tracking``: where a study is looked for."""
 
     uri: str | None = None
-    experiment: str = TrackingOptions.experiment
+    experiment: str | None = None
 
 
 @dataclass
@@ -116,7 +123,10 @@ def report(options: ReportOptions, console: Console) -> None:
         from distlab.report.publish import publish
         from distlab.tracking.reader import load
 
-        tracking = TrackingOptions(options.tracking.uri, options.tracking.experiment)
+        asked = TrackingOptions(options.tracking.uri, options.tracking.experiment)
+        tracking = with_mlflow_variables(asked)
+        if used := mlflow_variables(tracking):
+            console.print(f"as the environment says: {mask(used)}", markup=False, soft_wrap=True)
         study, make = load(tracking, options.study, Path.cwd()), publish
     else:
         study, make = read(Path(options.file)), files.write

@@ -17,12 +17,22 @@ from distlab.cluster import connect
 from distlab.data import sources
 from distlab.data.order import epoch_order
 from distlab.experiment.experiment import Experiment, resolve
-from distlab.experiment.options import ClusterMode, DataOptions, Device, Options, Precision, flat
+from distlab.experiment.options import (
+    ClusterMode,
+    DataOptions,
+    Device,
+    Options,
+    Precision,
+    flat,
+    mlflow_variables,
+)
 from distlab.experiment.task import Task
+from distlab.masking import mask
 from distlab.outcome import environment
 from distlab.outcome.events import Progress
 from distlab.outcome.record import Record
 from distlab.runs.progress import Display
+from distlab.tracking import store
 
 if TYPE_CHECKING:
     from distlab.cluster.pool import Jobs
@@ -94,8 +104,11 @@ def execute(
     distlab.errors.WorkerError
         If a worker failed; the run is recorded as FAILED.
     """
+    store.check(options.tracking, Path.cwd())
+    if told := mlflow_variables(options.tracking):
+        display.detail(f"as the environment says: {mask(told)}")
     with ThreadPoolExecutor(1) as pool:
-        store = pool.submit(prepare_tracking, options)
+        opened = pool.submit(prepare_tracking, options)
         display.waiting("loading the data")
         begun = time.time()
         dataset = session.dataset(options.data, progress=display.live)
@@ -103,6 +116,8 @@ def execute(
         if options.cluster.mode is ClusterMode.local and options.device is Device.cpu:
             # Nothing that Ray knows is needed to see a mistake.
             _check_batch(resolve(options, gpus_present=0), dataset)
+        if not store.is_local(options.tracking):
+            opened.result()
         display.waiting("starting Ray")
         resources = connect.connect(options)
         if session.jobs is None:
@@ -116,7 +131,7 @@ def execute(
         _check_batch(experiment, dataset)
         startup = {"ray": ray_s, "data": data_s}
         record = Record(experiment, dataset, command_time, startup=startup)
-        store.result()
+        opened.result()
         with _open_tracker(experiment, part) as tracker:
             record.mark("tracker")
             summary = _tracked(record, tracker, run_dir, display, session.jobs, part)
@@ -131,9 +146,7 @@ def _check_batch(experiment: Experiment, dataset: sources.Dataset) -> None:
 
 def prepare_tracking(options: Options) -> None:
     """Import MLflow and open its store, which takes as long as starting Ray does."""
-    from distlab.tracking import store
-
-    store.prepare(options.tracking, Path.cwd())
+    store.open_store(options.tracking, Path.cwd())
 
 
 def _open_tracker(experiment: Experiment, part: "Part | None") -> "Tracker":

@@ -18,12 +18,14 @@ from pathlib import Path
 from typing import Any
 
 from distlab.cluster import connect
-from distlab.experiment.options import Options
+from distlab.experiment.options import Options, mlflow_variables
+from distlab.masking import mask
 from distlab.runs import run
 from distlab.runs.log import driver_log
 from distlab.runs.plan import cells, extended, plain, restored, surroundings
 from distlab.runs.progress import Display
 from distlab.runs.sitting import Sitting
+from distlab.tracking import store
 
 _log = logging.getLogger(__name__)
 
@@ -65,13 +67,18 @@ def conduct(
     first, home = planned[0], Path.cwd()
     folder.mkdir(parents=True, exist_ok=True)
     with Display(brief=True) as display, driver_log(folder):
+        if told := mlflow_variables(first.tracking):
+            display.say(f"as the environment says: {mask(told)}")
         if not first.study:
             # What a study taken up again may not need.
+            store.check(first.tracking, home)
             with ThreadPoolExecutor(1) as pool:
-                store = pool.submit(run.prepare_tracking, first)
+                opened = pool.submit(run.prepare_tracking, first)
+                if not store.is_local(first.tracking):
+                    opened.result()
                 display.waiting("starting Ray")
                 connect.connect(first)
-                store.result()
+                opened.result()
         from distlab.tracking import study_writer
 
         if first.study:

@@ -20,9 +20,10 @@ from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 
 from distlab.errors import WorkerError
 from distlab.experiment.options import TrackingOptions
+from distlab.masking import mask
 from distlab.outcome.record import Epoch, Record
 from distlab.tracking import predictor
-from distlab.tracking.store import default_uri, now_ms, origin, prepare
+from distlab.tracking.store import now_ms, open_store, origin
 
 # Figures of the whole run, in the summary and as metrics. They are logged at step 0, which MLflow
 # draws as bars; metrics by epoch have steps from 1.
@@ -108,15 +109,15 @@ class Tracker:
     def __init__(
         self, options: TrackingOptions, run_name: str, folder: Path, part: Part | None = None
     ) -> None:
-        self.uri = options.uri or default_uri(folder)
-        self.experiment = options.experiment
+        self._store = store = open_store(options, folder)
+        self.uri, self.experiment = mask(store.uri), store.experiment
         self._options = options
-        self._client, self._experiment_id = prepare(options, folder)
+        self._client, self._experiment_id = store.client, store.experiment_id
         tags = part.tags() if part else {}
         run = self._client.create_run(self._experiment_id, tags=tags, run_name=run_name)
         self.run_id: str = run.info.run_id
         self._monitor = (
-            SystemMetricsMonitor(self.run_id, sampling_interval=2)
+            SystemMetricsMonitor(self.run_id, sampling_interval=2, tracking_uri=store.uri)
             if options.system_metrics
             else None
         )
@@ -156,7 +157,7 @@ class Tracker:
         )
         source = json.dumps({"source": dataset.source})
         data = Dataset(dataset.name, dataset.checksum[:36], "local", source)
-        self._client.log_inputs(self.run_id, [DatasetInput(data)])
+        self._store.write(lambda: self._client.log_inputs(self.run_id, [DatasetInput(data)]))
 
     def epoch(self, epoch: Epoch) -> None:
         """Log one epoch's metrics in one batch; the step is the epoch's number, from 1."""

@@ -91,6 +91,11 @@ def address(options: TrackingOptions, folder: Path) -> str:
     return f"{SQLITE}{(folder / path).resolve()}"
 
 
+def is_local(options: TrackingOptions) -> bool:
+    """Whether :func:`check` has seen all that can be wrong before Ray is worth starting."""
+    return not options.uri or _database(options.uri) is not None
+
+
 def check(options: TrackingOptions, folder: Path, make: bool = True) -> None:
     """Refuse what can be seen of a local store without MLflow, in no time.
 
@@ -121,11 +126,13 @@ def check(options: TrackingOptions, folder: Path, make: bool = True) -> None:
         found = _experiments(path)
     except sqlite3.Error as error:
         raise _unusable(uri, error) from error
-    name = _asked(options)
+    name = _asked(options) or _named(found, os.environ["MLFLOW_EXPERIMENT_ID"])
     if name in found:
         _refuse_deleted(uri, name, *found[name])
-    elif not make and name is not None:
+    elif not make:
         raise _no_experiment(uri, name, list(found))
+    if make:
+        _refuse_read_only(uri, path)
 
 
 def open_store(options: TrackingOptions, folder: Path, make: bool = True) -> Store:
@@ -183,7 +190,14 @@ def _experiment(
     from mlflow.exceptions import MlflowException
 
     if name is None:
-        named = client.get_experiment(os.environ["MLFLOW_EXPERIMENT_ID"])
+        number = os.environ["MLFLOW_EXPERIMENT_ID"]
+        known = {one.name: (one.experiment_id, "") for one in client.search_experiments()}
+        try:
+            named = client.get_experiment(number)
+        except MlflowException as error:
+            if unanswered(error):
+                raise
+            return _named(known, number), number
         _refuse_deleted(uri, named.name, named.experiment_id, named.lifecycle_stage)
         return named.name, str(named.experiment_id)
     found = client.get_experiment_by_name(name)
@@ -206,6 +220,30 @@ def _asked(options: TrackingOptions) -> str | None:
     """The experiment's name; None where MLflow's own variable gives its id instead."""
     by_id = os.environ.get("MLFLOW_EXPERIMENT_ID")
     return options.experiment or (None if by_id else EXPERIMENT)
+
+
+def _named(found: dict[str, tuple[str, str]], number: str) -> str:
+    """The name of the experiment with this id."""
+    for name, (one, _) in found.items():
+        if one == number:
+            return name
+    raise DistlabError(
+        f"MLFLOW_EXPERIMENT_ID={number}",
+        f"the store has the experiments {', '.join(f'{i} ({n})' for n, (i, _) in found.items())}"
+        if found
+        else "the store has no experiments yet",
+        "unset MLFLOW_EXPERIMENT_ID\nor name the experiment: tracking.experiment=NAME",
+    )
+
+
+def _refuse_read_only(uri: str, path: Path) -> None:
+    """A database is written together with files beside it; a new one needs a folder."""
+    folder = next(one for one in path.parents if one.exists())
+    for needed in (path, folder):
+        if needed.exists() and not os.access(needed, os.W_OK, effective_ids=True):
+            raise _unusable(uri, PermissionError(f"{needed} may not be written: Permission denied"))
+    if not folder.is_dir():
+        raise _unusable(uri, NotADirectoryError(f"{folder} is a file, not a folder"))
 
 
 def _refuse_deleted(uri: str, name: str, number: str, stage: str) -> None:
@@ -318,12 +356,22 @@ def _mend_addresses(path: Path, artifacts: str) -> None:
                     ("logged_models", "artifact_location"),
                 ):
                     database.execute(
-                        f"update {table} set {column} = ? || substr({column}, ?)"  # noqa: S608
+                        f"update {table} set {column} = ? || substr({column}, ?)"
                         f" where experiment_id = ? and substr({column}, 1, ?) = ?",
                         [artifacts, len(place) + 1, number, len(place), place],
                     )
     except (OSError, sqlite3.Error):
         _log.warning("the addresses of artifacts in %s stay as they are", path, exc_info=True)
+
+
+def unanswered(error: BaseException) -> bool:
+    """Whether a server did not answer, or broke off; not that it answered with a refusal."""
+    import requests
+    from mlflow.exceptions import MlflowException, RestException
+
+    if isinstance(error, MlflowException):
+        return not isinstance(error, RestException) and "API request to" in str(error)
+    return isinstance(error, requests.ConnectionError | requests.Timeout)
 
 
 @contextlib.contextmanager

@@ -12,7 +12,7 @@ from distlab.outcome import environment
 from distlab.tracking import reader, views
 from distlab.tracking.reader import ENVIRONMENT, KIND, PLAN, STUDY
 from distlab.tracking.run_writer import Part
-from distlab.tracking.store import default_uri, now_ms, origin, prepare
+from distlab.tracking.store import now_ms, open_store, origin
 
 # MLflow cuts a longer description off without a word.
 NOTE_LENGTH = 8000
@@ -57,7 +57,8 @@ class StudyTracker:
         tags:
             More tags.
         """
-        client, experiment_id = prepare(options, folder)
+        store = open_store(options, folder)
+        client, experiment_id = store.client, store.experiment_id
         own = {KIND: STUDY, **origin(), **tags}
         run = client.create_run(experiment_id, tags=own, run_name=name)
         client.log_dict(run.info.run_id, environment.describe(), ENVIRONMENT)
@@ -76,8 +77,8 @@ class StudyTracker:
         DistlabError
             If the store has no such study.
         """
-        client, experiment_id = prepare(options, folder)
-        run = reader.find(client, experiment_id, study_id, options.uri or default_uri(folder))
+        store = open_store(options, folder, make=False)
+        client, run = store.client, reader.find(store, study_id)
         client.update_run(run.info.run_id, status="RUNNING")
         for child in reader.children(client, run):
             if child.info.status == "RUNNING":

@@ -59,8 +59,9 @@ def test_only_the_studys_own_broken_runs_are_cleared_away(
 
 
 def test_a_study_that_is_not_there_cannot_be_taken_up(
-    options: TrackingOptions, tmp_path: Path
+    options: TrackingOptions, tmp_path: Path, begin: Any
 ) -> None:
+    begin()
     with pytest.raises(DistlabError, match="study=3"):
         StudyTracker.resume(options, tmp_path, "3")
 
