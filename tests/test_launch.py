@@ -105,6 +105,7 @@ def test_summary_has_every_figure_with_its_type(summary: dict[str, Any]) -> None
         "startup_s": float,
         "wall_s": float,
         "verified": bool,
+        "caveats": list,
         "checks": dict,
         "mlflow": dict,
     }

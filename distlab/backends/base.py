@@ -62,6 +62,16 @@ from distlab.data.sources import LabelledImages
 from distlab.models.spec import ModelSpec
 from distlab.models.weights import Weights
 
+DESCRIPTION = {
+    "framework_version": str,
+    "device_name": str,
+    "threads": int,
+    "inter_op_threads": int,
+    "tf32": bool,
+    "collectives": str,
+}
+"""What :meth:`Backend.describe` must tell, and the types."""
+
 
 @dataclass(frozen=True)
 class Placement:

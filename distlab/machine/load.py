@@ -3,17 +3,20 @@
 A throughput is only worth as much as the quiet around it. Each rank reads CPU times at both ends
 of every window; the difference says how many cores were busy with the run itself, how many with
 something else, and which share of the time a hypervisor gave to other machines (``steal`` of
-``/proc/stat``, see proc_stat(5)).
+``/proc/stat``, see proc_stat(5)). Only cores that the run may use are looked at: what happens on
+the others is no matter to it. And it says for how long control groups stopped the run's processes
+because a quota was used up (:mod:`distlab.machine.quota`).
 """
 
 import os
 import resource
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
-import psutil
+from distlab.machine.quota import ROOT, Group
 
 OTHER_CORES_AT_MOST = 0.25
 STEAL_AT_MOST = 0.05
@@ -31,30 +34,45 @@ class CpuSeconds:
     own:
         CPU seconds of this process, all its threads, user and system.
     busy:
-        CPU seconds in which any core of the machine was busy with any process.
+        CPU seconds in which any of the looked at cores was busy with any process.
     stolen:
-        CPU seconds that the hypervisor gave to others while a core here wanted to run.
+        CPU seconds that the hypervisor gave to others while such a core wanted to run.
+    throttled:
+        Seconds for which control groups stopped their processes on a core, summed over cores.
     """
 
     wall: float
     own: float
     busy: float
     stolen: float
+    throttled: float = 0.0
 
     @classmethod
-    def now(cls) -> "CpuSeconds":
-        """Read the clocks; takes about 0.1 ms."""
+    def now(
+        cls,
+        cores: Collection[int] | None = None,
+        groups: Iterable[Group] = (),
+        root: Path = ROOT,
+    ) -> "CpuSeconds":
+        """Read the clocks; takes about 0.1 ms.
+
+        Parameters
+        ----------
+        cores:
+            The cores to look at; None for all.
+        groups:
+            The control groups that bound this process.
+        root:
+            Where ``/proc`` is; tests have made-up ones.
+        """
         usage = resource.getrusage(resource.RUSAGE_SELF)
-        machine = psutil.cpu_times()
-        stolen = getattr(machine, "steal", 0.0)
-        # guest and guest_nice are contained in user and nice.
-        idle = machine.idle + getattr(machine, "iowait", 0.0) + stolen
-        guests = getattr(machine, "guest", 0.0) + getattr(machine, "guest_nice", 0.0)
+        busy, stolen = _busy_and_stolen((root / "proc/stat").read_text(), cores)
         return cls(
             wall=time.perf_counter(),
             own=usage.ru_utime + usage.ru_stime,
-            busy=sum(machine) - idle - guests,
+            busy=busy,
             stolen=stolen,
+            throttled=sum(group.throttled_s() for group in groups),
         )
 
     def __sub__(self, earlier: "CpuSeconds") -> "CpuSeconds":
@@ -63,7 +81,22 @@ class CpuSeconds:
             self.own - earlier.own,
             self.busy - earlier.busy,
             self.stolen - earlier.stolen,
+            self.throttled - earlier.throttled,
         )
+
+
+def _busy_and_stolen(stat: str, cores: Collection[int] | None) -> tuple[float, float]:
+    """CPU seconds since the machine's start, of all cores or of some, from ``/proc/stat``."""
+    names = {"cpu"} if cores is None else {f"cpu{core}" for core in cores}
+    busy = stolen = 0
+    for line in stat.splitlines():
+        name, *ticks = line.split()
+        if name in names:
+            # guest and guest_nice, which follow, are contained in user and nice.
+            user, nice, system, _idle, _iowait, irq, softirq, steal = map(int, ticks[:8])
+            busy += user + nice + system + irq + softirq
+            stolen += steal
+    return busy * TICK_S, stolen * TICK_S
 
 
 @dataclass(frozen=True)
@@ -73,9 +106,9 @@ class Load:
     Attributes
     ----------
     cores:
-        Cores of the machine.
+        Cores of the machine that the run may use.
     own_cores, other_cores:
-        Cores busy with the run's workers, and with all else.
+        How many of them were busy with the run's workers, and with all else.
     steal:
         Stolen CPU time as a share of the time of all cores.
     too_noisy:
@@ -83,6 +116,8 @@ class Load:
     uncertain_cores:
         What the clock's tick leaves open of ``other_cores``: in short windows more than may be
         busy with others, so that nothing is known of them.
+    throttled_cores:
+        How many cores' work control groups stopped on average, because a quota was used up.
     """
 
     cores: int
@@ -91,6 +126,7 @@ class Load:
     steal: float
     too_noisy: str | None
     uncertain_cores: float = 0.0
+    throttled_cores: float = 0.0
 
 
 def load(
@@ -105,7 +141,7 @@ def load(
     Parameters
     ----------
     cores:
-        Cores of the machine.
+        Cores of the machine that these workers may use.
     threads:
         Computing threads of all the run's workers on this machine.
     ranks:
@@ -131,7 +167,9 @@ def load(
         )
     elif steal > STEAL_AT_MOST + uncertain / cores:
         reason = f"the hypervisor took {steal:.0%} of the CPU time of {host}"
-    return Load(cores, own / wall, other, steal, reason, uncertain)
+    # Workers of one machine are as a rule in one group, which each of them reads.
+    throttled = max(sum(window.throttled for window in rank) for rank in ranks) / wall
+    return Load(cores, own / wall, other, steal, reason, uncertain, throttled)
 
 
 def worst(loads: Mapping[str, Load]) -> dict[str, Any] | None:

@@ -37,8 +37,6 @@ class Scaling:
 def scaling(summary: Mapping[str, Any], others: Sequence[Mapping[str, Any]]) -> Scaling | None:
     """Measure a run against a verified run with one worker that differs in nothing else.
 
-    Runs on too noisy a machine are baselines for none.
-
     The baseline is that of the same repeat: it has the same seed, and stood next to the run in
     time, so that a slow drift of the machine's speed hits both alike. Where there is none of that
     repeat, the first stands in.
@@ -48,18 +46,15 @@ def scaling(summary: Mapping[str, Any], others: Sequence[Mapping[str, Any]]) -> 
     summary:
         The summary of the run. Without the key ``repeat`` it counts as repeat 0.
     others:
-        Summaries among which the baseline is looked for; the run itself may be one of them.
+        Summaries among which the baseline is looked for, of runs whose figures may be believed;
+        the run itself may be one of them.
 
     Returns
     -------
     Scaling or None
         None if there is no such run, or if the run itself is not verified.
     """
-    alike = [
-        other
-        for other in baselines(summary, others)
-        if other["verified"] and not (other.get("load") or {}).get("too_noisy")
-    ]
+    alike = [other for other in baselines(summary, others) if other["verified"]]
     if not alike or not summary["verified"]:
         return None
     repeat = summary.get("repeat", 0)

@@ -11,10 +11,12 @@ from numpy.typing import NDArray
 from distlab.backends.base import Weights
 from distlab.data.sources import Dataset
 from distlab.experiment.experiment import Experiment
-from distlab.machine.load import Load, load, worst
+from distlab.machine.load import worst
 from distlab.measure.clock import step_time_percentiles, throughput, time_to_accuracy
 from distlab.measure.efficiency import communication_share, model_flop_utilisation
+from distlab.outcome.caveats import plain
 from distlab.outcome.events import EpochDone, Event, Finished, Ready, Started
+from distlab.outcome.hosts import Host, caveats
 
 FIRST_LOSSES = 10
 CURVE_POINTS = 100
@@ -165,22 +167,21 @@ class Record:
         )
 
     @property
-    def loads(self) -> dict[str, Load]:
-        """The load of each machine during the windows, by host."""
-        hosts: dict[str, list[int]] = {}
+    def hosts(self) -> list[Host]:
+        """The hosts in the order of their first ranks, with what their ranks have told so far."""
+        ranks_of: dict[str, list[int]] = {}
         for rank, started in sorted(self.started.items()):
-            hosts.setdefault(started.host, []).append(rank)
-        found = {}
-        for host, ranks in hosts.items():
+            ranks_of.setdefault(started.host, []).append(rank)
+        found = []
+        for name, ranks in ranks_of.items():
+            threads = len(ranks) * self.experiment.options.threads_per_worker
+            told = [self.ready[rank].resources for rank in ranks if rank in self.ready]
             windows = [
-                [parts[rank].cpu for parts in self.windows if rank in parts] for rank in ranks
+                [part.cpu for parts in self.windows if (part := parts.get(rank)) and part.cpu]
+                for rank in ranks
             ]
-            if all(rank in self.ready for rank in ranks) and self.windows:
-                cores = self.ready[ranks[0]].resources.get("cpus") or 1
-                threads = len(ranks) * self.experiment.options.threads_per_worker
-                known = [[cpu for cpu in of_rank if cpu is not None] for of_rank in windows]
-                if all(known):
-                    found[host] = load(cores, threads, known, host)
+            whole = len(told) == len(ranks) and all(windows)
+            found.append(Host(name, threads, told, windows if whole else None))
         return found
 
     @property
@@ -198,7 +199,7 @@ class Record:
 
     def summary(self) -> dict[str, Any]:
         """The figures of the run as JSON-able values; checks and tracking ids are added later."""
-        experiment, options = self.experiment, self.experiment.options
+        experiment, options, hosts = self.experiment, self.experiment.options, self.hosts
         resources = self.ready[0].resources if 0 in self.ready else {}
         seconds = [epoch.seconds for epoch in self.epochs]
         steps = len(self.dataset.train_labels) // experiment.global_batch
@@ -253,7 +254,8 @@ class Record:
                 if figure and limit
                 else None
             ),
-            "load": worst(self.loads),
+            "load": worst({host.name: host.load for host in hosts if host.load is not None}),
+            "caveats": plain(caveats(hosts)),
             "step_time_ms": step_time_percentiles(slowest) if slowest else None,
             "train_loss": [epoch.train_loss for epoch in self.epochs],
             "test_loss": [epoch.test_loss for epoch in self.epochs],

@@ -105,7 +105,8 @@ def read(path: Path) -> dict[str, Any]:
     """
     fix = "file=<folder of the study>/study.json"
     try:
-        study = json.loads(path.read_text(encoding="utf-8"))
+        # NaN and infinity are what earlier versions wrote of a loss that was none.
+        study = json.loads(path.read_text(encoding="utf-8"), parse_constant=lambda _: None)
     except (OSError, ValueError) as error:
         raise DistlabError(f"to report file={path}", str(error), fix) from error
     known = study if isinstance(study, dict) else {}

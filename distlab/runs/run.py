@@ -170,6 +170,7 @@ def _tracked(
 ) -> dict[str, Any]:
     """The part of a run that MLflow knows of."""
     from distlab.fairness import checks
+    from distlab.outcome import schema
 
     experiment, dataset = record.experiment, record.dataset
     options = experiment.options
@@ -206,6 +207,7 @@ def _tracked(
         display.waiting("checking")
         results = checks.run_all(record)
         summary = {
+            "schema_version": schema.VERSION,
             "study": part.study if part else None,
             "cell": part.cell if part else None,
             "position": part.position if part else None,
@@ -221,7 +223,7 @@ def _tracked(
         tracker.finish(summary)
         if experiment.repeat == 0:
             tracker.model(record, run_dir)
-        _write_json(run_dir / "summary.json", summary)
+        (run_dir / "summary.json").write_text(schema.written("summary.json", summary))
     except BaseException as error:
         if isinstance(error, KeyboardInterrupt):
             signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -251,7 +253,7 @@ def _task(experiment: Experiment, live: bool) -> Task:
 
 def _write_json(path: Path, value: Any) -> Path:
     """Write a JSON file for people: indented, keys in their order."""
-    path.write_text(json.dumps(value, indent=2) + "\n")
+    path.write_text(json.dumps(value, indent=2, allow_nan=False) + "\n")
     return path
 
 

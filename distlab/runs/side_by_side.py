@@ -9,6 +9,7 @@ from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.measure import Measurement
 from rich.table import Table
 
+from distlab.outcome import caveats
 from distlab.report.figures.runs import FP32, precision
 
 Summary = dict[str, Any]
@@ -37,7 +38,7 @@ def results(summaries: list[Summary]) -> RenderableType:
         if len(summaries) > 1 and len({show(summary) for summary in summaries}) == 1
     ]
     title = ", ".join(f"{name} {show(summaries[0])}" for name, show in shared) or None
-    scaled = any("speedup" in summary and summary["world_size"] > 1 for summary in summaries)
+    scaled = any(summary.get("speedup") and summary["world_size"] > 1 for summary in summaries)
     own = [row for row in conditions if row not in shared]
     own += _COMPACT if many else _FIGURES
     own += [("speed-up", _brief_scaling if many else _scaling)] * scaled
@@ -104,8 +105,8 @@ def _time_to_accuracy(summary: Summary) -> str:
 
 def _verified(summary: Summary) -> str:
     if summary["verified"]:
-        noisy = (summary.get("load") or {}).get("too_noisy")
-        return "yes, but the machine was too noisy" if noisy else "yes"
+        found = caveats.words(caveats.of(summary))
+        return f"yes, but {found}" if found else "yes"
     failed = [name for name, check in summary["checks"].items() if not check["passed"]]
     return f"NO: {', '.join(failed)}"
 
@@ -117,19 +118,20 @@ def _workers(summary: Summary) -> str:
 
 
 def _scaling(summary: Summary) -> str:
-    if "speedup" not in summary:
+    if summary.get("speedup") is None:
         return "no baseline"
     return f"{summary['speedup']:.2f} {summary['scaling_efficiency']:.0%}"
 
 
 def _brief_scaling(summary: Summary) -> str:
-    return _scaling(summary) if "speedup" in summary else "-"
+    return _scaling(summary) if summary.get("speedup") is not None else "-"
 
 
 def _brief_verified(summary: Summary) -> str:
-    """As :func:`_verified`, with a line for each failed check."""
+    """As :func:`_verified`, with a line for each failed check and each caveat."""
     told = _verified(summary)
-    return "too noisy" if told.startswith("yes,") else told.replace(" ", "\n")
+    but = told.removeprefix("yes, but ")
+    return but.replace(", ", ",\n") if but != told else told.replace(" ", "\n")
 
 
 def _brief_batch(summary: Summary) -> str:

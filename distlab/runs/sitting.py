@@ -9,6 +9,7 @@ from distlab.console import complain
 from distlab.errors import DistlabError, WorkerError
 from distlab.experiment.options import Device, flat
 from distlab.measure.design import level_ratio, place, repeats_a_group
+from distlab.outcome import caveats
 from distlab.runs import run
 from distlab.runs.log import driver_log
 from distlab.runs.plan import Cell
@@ -177,12 +178,14 @@ class Sitting:
         total, done = self._progress()
         failed = [name for name, check in summary["checks"].items() if not check["passed"]]
         verdict = f"NOT verified: {', '.join(failed)}" if failed else "verified"
-        noisy = (summary["load"] or {}).get("too_noisy")
+        found = caveats.of(summary)
+        ranked = "NOT RANKED: " if caveats.doubts(summary) else ""
         return (
             f"[{done:{len(str(total))}}/{total}] {self._which(cell, repeat)}: "
             f"{summary['throughput_samples_per_s']:,.0f} samples/s, "
             f"{summary['test_accuracy'][-1]:.2%}, {sum(summary['epoch_time_s']):.2f} s training, "
-            f"{summary['wall_s']:.1f} s in all, {verdict}{', TOO NOISY: ' + noisy if noisy else ''}"
+            f"{summary['wall_s']:.1f} s in all, {verdict}"
+            f"{', ' + ranked + caveats.told(found) if found else ''}"
         )
 
     def _which(self, cell: Cell, repeat: int) -> str:

@@ -7,7 +7,6 @@ what differs from one process to the next varies over the repeats; and one run a
 timed job shares the machine with another.
 """
 
-import json
 import logging
 import shlex
 import sys
@@ -79,6 +78,7 @@ def conduct(
                 display.waiting("starting Ray")
                 connect.connect(first)
                 opened.result()
+        from distlab.outcome import schema
         from distlab.tracking import study_writer
 
         if first.study:
@@ -113,7 +113,7 @@ def conduct(
         finally:
             tracker.finish(status, time.time() - begun)
             study = tracker.load()
-            (folder / "study.json").write_text(json.dumps(study, indent=2) + "\n")
+            (folder / "study.json").write_text(schema.written("study.json", study))
             if status != "FINISHED":
                 again = [f"study={tracker.study}", *surroundings(overrides)]
                 display.say(f"go on with: {shlex.join(['python', '-m', 'distlab.launch', *again])}")

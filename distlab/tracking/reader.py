@@ -20,6 +20,9 @@ from distlab.errors import DistlabError
 from distlab.experiment.options import TrackingOptions
 from distlab.masking import mask
 from distlab.measure.efficiency import SAME, scaling
+from distlab.outcome import caveats
+from distlab.outcome.schema import VERSION
+from distlab.tracking.run_writer import UNRANKED
 from distlab.tracking.store import Store, open_store, unanswered
 
 KIND, STUDY = "kind", "study"
@@ -174,7 +177,7 @@ def has_run_with_one_worker(
 def _with_one_worker(
     client: MlflowClient, experiment_id: str, tags: Mapping[str, Any]
 ) -> list[Run]:
-    """Verified runs with one worker on a quiet machine that have these tags, the newest first."""
+    """Runs with one worker that count and have these tags, the newest first."""
     wanted = {**tags, "world_size": "1", "verified": "true"}
     conditions = [f"tags.{name} = '{value}'" for name, value in wanted.items()]
     found = client.search_runs(
@@ -183,7 +186,7 @@ def _with_one_worker(
         max_results=PAGE,
         order_by=["attributes.start_time DESC"],
     )
-    return [run for run in found if "too_noisy" not in run.data.tags]
+    return [run for run in found if not run.data.tags.keys() & {*UNRANKED}]
 
 
 def gather(client: MlflowClient, parent: Run) -> dict[str, Any]:
@@ -211,6 +214,7 @@ def gather(client: MlflowClient, parent: Run) -> dict[str, Any]:
     relate(summaries, baselines)
     ended = info.end_time if info.status == "FINISHED" else None
     return {
+        "schema_version": VERSION,
         "study": info.run_id,
         "name": info.run_name,
         "command": tags.get("command", ""),
@@ -231,13 +235,16 @@ def gather(client: MlflowClient, parent: Run) -> dict[str, Any]:
 
 
 def relate(summaries: Sequence[dict[str, Any]], baselines: Sequence[dict[str, Any]]) -> None:
-    """Add to each run its speed-up and scaling efficiency, where there is a baseline for it."""
+    """Add to each run its speed-up and scaling efficiency; None for runs without a baseline.
+
+    Runs that do not count have none, and are none.
+    """
+    others = [one for one in (*summaries, *baselines) if caveats.counts(one)]
     for summary in summaries:
-        found = scaling(summary, [*summaries, *baselines])
-        if found is not None:
-            summary["speedup"] = found.speedup
-            summary["scaling_efficiency"] = found.efficiency
-            summary["baseline_run_id"] = found.baseline_run_id
+        found = scaling(summary, others) if caveats.counts(summary) else None
+        summary["speedup"] = found and found.speedup
+        summary["scaling_efficiency"] = found and found.efficiency
+        summary["baseline_run_id"] = found and found.baseline_run_id
 
 
 def _failed(run: Run, cell: str, repeat: int) -> dict[str, Any]:
@@ -260,7 +267,7 @@ def _failed(run: Run, cell: str, repeat: int) -> dict[str, Any]:
 
 
 def read(client: MlflowClient, run_id: str, name: str) -> Any:
-    """A JSON artifact of a run.
+    """A JSON artifact of a run; NaN and infinity, which earlier versions wrote, become None.
 
     Raises
     ------
@@ -269,7 +276,8 @@ def read(client: MlflowClient, run_id: str, name: str) -> Any:
     """
     try:
         with tempfile.TemporaryDirectory() as folder:
-            return json.loads(Path(client.download_artifacts(run_id, name, folder)).read_text())
+            text = Path(client.download_artifacts(run_id, name, folder)).read_text()
+        return json.loads(text, parse_constant=lambda _: None)
     except (MlflowException, OSError, ValueError) as error:
         if unanswered(error):
             raise

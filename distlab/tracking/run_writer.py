@@ -21,6 +21,7 @@ from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 from distlab.errors import WorkerError
 from distlab.experiment.options import TrackingOptions
 from distlab.masking import mask
+from distlab.outcome import caveats
 from distlab.outcome.record import Epoch, Record
 from distlab.tracking import predictor
 from distlab.tracking.store import now_ms, open_store, origin
@@ -61,6 +62,10 @@ TAGS = (
     "weights_sha256",
     "samples_sha256",
 )
+
+NOT_RANKED = "not_ranked"
+UNRANKED = (NOT_RANKED, "too_noisy")
+"""Tags of runs that are ranked nowhere; the second, of runs before there were caveats."""
 
 
 @dataclass(frozen=True)
@@ -189,7 +194,7 @@ class Tracker:
         tags = {
             **{name: str(summary[name]) for name in TAGS},
             "verified": str(summary["verified"]).lower(),
-            **({"too_noisy": load["too_noisy"]} if load.get("too_noisy") else {}),
+            **_caveat_tags(summary),
             **({"failed_checks": ",".join(failed)} if failed else {}),
             "mlflow.note.content": _description(summary, failed),
         }
@@ -230,6 +235,24 @@ class Tracker:
         )
 
 
+def _caveat_tags(summary: Mapping[str, Any]) -> dict[str, str]:
+    """The codes of a run's caveats, and what keeps it out of rankings; nothing without any."""
+    found, doubts = caveats.of(summary), caveats.doubts(summary)
+    return {
+        **({"caveats": ",".join(caveats.codes(found))} if found else {}),
+        **({NOT_RANKED: caveats.told(doubts)[:4000]} if doubts else {}),
+    }
+
+
+def _caveat_lines(summary: Mapping[str, Any]) -> str:
+    """Each caveat of a run as a line of Markdown: what was found, what it means, what follows."""
+    return "".join(
+        f"\n\n**{caveat.code.words[:1].upper()}{caveat.code.words[1:]}**: {caveat.detail}. "
+        f"{caveat.code.sentence}{'' if caveat.code.ranked else ' The run is not ranked.'}"
+        for caveat in caveats.of(summary)
+    )
+
+
 def _description(summary: dict[str, Any], failed: Sequence[str]) -> str:
     """The run in a few lines of Markdown, for the top of its page."""
     verdict = (
@@ -249,5 +272,5 @@ def _description(summary: dict[str, Any], failed: Sequence[str]) -> str:
         f"| {summary['throughput_samples_per_s']:,.0f} samples/s "
         f"| {summary['test_accuracy'][-1]:.2%} "
         f"| {f'{reached:.2f} s to {target}' if reached is not None else f'{target} not reached'} "
-        f"| {summary['startup_s']:.1f} s |\n\n{verdict}"
+        f"| {summary['startup_s']:.1f} s |\n\n{verdict}{_caveat_lines(summary)}"
     )

@@ -11,6 +11,7 @@ from typing import Any
 
 from mlflow import MlflowClient
 
+from distlab.tracking.run_writer import UNRANKED
 from distlab.tracking.store import now_ms
 
 TAG = "mlflow.sharedViewState."
@@ -26,11 +27,13 @@ COLUMNS = {
     "tags.`world_size`": 90,
     "tags.`repeat`": 70,
     "tags.`verified`": 80,
+    "tags.`caveats`": 110,
     "metrics.`throughput`": 110,
     "metrics.`scaling_efficiency`": 150,
     "metrics.`final_test_accuracy`": 160,
     "metrics.`time_to_accuracy_s`": 160,
 }
+COUNTED = ("tags.verified = 'true'", *(f"tags.{tag} IS NULL" for tag in UNRANKED))
 GROUPS = ("framework", "execution", "precision", "model", "scaling", "world_size")
 
 
@@ -65,8 +68,10 @@ def add(
     views = {
         study: _view(f"{name}: runs", below, runs),
         f"{study}-means": _view(
-            f"{name}: means of verified runs",
-            f"{below} and tags.verified = 'true'",
+            f"{name}: means of runs that count",
+            " and ".join(
+                [below, "tags.verified = 'true'", *(f"tags.{t} IS NULL" for t in UNRANKED)]
+            ),
             runs,
             groupBy={"aggregateFunction": "average", "groupByKeys": by_cell},
         ),

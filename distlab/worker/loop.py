@@ -13,18 +13,19 @@ import resource
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from distlab.backends.base import Backend, LabelledImages, OptimizerState, Placement
+from distlab.backends.base import DESCRIPTION, Backend, LabelledImages, OptimizerState, Placement
 from distlab.backends.registry import load
 from distlab.data.order import epoch_order, evaluation_range, shard
 from distlab.errors import DistlabError
 from distlab.experiment.task import Task
-from distlab.machine import ceiling
+from distlab.machine import ceiling, cores, quota
 from distlab.machine.load import CpuSeconds
 from distlab.measure.clock import Window, span_lengths
 from distlab.models.weights import draw, fingerprint
@@ -58,6 +59,8 @@ class Rank:
         self, framework: str, placement: Placement, fetch_data: Callable[[], Data]
     ) -> None:
         self.placement = placement
+        self._cores = cores.usable()  # before the framework may bind this process to fewer
+        self._groups = quota.bounds()
         self._seconds: dict[str, float] = {}
         with _Stopwatch(self._seconds, "data"):
             self._data = fetch_data()
@@ -118,7 +121,10 @@ class Rank:
         gc.collect()
         gc.freeze()
         for epoch in range(task.epochs):
-            yield from _epoch(backend, task, placement, epoch, len(train_set[1]), len(test_set[1]))
+            yield from _epoch(
+                *(backend, task, placement, epoch),
+                *(len(train_set[1]), len(test_set[1]), self._cpu_seconds),
+            )
         weights = backend.weights()
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
         device_peak = backend.peak_device_memory()
@@ -133,6 +139,10 @@ class Rank:
             exchange,
             device_peak,
         )
+
+    def _cpu_seconds(self) -> CpuSeconds:
+        """CPU time until now, of this process and on the cores that it may use."""
+        return CpuSeconds.now(self._cores.allowed, self._groups)
 
     def close(self) -> None:
         """Leave the process group."""
@@ -154,16 +164,27 @@ class Rank:
 
         A framework's own type would make the driver import the framework.
         """
+        described = self.backend.describe()
+        for name, kind in DESCRIPTION.items():
+            if not isinstance(described.get(name), kind):
+                raise DistlabError(
+                    f"framework={self.backend.framework}",
+                    f"its backend describes {name} as {described.get(name)!r}, which is no "
+                    f"{kind.__name__}",
+                    "python -m distlab.conformance PACKAGE.MODULE:CLASS tells what else it lacks",
+                )
         resources = {
-            **self.backend.describe(),
+            **described,
             "python": sys.executable,
-            "cpus": os.cpu_count(),
+            "cpus": self._cores.machine,
+            "cores": asdict(self._cores),
             "cpu_affinity": sorted(os.sched_getaffinity(0)),
+            "nice": os.getpriority(os.PRIO_PROCESS, 0),
             "matrix_product_flops_per_s": self._matrix_product_rate,
         }
         if self.placement.device == "cpu":
             resources["device_name"] = processor()
-        return dict(json.loads(json.dumps(resources)))
+        return dict(json.loads(json.dumps(resources, allow_nan=False)))
 
 
 def _touch(data: Data) -> None:
@@ -194,6 +215,7 @@ def _epoch(
     epoch: int,
     train_samples: int,
     test_samples: int,
+    cpu_seconds: Callable[[], CpuSeconds],
 ) -> Iterator[Event]:
     """Train one epoch inside the clock's window, then evaluate outside it."""
     order = epoch_order(task.seed, epoch, train_samples, task.global_batch)
@@ -203,7 +225,7 @@ def _epoch(
     losses: list[np.ndarray] = []
     spans: list[tuple[int, float]] = []
     live = task.live and placement.rank == 0
-    cpu = CpuSeconds.now()
+    cpu = cpu_seconds()
     backend.barrier()
     start = mark = told = time.perf_counter()
     for begin, end in pairwise(bounds):
@@ -216,7 +238,7 @@ def _epoch(
             told = now
     backend.barrier()
     window = Window(time.perf_counter() - start, tuple(spans))
-    cpu = CpuSeconds.now() - cpu
+    cpu = cpu_seconds() - cpu
     part = evaluation_range(test_samples, placement.rank, placement.world_size)
     evaluation = backend.evaluate(*part)
     yield EpochDone(placement.rank, epoch, window, np.concatenate(losses), mine, evaluation, cpu)

@@ -34,7 +34,7 @@ from PIL import Image
 from rich.console import Console
 from rich.text import Text
 
-from distlab.report.figures.runs import counts
+from distlab.outcome.caveats import counts
 from distlab.tracking import views
 
 HERE = Path(__file__).parent

@@ -1,5 +1,6 @@
 import time
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -93,7 +94,37 @@ def test_the_worst_machine_speaks_for_all() -> None:
         "steal": 0.0,
         "too_noisy": "others computed",
         "uncertain_cores": 0.0,
+        "throttled_cores": 0.0,
     }
+
+
+def test_the_longest_throttled_worker_tells_of_a_quota() -> None:
+    # Two workers in one group, which both read; a second window in which it stopped nobody.
+    windows = [CpuSeconds(10, 9, 18, 0, throttled=seconds) for seconds in (4.0, 0.0)]
+    assert load(2, 2, [windows, windows]).throttled_cores == pytest.approx(4 / 20)
+
+
+STAT = """cpu  600 60 300 9000 40 6 3 120 50 10
+cpu0 100 10 50 1500 10 1 0 20 50 10
+cpu1 200 20 100 3000 10 2 1 40 0 0
+cpu3 300 30 150 4500 20 3 2 60 0 0
+intr 1 2 3
+"""
+
+
+@pytest.mark.parametrize(
+    ("cores", "busy", "stolen"),
+    [(None, 969, 120), ([0], 161, 20), ([3], 485, 60), ([1, 3], 323 + 485, 100), ([2], 0, 0)],
+)
+def test_only_cores_that_may_be_used_are_looked_at(
+    cores: list[int] | None, busy: int, stolen: int, tmp_path: Path
+) -> None:
+    """Core 2 is off line; what guests took is contained in what users took."""
+    (tmp_path / "proc").mkdir()
+    (tmp_path / "proc/stat").write_text(STAT)
+    found = CpuSeconds.now(cores, root=tmp_path)
+    assert found.busy == pytest.approx(busy * TICK_S)
+    assert found.stolen == pytest.approx(stolen * TICK_S)
 
 
 def spin(seconds: float) -> None:

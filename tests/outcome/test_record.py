@@ -224,7 +224,7 @@ def loaded(record: Record, hosts: tuple[str, str], busy: float) -> dict[str, Any
     for rank in range(2):
         record.add(Started(rank, hosts[rank], 100 + rank))
         told = ready(rank)
-        told.resources["cpus"] = 4
+        told.resources["cores"] = {"allowed": [0, 1, 2, 3]}
         record.add(told)
         for epoch in range(2):
             done = part(rank, epoch, 10.0, 1.0, 1)

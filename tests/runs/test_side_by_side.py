@@ -94,12 +94,14 @@ def scaled(**values: Any) -> list[dict[str, Any]]:
 def test_80_columns_hold_all_figures_of_a_study_whatever_became_of_its_runs() -> None:
     wrong = {name: {"passed": False, "detail": "no"} for name in ("clock", "samples")}
     runs = [*scaled(), summary(), summary(verified=False, checks=wrong)]
-    runs[0]["load"] = {"too_noisy": "someone computed"}
+    codes = ("noisy", "oversubscribed", "unlike_hosts")
+    runs[0]["caveats"] = [{"code": code, "detail": "as it was"} for code in codes]
     text = shown(*runs, width=80)
     assert "no room for" not in text and "…" not in text
     for figure in ("samples/s", "step ms", "accuracy", "verified", "speed-up", "0.90 100%"):
         assert figure in text, figure
-    assert "too noisy" in text
+    for words in ("too noisy,", "oversubscribed,", "unlike hosts"):
+        assert words in text, words
     lines = text.splitlines()
     (failed,) = (place for place, line in enumerate(lines) if "NO:" in line)
     assert "clock," in lines[failed + 1] and "samples" in lines[failed + 2]

@@ -101,7 +101,7 @@ def test_each_run_is_told_in_a_line(
     machine.values = {
         "checks": {"clock": {"passed": False, "detail": "it stood still"}},
         "verified": False,
-        "load": {"too_noisy": "someone else computed"},
+        "caveats": [{"code": "noisy", "detail": "someone else computed"}],
     }
     found = conduct(options("repeats=2"))
     out = capsys.readouterr().out
@@ -112,7 +112,7 @@ def test_each_run_is_told_in_a_line(
         "[2/2] torch eager mlp x1 repeat 1",
     ]
     for line in lines:
-        assert line.endswith("NOT verified: clock, TOO NOISY: someone else computed")
+        assert line.endswith("NOT verified: clock, NOT RANKED: too noisy (someone else computed)")
 
 
 def test_a_worker_that_fails_costs_its_run_and_no_other(
@@ -296,7 +296,8 @@ def test_a_baseline_in_the_store_is_used_and_named(machine: Machine, options: An
     "values",
     [
         {"verified": False},
-        {"load": {"other_cores": 1.5, "too_noisy": "others computed"}},
+        {"caveats": [{"code": "noisy", "detail": "others computed"}]},
+        {"caveats": [{"code": "oversubscribed", "detail": "4 threads on 2 cores of here"}]},
         {"framework_version": "0.1"},
     ],
 )

@@ -10,6 +10,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Param, Run
 
 from distlab.experiment.options import Options, flat
+from distlab.outcome import schema
 from distlab.runs import study
 from distlab.tracking.run_writer import Part, Tracker
 
@@ -77,7 +78,7 @@ class Machine:
                 raise self.troubles[name].pop(0)
             summary = {**summarized(options, workers, repeat, part, tracker), **self.values}
             run_dir.mkdir(parents=True, exist_ok=True)
-            (run_dir / "summary.json").write_text(json.dumps(summary))
+            (run_dir / "summary.json").write_text(schema.written("summary.json", summary))
             tracker.finish(summary)
             tracker.artifacts(run_dir / "summary.json")
         return summary
@@ -98,6 +99,9 @@ def summarized(
         noise=0,
         precision=str(options.precision),
     )["runs"]
+    # What only a study knows of its runs.
+    for name in ("speedup", "scaling_efficiency", "baseline_run_id"):
+        del summary[name]
     return {
         **summary,
         "execution": options.resolved_execution,

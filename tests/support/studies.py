@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
-from summaries import summary
+from summaries import load, summary
 
 Summary = dict[str, Any]
 Predicate = Callable[[Mapping[str, Any]], bool]
@@ -61,6 +61,7 @@ def study(
     slower: Mapping[str, float] | None = None,
     unverified: Predicate = nothing,
     noisy: Predicate = nothing,
+    oversubscribed: Predicate = nothing,
     failed: Predicate = nothing,
     values: Mapping[str, Any] | None = None,
     precision: str = "fp32",
@@ -72,9 +73,10 @@ def study(
     ``noise`` is the relative standard deviation of a run's throughput; half of it is shared by the
     runs of one repeat, as drift of the machine is. ``slower`` multiplies a framework's times.
     ``baselines`` says where the runs with one worker are: in the ``study``, in the ``store``, or
-    ``nowhere``. ``unverified``, ``noisy`` and ``failed`` choose runs; ``values`` overrides keys of
-    every run. Workers are renewed after ``group_runs`` runs of a cell (None: it isn't known when).
-    ``executions`` are those of frameworks that differ from the defaults.
+    ``nowhere``. ``unverified``, ``noisy``, ``oversubscribed`` and ``failed`` choose runs;
+    ``values`` overrides keys of every run. Workers are renewed after ``group_runs`` runs of a cell
+    (None: it isn't known when). ``executions`` are those of frameworks that differ from the
+    defaults.
     """
     random = np.random.default_rng(random_seed)
     sizes = sorted({1, *world_sizes} if baselines == "store" else set(world_sizes))
@@ -99,6 +101,7 @@ def study(
                             pace=(slower or {}).get(framework, 1.0)
                             * float(np.exp(drift + random.normal(0, noise / 2))),
                         )
+                        del run["group"]
                         if group_runs is not None:
                             run["group"] = f"{run['cell']}-{repeat // group_runs}"
                         run.update(values or {})
@@ -112,17 +115,22 @@ def study(
                                 "detail": "relative error 3.1e-02 at step 4 <of 10>",
                             }
                         if noisy(run):
-                            run["load"].update(
-                                other_cores=1.3,
-                                too_noisy="other processes kept 1.3 of 2 cores busy",
-                            )
+                            why = "other processes kept 1.3 of 2 cores busy"
+                            run["load"].update(other_cores=1.3, too_noisy=why)
+                            run["caveats"].append({"code": "noisy", "detail": why})
+                        if oversubscribed(run):
+                            detail = f"{run['world_size']} threads on 1 core of here"
+                            run["caveats"].append({"code": "oversubscribed", "detail": detail})
                         runs.append(run)
     ones = [run for run in runs if run["world_size"] == 1]
     if baselines != "study":
         runs = [run for run in runs if run["world_size"] > 1]
+    for run in runs:
+        run.update(speedup=None, scaling_efficiency=None, baseline_run_id=None)
     if baselines != "nowhere":
         _relate(runs, ones)
     return {
+        "schema_version": 1,
         "study": _hash("study", random_seed),
         "experiment_id": "1",
         "name": f"study of {', '.join(models)}: {', '.join(frameworks)}",
@@ -132,9 +140,12 @@ def study(
         "started": "2026-03-02T09:15:00+00:00",
         "finished": "2026-03-02T10:02:41+00:00",
         "wall_s": sum(run["wall_s"] for run in runs) + 40.0,
+        "looks": 1,
         "distlab_version": "0.1.0",
         "git_commit": "0123456789abcdef0123456789abcdef01234567",
         "environment": {
+            "distlab": "0.1.0",
+            "git_commit": "0123456789abcdef0123456789abcdef01234567",
             "platform": "Linux-6.1-x86_64-with-glibc2.36",
             "processor": "AMD EPYC 7B13",
             "cpus": 2,
@@ -219,11 +230,11 @@ def _run(
         parameters=89_610 if model == "mlp" else 61_706,
         training_flops_per_sample=FLOPS[model],
         data="mnist",
-        data_sha256=_hash("mnist"),
+        data_sha256=2 * _hash("mnist"),
         device="cpu",
         device_name="AMD EPYC 7B13",
         resources={
-            "threads": 1,
+            **summary()["resources"],
             "framework_version": VERSIONS[framework],
             "device_name": "AMD EPYC 7B13",
         },
@@ -247,19 +258,13 @@ def _run(
         communication_share=None if world_size == 1 else exchange_s / (compute_s + exchange_s),
         matrix_product_flops_per_s=peak,
         model_flop_utilisation=rate * FLOPS[model] / peak,
-        peak_memory_bytes=float(random.integers(400, 600)) * 2**20,
+        peak_memory_bytes=int(random.integers(400, 600)) * 2**20,
         peak_device_memory_bytes=None,
         compile_s=0.3 * pace if fresh else 0.01,
         startup_s=8.0 * pace if fresh else 0.9,
         startup_split_s={"workers": 5.0 if fresh else 0.2, "worker_framework_import": 2.1},
         wall_s=sum(seconds) + (10.0 if fresh else 2.0),
-        load={
-            "cores": 2,
-            "own_cores": float(world_size),
-            "other_cores": 0.05,
-            "steal": 0.002,
-            "too_noisy": None,
-        },
+        load=load(own_cores=float(world_size)),
         mlflow={
             "tracking_uri": "sqlite:////there/mlflow.db",
             "experiment": "distlab",

@@ -90,7 +90,7 @@ def test_the_last_try_of_a_run_counts(begin: Any, record: Any) -> None:
     assert (len(found["runs"]), found["failed"]) == (1, [])
 
 
-def test_baselines_are_verified_quiet_runs_that_differ_in_nothing_else(
+def test_baselines_are_runs_that_count_and_that_differ_in_nothing_else(
     record: Any, options: TrackingOptions, tmp_path: Path
 ) -> None:
     two = record(None, world_size=2)
@@ -101,9 +101,13 @@ def test_baselines_are_verified_quiet_runs_that_differ_in_nothing_else(
         {"comparison_key": "another"},
         {"series": "another"},
         {"verified": False},
-        {"load": {"other_cores": 2.0, "too_noisy": "others computed"}},
+        {"caveats": [{"code": "noisy", "detail": "others computed"}]},
+        {"caveats": [{"code": "oversubscribed", "detail": "4 threads on 2 cores of here"}]},
     ):
         record(None, **values)
+    # As a run was recorded before there were caveats.
+    old = record(None)["mlflow"]["run_id"]
+    MlflowClient(options.uri).set_tag(old, "too_noisy", "others computed")
     assert reader.stored_baselines(options, tmp_path, two) == []
     record(None)
     newest = record(None)
@@ -150,7 +154,7 @@ def test_runs_are_related_to_those_of_the_same_repeat(begin: Any, record: Any) -
     stored = [record(None, repeat=k, throughput_samples_per_s=100.0 * (k + 1)) for k in range(2)]
     for repeat in range(2):
         record(tracker, repeat=repeat, world_size=2, throughput_samples_per_s=300.0)
-    assert "speedup" not in tracker.load()["runs"][0]
+    assert tracker.load()["runs"][0]["speedup"] is None
     tracker.baselines(ids(stored))
     found = tracker.load()
     assert sorted(ids(found["baselines"])) == sorted(ids(stored))

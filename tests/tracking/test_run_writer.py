@@ -162,6 +162,25 @@ def test_failed_checks_are_tags(tracker: Track, client: MlflowClient, record: Re
     assert "Not verified" in tags["mlflow.note.content"]
 
 
+def test_caveats_are_tags_and_said(tracker: Track, client: MlflowClient, record: Record) -> None:
+    unlike = {"code": "unlike_hosts", "detail": "2 cores on a, 4 cores on b"}
+    over = {"code": "oversubscribed", "detail": "4 threads on 2 cores of a"}
+    tagged = {}
+    for name, found in {"none": [], "unlike": [unlike], "both": [over, unlike]}.items():
+        with tracker() as one:
+            one.finish({**summarized(record), "caveats": found})
+        tagged[name] = client.get_run(one.run_id).data.tags
+    assert not {"caveats", "not_ranked"} & tagged["none"].keys()
+    assert tagged["unlike"]["caveats"] == "unlike_hosts"
+    assert "not_ranked" not in tagged["unlike"]
+    assert tagged["both"]["caveats"] == "oversubscribed,unlike_hosts"
+    assert tagged["both"]["not_ranked"] == "oversubscribed (4 threads on 2 cores of a)"
+    said = {name: tags["mlflow.note.content"] for name, tags in tagged.items()}
+    assert "hosts" not in said["none"] and "not ranked" not in said["unlike"]
+    assert "**Oversubscribed**: 4 threads on 2 cores of a. On a host" in said["both"]
+    assert "The run is not ranked." in said["both"] and "**Unlike hosts**" in said["both"]
+
+
 def test_the_model_loads_with_mlflow_and_predicts_as_the_trained_one(
     tracker: Track, client: MlflowClient, record: Record, dataset: Dataset, tmp_path: Path
 ) -> None:

@@ -64,6 +64,15 @@ def test_life_cycle_is_what_the_contract_promises(run: Any, size: int) -> None:
         assert names == expected
 
 
+def test_a_backend_that_does_not_say_what_it_uses_is_refused_before_it_trains(
+    run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = ThreadBackend.describe
+    monkeypatch.setattr(ThreadBackend, "describe", lambda self: {**whole(self), "tf32": "off"})
+    with pytest.raises(DistlabError, match="tf32 as 'off', which is no bool"):
+        run("epochs=1")
+
+
 @pytest.mark.parametrize("size", [1, 2])
 def test_a_kept_process_runs_again_as_a_new_one_would(run: Any, size: int) -> None:
     _, fresh = run("epochs=2", f"gpus={size}")

@@ -8,7 +8,7 @@ them.
 
 from collections.abc import Callable
 
-from distlab.backends.base import Evaluation, OptimizerState
+from distlab.backends.base import DESCRIPTION, Evaluation, OptimizerState
 from distlab.conformance.checks.compare import (
     LOSS_SUM,
     MOVED,
@@ -27,14 +27,6 @@ from distlab.fairness.rounding import FP32_FIRST
 
 GRADIENT = 1e-5
 """Float32 sums of up to 30,000 terms; the frameworks come to within 2e-6."""
-DESCRIPTION = {
-    "framework_version": str,
-    "device_name": str,
-    "threads": int,
-    "inter_op_threads": int,
-    "tf32": bool,
-    "collectives": str,
-}
 
 
 def weights(evidence: Evidence) -> str:

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from distlab.measure import efficiency
 from distlab.measure.blocks import Measured, unpaired
 from distlab.measure.statistics import Estimate
-from distlab.report.figures.runs import SPEED, Run, counts, ratio, sample
+from distlab.outcome.caveats import counts
+from distlab.report.figures.runs import SPEED, Run, ratio, sample
 
 HERE = "this study"
 

@@ -12,8 +12,9 @@ from typing import Any
 
 from distlab.measure.blocks import Measured, Sample, mean
 from distlab.measure.statistics import Estimate
+from distlab.outcome.caveats import counts
 from distlab.report.figures.baselines import over_one_worker
-from distlab.report.figures.runs import FP32, SPEED, Run, counts, precision, problems, sample
+from distlab.report.figures.runs import FP32, SPEED, Run, precision, problems, sample
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class Cell:
     failed:
         Number of repeats that failed and were not made up for.
     counted:
-        Those of ``runs`` that are verified and whose machine was quiet enough.
+        Those of ``runs`` that are verified and have no caveat that keeps them out of rankings.
     throughput:
         Samples/s of the whole job.
     epoch_time_s:

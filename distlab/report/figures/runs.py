@@ -6,26 +6,16 @@ from typing import Any
 from distlab.measure.blocks import Effect, Measured, Sample, paired, unpaired
 from distlab.measure.efficiency import FP32
 from distlab.measure.statistics import FEWEST
+from distlab.outcome import caveats
 
 Run = dict[str, Any]
 SPEED = "throughput_samples_per_s"
-
-
-def counts(run: Run) -> bool:
-    """Whether a run's figures may be believed: it is verified and the machine was quiet enough."""
-    return bool(run["verified"]) and noise(run) is None
 
 
 def failed_checks(run: Run) -> dict[str, str]:
     """The checks that a run failed, each with what was found."""
     checks = run["checks"].items()
     return {name: check["detail"] for name, check in checks if not check["passed"]}
-
-
-def noise(run: Run) -> str | None:
-    """Why the machine was too noisy during a run, or None if it was not or isn't known."""
-    load = run.get("load") or {}
-    return load.get("too_noisy")
 
 
 def precision(run: Run) -> str:
@@ -66,8 +56,8 @@ def problems(runs: list[Run], failed: list[Run]) -> list[str]:
         if not run["verified"]:
             reasons = [f"{name} ({detail})" for name, detail in failed_checks(run).items()]
             found.append(f"repeat {run['repeat']} is unverified: {'; '.join(reasons)}")
-        if (why := noise(run)) is not None:
-            found.append(f"repeat {run['repeat']} had too noisy a machine: {why}")
+        if doubts := caveats.doubts(run):
+            found.append(f"repeat {run['repeat']} does not count: {caveats.told(doubts)}")
     for run in sorted(failed, key=lambda run: run["repeat"]):
         lines = str(run["error"]).strip().splitlines()
         found.append(f"repeat {run['repeat']} failed: {lines[0] if lines else 'no reason given'}")

@@ -40,7 +40,8 @@ def write(study: dict[str, Any], folder: Path) -> Path:
     """
     found = cells(study)
     styles = Styles(found)
-    drawn = render.draw(groups(found), styles)
+    comparisons = compare(found, study.get("looks", 1))
+    drawn = render.draw(groups(found), styles, comparisons)
     report = contents(study, found, drawn)
     render.save(drawn, folder / "plots")
     _write(folder / "report.md", markdown.document(report))
@@ -57,11 +58,12 @@ def write(study: dict[str, Any], folder: Path) -> Path:
         },
         "comparisons": report.sentences,
         "note": report.note,
-        "compilation": break_even_rows(compare(found, study.get("looks", 1))),
+        "compilation": break_even_rows(comparisons),
         "cells": cell_rows(found),
         "runs": run_rows(study),
     }
-    _write(folder / "report.json", json.dumps(data, indent=2, ensure_ascii=False) + "\n")
+    text = json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False)
+    _write(folder / "report.json", text + "\n")
     path = folder / "report.html"
     _write(path, html.page(report, found, styles))
     return path

@@ -1,5 +1,6 @@
 """The report as one self-contained HTML page, by jinja2; it needs no network and no JavaScript."""
 
+import re
 from collections.abc import Sequence
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -8,7 +9,7 @@ from markupsafe import Markup
 from distlab import __version__
 from distlab.report.figures.cells import Cell
 from distlab.report.plots.render import Plot
-from distlab.report.plots.style import Styles
+from distlab.report.plots.style import DARK, Styles
 from distlab.report.sections.contents import Contents
 
 
@@ -30,15 +31,30 @@ def page(contents: Contents, cells: Sequence[Cell], styles: Styles) -> str:
         lstrip_blocks=True,
     )
     colours = {
-        name: styles.of(cell).colour
+        name: _variable(styles.of(cell).colour)
         for cell in cells
         for name in (f"{cell.framework} {cell.execution}", cell.label)
     }
     template = environment.get_template("page.html.jinja")
-    return template.render(contents=contents, colours=colours, inline=_inline, version=__version__)
+    return template.render(
+        contents=contents, colours=colours, dark=DARK, inline=_inline, version=__version__
+    )
 
 
 def _inline(plot: Plot) -> Markup:
-    """The plot's own SVG as it is, with what is to be seen as its name for screen readers."""
+    """The plot's own SVG in the page's colours, with what it says as its name for screen readers.
+
+    Within a style each colour that has another one in dark mode is a variable of the page.
+    """
     label = Markup('<svg role="img" aria-label="{}" ').format(plot.description)
-    return label + Markup(plot.svg.removeprefix("<svg "))
+    coloured = re.sub(
+        r"(?<=[ :])(#[0-9a-f]{6})(?=[;\"])",
+        lambda found: _variable(found[1]) if found[1] in DARK else found[1],
+        plot.svg.removeprefix("<svg "),
+    )
+    return label + Markup(coloured)
+
+
+def _variable(colour: str) -> str:
+    """A colour as a variable of the page, which is another one in dark mode."""
+    return f"var(--c{colour[1:]}, {colour})"

@@ -7,9 +7,10 @@ from dataclasses import fields
 from typing import Any
 
 from distlab.measure.statistics import Estimate
+from distlab.outcome import caveats
 from distlab.report.figures.cells import Cell
 from distlab.report.figures.comparisons import Comparison
-from distlab.report.figures.runs import counts, failed_checks, noise, precision
+from distlab.report.figures.runs import failed_checks, precision
 from distlab.report.sections.break_even import break_evens
 
 RUN_KEYS = (
@@ -110,18 +111,20 @@ def break_even_rows(comparisons: Sequence[Comparison]) -> list[dict[str, Any]]:
 def run_rows(study: dict[str, Any]) -> list[dict[str, Any]]:
     """Each run as a flat row; ``state`` says whether figures are from it.
 
-    The states are ``counted``, ``unverified``, ``too noisy`` and ``failed``. Times are in seconds,
-    throughput in samples/s, memory in bytes; shares are of 1.
+    The states are ``counted``, ``unverified``, ``failed``, and the words of the caveats that keep a
+    verified run out of rankings: ``too noisy``. Times are in seconds, throughput in samples/s,
+    memory in bytes; shares are of 1.
     """
     rows = []
     for run in study["runs"]:
         load = run.get("load") or {}
         seconds = run.get("epoch_time_s") or []
         accuracy = run.get("test_accuracy") or []
-        doubted = "too noisy" if run["verified"] else "unverified"
+        doubts = caveats.doubts(run)
+        doubted = caveats.words(doubts) if run["verified"] else "unverified"
         rows.append(
             {
-                "state": "counted" if counts(run) else doubted,
+                "state": "counted" if caveats.counts(run) else doubted,
                 "run_id": run["mlflow"].get("run_id"),
                 **{key: run.get(key) for key in RUN_KEYS},
                 "precision": precision(run),
@@ -130,7 +133,8 @@ def run_rows(study: dict[str, Any]) -> list[dict[str, Any]]:
                 "own_cores": load.get("own_cores"),
                 "other_cores": load.get("other_cores"),
                 "steal": load.get("steal"),
-                "problem": "; ".join(failed_checks(run)) or noise(run),
+                "caveats": [str(code) for code in caveats.codes(caveats.of(run))],
+                "problem": "; ".join(failed_checks(run)) or caveats.told(doubts) or None,
             }
         )
     known = list(rows[0]) if rows else ["state", "run_id", *RUN_KEYS, "problem"]

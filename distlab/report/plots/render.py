@@ -2,18 +2,32 @@
 
 import io
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
+from distlab.report.figures.cells import Cell
+from distlab.report.figures.comparisons import Comparison
 from distlab.report.figures.groups import Group
-from distlab.report.plots import charts
-from distlab.report.plots.style import SETTINGS, Styles
+from distlab.report.plots import bars, curves, intervals, svg
+from distlab.report.plots.heat_map import heat_map
+from distlab.report.plots.style import SETTINGS, Chart, Styles
 
 PNG_DPI = 200
+MOST_GROUPS = 8
+"""With more groups of comparable cells a study is drawn as a heat map and not group by group."""
+ROWS_A_MAP = 60
+SWEPT = {
+    "batch_size": "batch size",
+    "threads_per_worker": "threads a worker",
+    "epochs": "epochs",
+}
+"""What a study may sweep, and what an axis calls it."""
+FEWEST_SWEPT = 3
+"""Values of an option that make a curve."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +41,7 @@ class Plot:
     kind:
         One of the names in :data:`KINDS`.
     title, description:
-        Heading, and what is to be seen, for who can't see it.
+        Heading, and in words what is to be read from it.
     svg:
         An ``<svg>`` element whose ids begin with ``name``, so that many may stand in one page.
     png:
@@ -42,8 +56,65 @@ class Plot:
     png: bytes
 
 
-def draw(groups: Sequence[Group], styles: Styles) -> list[Plot]:
-    """Draw every kind of plot for every group that has what it shows.
+@dataclass(frozen=True)
+class Kind:
+    """A kind of plot: its heading, what it shows, and what draws it of a group, if anything."""
+
+    title: str
+    caption: str
+    plotter: Callable[[Group, Styles, Sequence[Comparison]], Chart | None] | None = None
+
+
+KINDS: dict[str, Kind] = {
+    "map": Kind(
+        "All settings",
+        "Throughput over the highest mean of each setting. Which of these differences are told, "
+        "the tables say.",
+    ),
+    "accuracy": Kind(
+        "Accuracy against time",
+        "Test accuracy after each epoch of training; thin lines are runs, thick ones their mean.",
+        lambda group, styles, _: curves.accuracy(group, styles),
+    ),
+    "ratios": Kind(
+        "Framework against framework",
+        "How many times as fast the first trains as the second; filled where it is told.",
+        lambda group, _, comparisons: intervals.ratios(group, comparisons),
+    ),
+    "throughput": Kind(
+        "Throughput",
+        "Samples per second of all workers together.",
+        lambda group, styles, _: bars.throughput(group, styles),
+    ),
+    "scaling": Kind(
+        "Scaling",
+        "How many times the throughput of one worker several reach.",
+        lambda group, styles, _: bars.scaling(group, styles),
+    ),
+    "sweep": Kind("Sweeps", "Throughput against what the study varied."),
+    "step": Kind(
+        "Where a step's time goes",
+        "What the model's arithmetic takes at the rate of large matrix products, what the exchange "
+        "of gradients takes, and the rest: memory, small kernels, the framework.",
+        lambda group, styles, _: bars.step_time(group, styles),
+    ),
+    "spread": Kind(
+        "Spread",
+        "How far epochs are from their run's mean, and runs from their cell's.",
+        lambda group, styles, _: intervals.spread(group, styles),
+    ),
+    "loss": Kind(
+        "Do they compute the same?",
+        "How far the training loss of each is from the first one's. Equal mathematics differs by "
+        "rounding (1e-7) at first, which training makes grow.",
+        lambda group, styles, _: curves.losses(group, styles),
+    ),
+}
+"""Each kind of plot, in the order of the report."""
+
+
+def draw(groups: Sequence[Group], styles: Styles, comparisons: Sequence[Comparison]) -> list[Plot]:
+    """Draw every kind of plot of all that has what it shows.
 
     Parameters
     ----------
@@ -51,25 +122,23 @@ def draw(groups: Sequence[Group], styles: Styles) -> list[Plot]:
         Cells that may be compared.
     styles:
         Made of all cells of the study, so that colours agree between groups.
+    comparisons:
+        Of the whole report.
     """
     plots = []
-    for kind, (title, description, plotter) in KINDS.items():
-        for group in groups:
-            with mpl.rc_context(SETTINGS):
-                figure = plotter(group, styles)
-                if figure is None:
-                    continue
-                name = f"{kind}-{group.slug}"
-                plots.append(
-                    Plot(
-                        name,
-                        kind,
-                        group.title,
-                        f"{title}: {group.title}. {description}",
-                        _svg(figure, name),
-                        _png(figure),
-                    )
+    with mpl.rc_context(SETTINGS):
+        for kind, name, title, chart in _charts(groups, styles, comparisons):
+            file = f"{kind}-{name}"
+            plots.append(
+                Plot(
+                    file,
+                    kind,
+                    title,
+                    chart.says,
+                    svg.element(chart.figure, file),
+                    _png(chart.figure),
                 )
+            )
     return plots
 
 
@@ -88,55 +157,54 @@ def save(plots: Sequence[Plot], folder: Path) -> None:
         if _OWN.fullmatch(old.name):
             old.unlink()
     for plot in plots:
-        svg = f'<?xml version="1.0" encoding="utf-8"?>\n{plot.svg}\n'
-        (folder / f"{plot.name}.svg").write_bytes(svg.encode())
+        text = f'<?xml version="1.0" encoding="utf-8"?>\n{plot.svg}\n'
+        (folder / f"{plot.name}.svg").write_bytes(text.encode())
         (folder / f"{plot.name}.png").write_bytes(plot.png)
 
 
-KINDS: dict[str, tuple[str, str, Callable[[Group, Styles], Figure | None]]] = {
-    "throughput": (
-        "Throughput",
-        "A bar from zero for each framework and number of workers, with its 95 % interval.",
-        charts.throughput,
-    ),
-    "scaling": (
-        "Scaling",
-        "Speed-up over one worker by number of workers; the dashed line is the ideal.",
-        charts.scaling,
-    ),
-    "loss": (
-        "Training loss",
-        "One run of each cell; equal mathematics gives curves that lie over each other.",
-        charts.losses,
-    ),
-    "accuracy": (
-        "Accuracy against time",
-        "Test accuracy after each epoch; thin lines are runs, thick ones their mean.",
-        charts.accuracy,
-    ),
-    "variation": (
-        "Variation over repeats",
-        "Each run against the mean of its cell; repeats from top to bottom.",
-        charts.variation,
-    ),
-}
-"""Title, description and function of each kind of plot, in the order of the report."""
+_OWN = re.compile(rf"({'|'.join([*KINDS, 'variation'])})-[\w.-]+\.(svg|png)")
+"""The names of files that :func:`save` makes, or made."""
 
 
-_OWN = re.compile(rf"({'|'.join(KINDS)})-[\w.-]+\.(svg|png)")
-"""The names of files that :func:`save` makes."""
+def _charts(
+    groups: Sequence[Group], styles: Styles, comparisons: Sequence[Comparison]
+) -> Iterator[tuple[str, str, str, Chart]]:
+    """Kind, name, title and chart of each plot, in the order of :data:`KINDS`."""
+    many = len(groups) > MOST_GROUPS
+    for kind, how in KINDS.items():
+        if kind == "map" and many:
+            for begin in range(0, len(groups), ROWS_A_MAP):
+                chart = heat_map(groups[begin : begin + ROWS_A_MAP])
+                if chart is not None:
+                    yield kind, str(begin // ROWS_A_MAP + 1), how.title, chart
+        elif kind == "sweep":
+            for number, (option, cells) in enumerate(swept(groups), 1):
+                chart = curves.sweep(option, SWEPT[option], cells, styles)
+                first = cells[0]
+                title = f"{first.model}, {first.scaling} scaling, by {SWEPT[option]}"
+                yield kind, f"{option}-{number}", title, chart
+        elif how.plotter is not None and not many:
+            for group in groups:
+                chart = how.plotter(group, styles, comparisons)
+                if chart is not None:
+                    yield kind, group.slug, group.title, chart
 
 
-def _svg(figure: Figure, name: str) -> str:
-    """The figure as an ``<svg>`` element that fills its place and shares no id with another."""
-    text = io.StringIO()
-    figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
-    svg = text.getvalue()
-    svg = svg[svg.index("<svg") :].rstrip()
-    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
-    svg = re.sub(r'\bid="', f'id="{name}-', svg)
-    svg = re.sub(r'href="#', f'href="#{name}-', svg)
-    return svg.replace("url(#", f"url(#{name}-")
+def swept(groups: Sequence[Group]) -> list[tuple[str, list[Cell]]]:
+    """Options with at least three values over cells that are equal in all else that is compared."""
+    cells = [c for group in groups for c in group.ranked if c.throughput is not None]
+    names = ("model", "data", "device", "device_name", "scaling", "precision", "seed", *SWEPT)
+    found = []
+    for option in SWEPT:
+        alike: dict[tuple[object, ...], list[Cell]] = {}
+        for cell in cells:
+            equal = tuple(getattr(cell, name) for name in names if name != option)
+            alike.setdefault(equal, []).append(cell)
+        for members in alike.values():
+            values = {getattr(cell, option) for cell in members}
+            if len(values - {None}) >= FEWEST_SWEPT:
+                found.append((option, members))
+    return found
 
 
 def _png(figure: Figure) -> bytes:

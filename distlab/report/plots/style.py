@@ -8,23 +8,40 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from distlab.measure.statistics import Estimate
 from distlab.report.figures.cells import Cell
 from distlab.report.figures.groups import Group
 
-# Okabe & Ito (2008), "Color Universal Design": told apart with any kind of colour vision. Yellow
-# is left out, which paper doesn't show.
-KNOWN_COLOURS = {"torch": "#D55E00", "tf": "#0072B2", "paddle": "#009E73"}
-OTHER_COLOURS = ("#CC79A7", "#E69F00", "#56B4E9", "#000000")
+# Hues after Okabe & Ito (2008), "Color Universal Design", told apart with any kind of colour
+# vision. On paper each has at least 3:1 against white (WCAG 2.2, 1.4.11), and their greys differ.
+KNOWN_COLOURS = {"torch": "#e06a00", "tf": "#00507f", "paddle": "#00805e"}
+OTHER_COLOURS = ("#a6407c", "#8a6d00", "#5b6770", "#3d2f8f")
+DARK = {
+    "#e06a00": "#ff9a4d",
+    "#00507f": "#5cb8ef",
+    "#00805e": "#35c79a",
+    "#a6407c": "#ea8cc4",
+    "#8a6d00": "#d9b43a",
+    "#5b6770": "#b4c0c9",
+    "#3d2f8f": "#a79bf5",
+    "#1b1f24": "#e6e9ec",
+    "#57606a": "#a3acb6",
+    "#d8dee4": "#343b44",
+    "#ffffff": "#14171b",
+}
+"""What the page shows instead of each colour where it is dark."""
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1.2, 1.6)), (0, (6, 2, 1, 2)))
 INK, GREY, RULE = "#1b1f24", "#57606a", "#d8dee4"
 WIDTH_IN = 4.1
 
 SETTINGS: dict[Any, Any] = {
-    "font.family": "DejaVu Sans",
+    # The second is as wide as the first, where a page is read without it.
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans", "Verdana"],
     "font.size": 9.5,
     "axes.titlesize": 10.5,
     "axes.titleweight": "bold",
@@ -48,9 +65,18 @@ SETTINGS: dict[Any, Any] = {
     "legend.fontsize": 8.5,
     "figure.facecolor": "white",
     "savefig.facecolor": "white",
-    "svg.fonttype": "path",
+    # Text that can be searched and read aloud.
+    "svg.fonttype": "none",
     "svg.hashsalt": "distlab",
 }
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A figure, and in words what is to be read from it."""
+
+    figure: Figure
+    says: str
 
 
 @dataclass(frozen=True)
@@ -109,16 +135,27 @@ def rows(axes: Axes, cells: Sequence[Cell]) -> list[float]:
             )
             place += 0.85
         places.append(place)
-    axes.set_yticks(places, [f"{cell.framework} {cell.execution}" for cell in cells])
+    axes.set_yticks(places, [name_of(cell) for cell in cells])
     axes.set_ylim(places[-1] + 0.6, 0.5)
     axes.tick_params(axis="y", length=0)
     axes.grid(False, axis="y")
     return places
 
 
+def name_of(cell: Cell) -> str:
+    """What a row or line of a cell is called, where the number of workers is said elsewhere."""
+    return f"{cell.framework} {cell.execution}"
+
+
 def height_of(cells: Sequence[Cell]) -> float:
     """Inches that the rows of these cells need."""
     return 0.75 + 0.3 * (len(cells) + len({cell.world_size for cell in cells}))
+
+
+def listed(said: Sequence[str], most: int = 12) -> str:
+    """Parts of a sentence, of which no more than a reader can bear."""
+    more = f"; and {len(said) - most} more" if len(said) > most else ""
+    return "; ".join(said[:most]) + more
 
 
 def series_of(cells: Sequence[Cell]) -> list[list[Cell]]:
@@ -153,7 +190,7 @@ def keys(series: Sequence[list[Cell]], styles: Styles, marked: bool = True) -> l
     found = []
     for members in series:
         line = line_look(styles.of(members[0]))
-        label = f"{members[0].framework} {members[0].execution}"
+        label = name_of(members[0])
         if not marked:
             line = {"color": line["color"], "linewidth": 3}
         found.append(Line2D([], [], label=label, **line))
@@ -178,7 +215,7 @@ def worker_keys(group: Group, cells: Sequence[Cell]) -> list[Line2D]:
     ]
 
 
-def legend(axes: Axes, lines: Sequence[Line2D]) -> None:
+def legend(axes: Axes, lines: Sequence[Line2D | Patch]) -> None:
     """A legend above the axes, where it hides nothing."""
     figure = axes.get_figure()
     assert isinstance(figure, Figure)
@@ -228,9 +265,3 @@ def thousands(axes: Axes) -> None:
     axes.xaxis.set_major_formatter(
         FuncFormatter(lambda value, _: f"{value / 1000:g} k" if value >= 1000 else f"{value:g}")
     )
-
-
-def two_and_five(value: float, _: int) -> str:
-    """Labels at 2 and 5 between powers of ten."""
-    leading = f"{value:.0e}"[0]
-    return f"{value:g}" if leading in "25" else ""

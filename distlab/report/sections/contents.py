@@ -98,8 +98,8 @@ def contents(study: dict[str, Any], cells: Sequence[Cell], plots: Sequence[Plot]
         compilation=_compilation(comparisons),
         classroom=_classroom(study, cells, comparisons),
         plots=[
-            PlotKind(title, description, [plot for plot in plots if plot.kind == kind])
-            for kind, (title, description, _) in KINDS.items()
+            PlotKind(how.title, how.caption, [plot for plot in plots if plot.kind == kind])
+            for kind, how in KINDS.items()
             if any(plot.kind == kind for plot in plots)
         ],
         scorecard=_scorecard(cells, comparisons),

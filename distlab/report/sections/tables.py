@@ -1,15 +1,17 @@
 """The report's tables as text, for a page, for Markdown and for the terminal alike."""
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from distlab.measure.statistics import Estimate
+from distlab.outcome import caveats
 from distlab.report.figures.baselines import HERE
 from distlab.report.figures.cells import Cell
 from distlab.report.figures.groups import Group
-from distlab.report.figures.runs import FP32, counts, failed_checks, noise, precision
+from distlab.report.figures.runs import FP32, failed_checks, precision
 
 NOTHING = "–"  # noqa: RUF001
 
@@ -115,14 +117,16 @@ def not_ranked(cells: Sequence[Cell]) -> Table | None:
 
 
 def set_apart(study: dict[str, Any]) -> Table | None:
-    """Each run that no figure is from (unverified, too noisy, failed); None without any."""
+    """Each run that no figure is from (unverified, with a caveat, failed); None without any."""
     rows = []
     for run in study["runs"]:
-        if counts(run):
+        if caveats.counts(run):
             continue
+        doubts = caveats.doubts(run)
         why = [f"{name}: {detail}" for name, detail in failed_checks(run).items()]
-        why += filter(None, [noise(run)])
-        states = ["unverified"] * (not run["verified"]) + ["too noisy"] * (noise(run) is not None)
+        why += [caveat.detail for caveat in doubts]
+        states = ["unverified"] * (not run["verified"])
+        states += [code.words for code in caveats.codes(doubts)]
         rows.append(
             [
                 *_whose(run),
@@ -158,7 +162,7 @@ def loads(cells: Sequence[Cell]) -> Table | None:
                 Value(_range(own, "{:.2f}")),
                 Value(_range(other, "{:.2f}")),
                 Value(_range(steal, "{:.1%}")),
-                Value(f"{sum(load.get('too_noisy') is not None for load in known)}"),
+                Value(f"{sum(_noisy(run) for run in cell.runs)}"),
             ]
         )
     columns = ["cell", "of", "cores", "busy with the run", "busy with others", "stolen", "noisy"]
@@ -252,13 +256,22 @@ def _why(cell: Cell) -> str:
     """In a few words, why runs don't count; the runs are listed apart."""
     unverified = [run for run in cell.runs if not run["verified"]]
     checks = dict.fromkeys(name for run in unverified for name in failed_checks(run))
-    noisy = sum(run["verified"] and not counts(run) for run in cell.runs)
+    doubted = Counter(
+        code.words
+        for run in cell.runs
+        if run["verified"]
+        for code in caveats.codes(caveats.doubts(run))
+    )
     states = (
         (len(unverified), f"unverified: {' '.join(checks)}"),
-        (noisy, "too noisy"),
+        *((number, words) for words, number in doubted.items()),
         (cell.failed, "failed"),
     )
     return ", ".join(f"{n} {state}" for n, state in states if n)
+
+
+def _noisy(run: dict[str, Any]) -> bool:
+    return caveats.Code.noisy in caveats.codes(caveats.of(run))
 
 
 def _whose(run: dict[str, Any]) -> list[Value]:

@@ -7,8 +7,9 @@ from studies import study, where
 
 from distlab.measure.blocks import PROCESS_SD, mean, paired
 from distlab.measure.statistics import Estimate
+from distlab.outcome.caveats import counts
 from distlab.report.figures.cells import Cell, cells
-from distlab.report.figures.runs import SPEED, counts, ratio, sample
+from distlab.report.figures.runs import SPEED, ratio, sample
 
 ONE = {"models": ("mlp",), "scalings": ("weak",)}
 
@@ -280,7 +281,7 @@ def test_unverified_and_noisy_runs_are_in_no_figure() -> None:
     assert cell.ranked
     assert cell.problems == [
         "repeat 1 is unverified: trajectory (relative error 3.1e-02 at step 4 <of 10>)",
-        "repeat 3 had too noisy a machine: other processes kept 1.3 of 2 cores busy",
+        "repeat 3 does not count: too noisy (other processes kept 1.3 of 2 cores busy)",
     ]
 
 

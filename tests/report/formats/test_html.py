@@ -6,6 +6,7 @@ import pytest
 from studies import classroom, study, where
 
 from distlab.report.figures.cells import cells
+from distlab.report.figures.comparisons import compare
 from distlab.report.figures.groups import groups
 from distlab.report.formats import html
 from distlab.report.plots import render
@@ -14,6 +15,7 @@ from distlab.report.sections.contents import contents
 
 pytestmark = pytest.mark.slow
 
+OF_A_GROUP = [kind for kind, how in render.KINDS.items() if how.plotter]
 VOID = {"meta", "link", "br", "img", "hr", "input"}
 
 
@@ -45,7 +47,7 @@ class Reader(HTMLParser):
 def page(told: dict[str, Any], *, drawn: bool = True) -> tuple[str, Reader]:
     found = cells(told)
     styles = Styles(found)
-    made = render.draw(groups(found), styles) if drawn else []
+    made = render.draw(groups(found), styles, compare(found)) if drawn else []
     text = html.page(contents(told, found, made), found, styles)
     reader = Reader()
     reader.feed(text)
@@ -90,10 +92,10 @@ def test_text_from_a_study_is_escaped() -> None:
 def test_every_plot_stands_in_the_page_with_a_name_for_who_cannot_see_it() -> None:
     told = study(models=["mlp"], scalings=["weak"], repeats=3)
     text, reader = page(told)
-    assert text.count("<svg ") == len(render.KINDS)
+    assert text.count("<svg ") == len(OF_A_GROUP)
     labels = [v for tag, name, v in reader.attributes if (tag, name) == ("svg", "aria-label")]
-    assert len(labels) == len(render.KINDS)
-    assert labels[0].startswith("Throughput: mlp, weak scaling")
+    assert len(labels) == len(OF_A_GROUP)
+    assert labels[0].startswith("Time to the target accuracy (target 97.0%): torch eager")
     ids = [value for _, name, value in reader.attributes if name == "id"]
     assert len(ids) == len(set(ids))
 
@@ -111,7 +113,7 @@ def test_plots_stand_side_by_side_where_there_is_room_and_one_below_another_on_a
     assert columns in rule(text, ".kinds, .plots")
     assert text.count('<div class="kinds">') == 1
     # A kind with one plot is a column of its own; one with several has a row, and columns in it.
-    assert text.count('<div class="kind">') == len(render.KINDS)
+    assert text.count('<div class="kind">') == len(OF_A_GROUP)
     text, _ = page(study(models=["mlp"], repeats=1))
     assert "grid-column: 1 / -1" in rule(text, ".kind.many")
     assert '<div class="kind">' not in text
@@ -178,4 +180,4 @@ def test_names_from_a_study_are_no_markup_in_plots() -> None:
         run["framework"] += "$\\frac$<b>"
     text, _ = page(told)
     assert "<script" not in text and "<b>" not in text
-    assert text.count("<svg ") == len(render.KINDS)
+    assert text.count("<svg ") == len(OF_A_GROUP)

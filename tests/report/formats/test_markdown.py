@@ -3,6 +3,7 @@ import re
 from studies import classroom, study, where
 
 from distlab.report.figures.cells import cells
+from distlab.report.figures.comparisons import compare
 from distlab.report.figures.groups import groups
 from distlab.report.formats import markdown
 from distlab.report.plots import render
@@ -36,7 +37,7 @@ def test_text_is_one_line_without_markup() -> None:
 def test_the_document_has_the_parts_of_the_report() -> None:
     told = classroom(repeats=3, failed=where(framework="tf", repeat=0))
     found = cells(told)
-    drawn = render.draw(groups(found), Styles(found))
+    drawn = render.draw(groups(found), Styles(found), compare(found))
     text = markdown.document(contents(told, found, drawn))
     assert re.findall(r"^## (.*)$", text, re.MULTILINE) == [
         "Figures",

@@ -1,23 +1,28 @@
 import re
 import xml.etree.ElementTree as ET
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
-from studies import study, where
+from studies import study, together, where
 
 from distlab.report.figures.cells import cells
+from distlab.report.figures.comparisons import compare
 from distlab.report.figures.groups import groups
 from distlab.report.plots import render
 from distlab.report.plots.render import Plot
-from distlab.report.plots.style import KNOWN_COLOURS, Styles
+from distlab.report.plots.style import DARK, KNOWN_COLOURS, OTHER_COLOURS, Styles
 
 pytestmark = pytest.mark.slow
+
+OF_A_GROUP = [kind for kind, how in render.KINDS.items() if how.plotter]
 
 
 def drawn(**options: Any) -> dict[str, Plot]:
     found = cells(study(**{"models": ["mlp"], "scalings": ["weak"], **options}))
-    return {plot.name: plot for plot in render.draw(groups(found), Styles(found))}
+    plots = render.draw(groups(found), Styles(found), compare(found))
+    return {plot.name: plot for plot in plots}
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +32,7 @@ def two_groups() -> dict[str, Plot]:
 
 def test_each_kind_is_drawn_for_each_group(two_groups: dict[str, Plot]) -> None:
     assert list(two_groups) == [
-        f"{kind}-mlp-{scaling}-64" for kind in render.KINDS for scaling in ("weak", "strong")
+        f"{kind}-mlp-{scaling}-64" for kind in OF_A_GROUP for scaling in ("weak", "strong")
     ]
 
 
@@ -56,8 +61,30 @@ def test_drawing_again_gives_the_same(two_groups: dict[str, Plot]) -> None:
 
 def test_a_framework_has_its_colour_in_every_plot(two_groups: dict[str, Plot]) -> None:
     for plot in two_groups.values():
-        for colour in KNOWN_COLOURS.values():
-            assert colour.lower() in plot.svg.lower(), plot.name
+        # Ratios are of pairs; losses are differences from the first.
+        without = {"ratios": set(KNOWN_COLOURS), "loss": {"torch"}}.get(plot.kind, set())
+        for framework in KNOWN_COLOURS.keys() - without:
+            assert KNOWN_COLOURS[framework] in plot.svg, plot.name
+
+
+def luminance(colour: str) -> float:
+    """Relative luminance (WCAG 2.2)."""
+    channels = [int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5)]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
+    return sum(weight * c for weight, c in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+
+
+def contrast(one: str, other: str) -> float:
+    low, high = sorted((luminance(one), luminance(other)))
+    return (high + 0.05) / (low + 0.05)
+
+
+def test_colours_are_seen_on_light_and_dark_pages_and_differ_in_grey() -> None:
+    for colour in (*KNOWN_COLOURS.values(), *OTHER_COLOURS):
+        assert contrast(colour, "#ffffff") >= 3, colour
+        assert contrast(DARK[colour], DARK["#ffffff"]) >= 3, colour
+    greys = sorted(KNOWN_COLOURS.values(), key=luminance)
+    assert all(contrast(one, other) >= 1.4 for one, other in pairwise(greys))
 
 
 def test_styles_tell_executions_and_unknown_frameworks_apart() -> None:
@@ -77,17 +104,20 @@ def test_styles_tell_executions_and_unknown_frameworks_apart() -> None:
     assert not graph.filled
     assert looks["jax", "eager"].colour not in KNOWN_COLOURS.values()
     assert looks["jax", "eager"].marker != eager.marker
-    assert len(render.draw(groups(found), styles)) == len(render.KINDS)
+    plots = render.draw(groups(found), styles, compare(found))
+    assert [plot.kind for plot in plots] == OF_A_GROUP
 
 
-def test_one_run_of_one_cell_is_enough_for_all_but_scaling() -> None:
+def test_one_run_of_one_cell_is_enough_for_all_that_compares_nothing() -> None:
     found = drawn(repeats=1, frameworks=["torch"], world_sizes=[1])
-    assert [plot.kind for plot in found.values()] == ["throughput", "loss", "accuracy", "variation"]
+    assert [plot.kind for plot in found.values()] == ["accuracy", "throughput", "step", "spread"]
 
 
 def test_without_baseline_or_losses_those_plots_are_left_out() -> None:
     found = drawn(world_sizes=[2], baselines="nowhere", values={"loss_curve": None})
-    assert [plot.kind for plot in found.values()] == ["throughput", "accuracy", "variation"]
+    assert [plot.kind for plot in found.values()] == [
+        kind for kind in OF_A_GROUP if kind not in ("scaling", "loss")
+    ]
     stored = drawn(world_sizes=[2, 4], baselines="store", repeats=3)
     assert "scaling-mlp-weak-64" in stored
 
@@ -99,16 +129,16 @@ def test_what_is_not_ranked_is_not_drawn_as_a_figure() -> None:
     assert drawn(unverified=lambda run: True) == {}
 
 
-def test_runs_set_apart_are_crosses_in_the_plot_of_variation() -> None:
-    quiet, noisy = (
-        drawn(world_sizes=[1], noisy=where(framework=framework, repeat=2))[
-            "variation-mlp-weak-64"
-        ].svg
-        for framework in ("none", "tf")
+def test_a_large_study_is_a_map_and_not_a_plot_for_each_group() -> None:
+    told = together(
+        *(
+            study(models=["mlp"], scalings=["weak"], repeats=1, batch_size=batch)
+            for batch in range(8, 8 * (render.MOST_GROUPS + 2), 8)
+        )
     )
-    assert noisy != quiet
-    assert "legend_1" in noisy
-    assert "legend_1" not in quiet
+    found = cells(told)
+    plots = render.draw(groups(found), Styles(found), compare(found))
+    assert [plot.name for plot in plots] == ["map-1", "sweep-batch_size-1"]
 
 
 def test_plots_are_saved_as_svg_and_png(tmp_path: Path) -> None:

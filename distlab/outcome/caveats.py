@@ -1,0 +1,153 @@
+"""Caveats: what speaks against a run's figures though its checks passed, in one list of codes.
+
+A run's summary holds ``caveats``, a list of codes, each with what was found. What shows or ranks
+runs asks this module and nothing else whether a run counts, and why not.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import Any, NamedTuple
+
+
+class Code(StrEnum):
+    """What may speak against a run's figures."""
+
+    oversubscribed = "oversubscribed"
+    bound = "bound"
+    throttled = "throttled"
+    noisy = "noisy"
+    unlike_hosts = "unlike_hosts"
+    unknown = "unknown"
+
+    @classmethod
+    def _missing_(cls, value: object) -> "Code":
+        """A code of a later version: nothing is claimed of a run that has one."""
+        return cls.unknown
+
+    @property
+    def words(self) -> str:
+        """The code as a table shows it: ``too noisy``."""
+        return MEANINGS[self].words
+
+    @property
+    def sentence(self) -> str:
+        """What it means, for who does not know it."""
+        return MEANINGS[self].sentence
+
+    @property
+    def ranked(self) -> bool:
+        """Whether a run that has it still counts.
+
+        One that does not is in no figure of a report, in no comparison, and no baseline.
+        """
+        return MEANINGS[self].ranked
+
+
+class Meaning(NamedTuple):
+    """What :class:`Code` says of a code."""
+
+    words: str
+    sentence: str
+    ranked: bool = False
+
+
+MEANINGS = {
+    Code.oversubscribed: Meaning(
+        "oversubscribed",
+        "On a host the run had more computing threads than cores that they may use, so that they "
+        "waited for each other.",
+    ),
+    Code.bound: Meaning(
+        "bound to too few cores",
+        "A worker's threads were bound to fewer cores than there are threads.",
+    ),
+    Code.throttled: Meaning(
+        "throttled",
+        "The system held the run's processes back while they had work to do.",
+    ),
+    Code.noisy: Meaning(
+        "too noisy",
+        "Others kept the cores busy that the run needed, or the hypervisor took them away.",
+    ),
+    # Every step waits for the slowest host, so that the figure is true of these hosts together.
+    Code.unlike_hosts: Meaning(
+        "unlike hosts",
+        "The run's hosts differ, and the slowest of them sets the pace.",
+        ranked=True,
+    ),
+    Code.unknown: Meaning(
+        "an unknown caveat",
+        "The record names a caveat that this version of distlab does not know.",
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Caveat:
+    """A code, and what was found in one run, in a few words."""
+
+    code: Code
+    detail: str
+
+    def __str__(self) -> str:
+        return f"{self.code.words} ({self.detail})"
+
+
+def of(summary: Mapping[str, Any]) -> list[Caveat]:
+    """The caveats of a run, in the order in which they were found.
+
+    Of a run recorded before there were caveats, it is known whether the machine was too noisy.
+    """
+    if (told := summary.get("caveats")) is not None:
+        return [Caveat(Code(one["code"]), one["detail"]) for one in told]
+    noisy = (summary.get("load") or {}).get("too_noisy")
+    return [Caveat(Code.noisy, noisy)] if noisy else []
+
+
+def doubts(summary: Mapping[str, Any]) -> list[Caveat]:
+    """Those caveats of a run that keep it out of every ranking."""
+    return [caveat for caveat in of(summary) if not caveat.code.ranked]
+
+
+def counts(summary: Mapping[str, Any]) -> bool:
+    """Whether a run's figures may be believed: it is verified, and no caveat speaks against it."""
+    return bool(summary["verified"]) and not doubts(summary)
+
+
+def codes(caveats: Sequence[Caveat]) -> list[Code]:
+    """The different codes of caveats, in the order of their first."""
+    return list(dict.fromkeys(caveat.code for caveat in caveats))
+
+
+def words(caveats: Sequence[Caveat]) -> str:
+    """The different codes as a table shows them: ``oversubscribed, too noisy``."""
+    return ", ".join(code.words for code in codes(caveats))
+
+
+def told(caveats: Sequence[Caveat]) -> str:
+    """Caveats in one line: ``oversubscribed (4 threads on 2 cores of here), too noisy (...)``."""
+    return ", ".join(str(caveat) for caveat in caveats)
+
+
+def plain(caveats: Sequence[Caveat]) -> list[dict[str, str]]:
+    """Caveats as a summary holds them, and :func:`of` reads them."""
+    return [{**asdict(caveat), "code": str(caveat.code)} for caveat in caveats]
+
+
+def oversubscribed(threads: int, cores: float, host: str) -> Caveat | None:
+    """The caveat of a host with more threads than cores, or None.
+
+    Parameters
+    ----------
+    threads:
+        Computing threads of all the run's workers on this host.
+    cores:
+        Cores that they may use; a part of one where a quota grants no more.
+    host:
+        The host as it is called in the caveat.
+    """
+    if threads <= cores:
+        return None
+    shared = f"{threads} thread{'s' * (threads != 1)} on {cores:g} core{'s' * (cores != 1)}"
+    return Caveat(Code.oversubscribed, f"{shared} of {host}")

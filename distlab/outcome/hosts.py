@@ -1,0 +1,74 @@
+"""The hosts of a run: which cores its ranks may use there, who else used them, what is doubtful."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from distlab.machine.load import CpuSeconds, Load, load
+from distlab.outcome.caveats import Caveat, Code, oversubscribed
+
+
+@dataclass(frozen=True)
+class Host:
+    """What the ranks of a run on one host told.
+
+    Attributes
+    ----------
+    name:
+        The host's own name.
+    threads:
+        Computing threads of all the run's ranks on it.
+    resources:
+        What each of these ranks that got ready said of what it has
+        (:class:`distlab.outcome.events.Ready`).
+    windows:
+        For each of these ranks, the CPU times of its windows; None where one is not known.
+    """
+
+    name: str
+    threads: int
+    resources: Sequence[Mapping[str, Any]]
+    windows: Sequence[Sequence[CpuSeconds]] | None
+
+    @property
+    def allowed(self) -> int:
+        """How many cores the ranks may run on, all together; 0 if none has told."""
+        return len({core for one in self.resources for core in _allowed(one)})
+
+    @property
+    def usable(self) -> float:
+        """How many threads can compute at once: allowed cores, or a quota if that is less."""
+        quotas = (one["cores"].get("quota") for one in self.resources if "cores" in one)
+        return min([self.allowed, *filter(None, quotas)])
+
+    @property
+    def load(self) -> Load | None:
+        """The load of the host during the windows; None where a rank does not tell it."""
+        if self.windows is None or not self.allowed:
+            return None
+        return load(self.allowed, self.threads, self.windows, self.name)
+
+    @property
+    def caveats(self) -> list[Caveat]:
+        """What speaks against a run on this host."""
+        found = []
+        if self.allowed:
+            found.append(oversubscribed(self.threads, self.usable, self.name))
+        if self.load is not None and self.load.too_noisy is not None:
+            found.append(Caveat(Code.noisy, self.load.too_noisy))
+        return [caveat for caveat in found if caveat is not None]
+
+
+def caveats(hosts: Sequence[Host]) -> list[Caveat]:
+    """What speaks against a run on these hosts: each of them, and how they differ."""
+    found = [caveat for host in hosts for caveat in host.caveats]
+    cores = {host.name: host.usable for host in hosts if host.allowed}
+    if len(set(cores.values())) > 1:
+        each = ", ".join(f"{number:g} cores on {name}" for name, number in cores.items())
+        found.append(Caveat(Code.unlike_hosts, each))
+    return found
+
+
+def _allowed(resources: Mapping[str, Any]) -> Sequence[int]:
+    """The cores that a rank may run on; none where it does not say."""
+    return list(resources.get("cores", {}).get("allowed", ()))

@@ -1,0 +1,276 @@
+"""The fields of a run's record: type, unit and meaning, as ``summary.json`` holds them.
+
+What is null says when and why. A field that a run gets is added here, and to docs/records.md by
+``make records``.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, WithJsonSchema
+
+from distlab.outcome.caveats import Code
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=0)]
+Positive = Annotated[int, Field(ge=1)]
+Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+Seconds = NonNegativeFloat
+
+
+class Strict(BaseModel):
+    """No field may be missing or added, and no number be NaN or infinite."""
+
+    model_config = ConfigDict(
+        strict=True,
+        extra="forbid",
+        allow_inf_nan=False,
+        use_attribute_docstrings=True,
+        protected_namespaces=(),
+    )
+
+
+class Open(Strict):
+    """Fields may be added."""
+
+    model_config = ConfigDict(extra="allow")
+
+
+class Cores(Strict):
+    """The cores that rank 0 may use (:class:`distlab.machine.cores.Cores`)."""
+
+    machine: Positive
+    """Cores that the machine has online."""
+    allowed: list[Count]
+    """Numbers of those that the process may run on: its affinity and ``cpuset``."""
+    physical: Positive
+    """How many these are where threads that share a core (SMT) count once."""
+    quota: float | None
+    """How many cores' time control groups grant; null if they don't bound it."""
+    governor: str | None
+    """How Linux chooses the clock rate, several by commas; null where it can't be read."""
+    turbo: bool | None
+    """Whether cores may run above their nominal rate; null where it can't be read."""
+
+
+class Resources(Open):
+    """What rank 0 really uses, read back in its process; a backend may say more than this."""
+
+    framework_version: str
+    """Version of the framework."""
+    device_name: str
+    """The processor or GPU."""
+    threads: int
+    """Intra-op threads in effect."""
+    inter_op_threads: int
+    """Inter-op threads in effect."""
+    tf32: bool
+    """Whether float32 products may be rounded to TF32."""
+    collectives: str
+    """What exchanges gradients: ``gloo``, ``nccl`` ..., or ``none``."""
+    python: str
+    """Path of the interpreter."""
+    cpus: Positive
+    """Cores of the machine."""
+    cores: Cores
+    cpu_affinity: list[int]
+    """Numbers of the cores that the process may run on."""
+    nice: int
+    """Niceness of the process."""
+    matrix_product_flops_per_s: float | None
+    """Floating-point operations a second of large float32 matrix products; null if unknown."""
+
+
+class Load(Strict):
+    """The load of the noisiest machine during the timed windows, as averages."""
+
+    cores: Positive
+    """Cores of the machine that the run may use."""
+    own_cores: float
+    """How many of them were busy with the run's workers."""
+    other_cores: float
+    """How many of them were busy with all else."""
+    steal: float
+    """CPU time that the hypervisor gave to other machines, as a share of these cores' time."""
+    too_noisy: str | None
+    """Why the figures are not to be believed; null if they are."""
+    uncertain_cores: float
+    """What the clock's tick leaves open of ``other_cores``."""
+    throttled_cores: NonNegativeFloat
+    """How many cores' work control groups stopped on average, because a quota was used up."""
+
+
+class Caveat(Strict):
+    """What speaks against a run's figures though its checks passed; docs/studies.md lists them."""
+
+    code: Annotated[
+        Code,
+        Field(strict=False),
+        WithJsonSchema({"enum": [str(code) for code in Code], "type": "string"}),
+    ]
+    """What it is; all but ``unlike_hosts`` keep the run out of every ranking."""
+    detail: str
+    """What was found, in words."""
+
+
+class StepTime(Strict):
+    """Percentiles of a step's time in milliseconds, over spans of the slowest rank's windows."""
+
+    p50: NonNegativeFloat
+    """Median."""
+    p95: NonNegativeFloat
+    """95th percentile."""
+    p99: NonNegativeFloat
+    """99th percentile."""
+
+
+class LossCurve(Strict):
+    """At most 100 means of consecutive losses."""
+
+    step: list[Positive]
+    """The last step of each part, from 1, over all epochs."""
+    loss: list[float]
+    """Its mean training loss in nats."""
+
+
+class Check(Strict):
+    """One of the checks of docs/fairness.md."""
+
+    passed: bool
+    """Whether the run holds it."""
+    detail: str
+    """What was found, in words."""
+
+
+class Mlflow(Strict):
+    """Where MLflow has the run."""
+
+    tracking_uri: str
+    """Address of the store."""
+    experiment: str
+    """Name of the experiment."""
+    run_id: str
+    """Id of the run."""
+
+
+class Run(Strict):
+    """One run, as ``summary.json`` tells it. Times are in seconds of wall-clock time."""
+
+    schema_version: Literal[1]
+    """Version of this schema."""
+    study: str | None
+    """Id of the run's study; null for a run by itself."""
+    cell: str | None
+    """Hash of the run's options, equal for the repeats of a cell; null for a run by itself."""
+    position: Count | None
+    """Which of the study's cells, in the order of its plan, from 0; null for a run by itself."""
+    framework: str
+    """Name as in ``framework=NAME``."""
+    framework_version: str
+    """Version of the framework."""
+    execution: str
+    """``eager`` (imperative) or ``graph`` (compiled)."""
+    precision: str
+    """How products are rounded: ``fp32`` (not at all), ``tf32`` or ``bf16``."""
+    optimizer: str
+    """``reference`` (Adam as the fairness contract has it) or ``stock`` (the framework's own)."""
+    model: str
+    """Name of the model."""
+    data: str
+    """Name of the data set."""
+    data_sha256: Sha256
+    """SHA-256 of the data set's content."""
+    comparison_key: str
+    """Hash of all that must be equal for two runs to be compared."""
+    series: str
+    """Hash of all that must be equal for one run to be another's baseline with one worker."""
+    device: Literal["cpu", "gpu"]
+    """Kind of device of each worker."""
+    device_name: str
+    """Rank 0's processor or GPU."""
+    resources: Resources
+    world_size: Positive
+    """Number of workers."""
+    scaling: Literal["weak", "strong"]
+    """``weak``: ``batch_size`` is of each worker; ``strong``: of all together."""
+    batch_size: Positive
+    """Samples of a step, as asked."""
+    global_batch_size: Positive
+    """Samples of a step over all workers."""
+    learning_rate: float
+    """Adam's step size."""
+    epochs: Positive
+    """Passes over the training set."""
+    seed: int
+    """Seed, as asked."""
+    repeat: Count
+    """Which of the repeats of its cell, from 0."""
+    run_seed: int
+    """Seed of this repeat: ``seed`` + ``repeat``."""
+    group: str
+    """Id of the group of worker processes."""
+    group_run: Count
+    """How many runs these processes had made before; 0 if they were started for this one."""
+    threads_per_worker: Positive
+    """Computing threads of each worker, as asked."""
+    target_accuracy: Share
+    """Test accuracy to which ``time_to_accuracy_s`` is taken, as a share of 1."""
+    parameters: Positive
+    """Trainable parameters of the model."""
+    training_flops_per_sample: Positive
+    """Floating-point operations of a forward and a backward pass of one sample."""
+    steps_per_epoch: Positive
+    """Optimizer steps of an epoch."""
+    epoch_time_s: list[Seconds]
+    """Seconds of each epoch's window on the slowest rank: training steps alone."""
+    throughput_samples_per_s: NonNegativeFloat
+    """Samples a second of the whole job, over all epochs' windows."""
+    communication_share: float | None
+    """Share of a step's time that the exchange of gradients costs; noise may make it negative.
+
+    Null with one worker and where it was not measured (``measure_exchange=false``).
+    """
+    matrix_product_flops_per_s: NonNegativeFloat | None
+    """Measured rate of large float32 matrix products, summed over workers; null if unknown."""
+    model_flop_utilisation: NonNegativeFloat | None
+    """The model's own operations a second over that rate, as a share of 1; null if unknown."""
+    load: Load | None
+    """The machine's load; null where CPU times could not be read."""
+    caveats: list[Caveat]
+    """What speaks against the figures; empty if nothing was found."""
+    step_time_ms: StepTime
+    train_loss: list[float]
+    """Mean training loss of each epoch in nats."""
+    test_loss: list[float]
+    """Mean test loss after each epoch in nats."""
+    test_accuracy: list[Share]
+    """Share of the test samples that are classified rightly after each epoch."""
+    time_to_accuracy_s: Seconds | None
+    """Seconds of training until ``target_accuracy`` was first reached; null if it never was."""
+    first_losses: list[float]
+    """Training losses of the first ten steps over the global batch, in nats."""
+    loss_curve: LossCurve
+    weights_sha256: Sha256
+    """SHA-256 of the initial weights, read back from the framework."""
+    final_weights_sha256: Sha256
+    """SHA-256 of the trained weights."""
+    samples_sha256: Sha256
+    """SHA-256 of the ids of the samples that the ranks consumed, in order."""
+    evaluated_samples: Count
+    """Test samples that the last evaluation counted, over all ranks."""
+    startup_s: Seconds
+    """Seconds from the command (in a study: from the run's turn) to the first timed step."""
+    startup_split_s: dict[str, float]
+    """The same by cause, in seconds; ``worker_*`` is what the slowest rank did."""
+    compile_s: Seconds
+    """Seconds of compilation and other first-time work, contained in ``startup_s``."""
+    peak_memory_bytes: Positive
+    """Largest resident set of a worker in bytes, on the host, until the last epoch's end."""
+    peak_device_memory_bytes: Count | None
+    """Most GPU memory in bytes that a worker's arrays held at once; null on CPUs."""
+    wall_s: Seconds
+    """Seconds from the command to the summary."""
+    verified: bool
+    """Whether all checks passed."""
+    checks: dict[str, Check]
+    """The checks of docs/fairness.md by name."""
+    mlflow: Mlflow

@@ -1,0 +1,187 @@
+"""Curves: accuracy against time, how far losses differ, and a figure against a swept option."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, NullLocator
+
+from distlab.report.figures.cells import Cell
+from distlab.report.figures.groups import Group
+from distlab.report.plots.style import (
+    GREY,
+    WIDTH_IN,
+    Chart,
+    Styles,
+    canvas,
+    dash_of,
+    error_lengths,
+    keys,
+    legend,
+    line_look,
+    listed,
+    name_of,
+    series_of,
+    short,
+    thousands,
+    value_of,
+    worker_keys,
+)
+
+LEAST_DIFFERENCE = 1e-8
+"""A relative difference of losses that is drawn at the lower edge, with all that are smaller."""
+
+
+def accuracy(group: Group, styles: Styles) -> Chart | None:
+    """Test accuracy after each epoch against training time: each run, and the runs' mean."""
+    cells = group.ranked
+    if not cells:
+        return None
+    with canvas(3.0) as (figure, axes):
+        for cell in cells:
+            style, dash = styles.of(cell), dash_of(group, cell.world_size)
+            times = [np.cumsum(run["epoch_time_s"]) for run in cell.counted]
+            values = [100 * np.asarray(run["test_accuracy"], dtype=float) for run in cell.counted]
+            if len(cell.counted) > 1:
+                for seconds, percent in zip(times, values, strict=True):
+                    axes.plot(seconds, percent, color=style.colour, alpha=0.22, linewidth=0.8)
+            epochs = min(len(seconds) for seconds in times)
+            axes.plot(
+                np.mean([seconds[:epochs] for seconds in times], axis=0),
+                np.mean([percent[:epochs] for percent in values], axis=0),
+                **{**line_look(style), "linestyle": dash},
+            )
+        target = cells[0].counted[0].get("target_accuracy")
+        if target is not None:
+            # On the side of the line where the curves' ends aren't.
+            below = any((cell.accuracy_mean or 0.0) > target for cell in cells)
+            axes.axhline(100 * target, color=GREY, linewidth=1, linestyle=(0, (4, 3)))
+            axes.annotate(
+                f"target {target:.1%}",
+                (1, 100 * target),
+                xycoords=axes.get_yaxis_transform(),
+                xytext=(0, -2 if below else 2),
+                textcoords="offset points",
+                ha="right",
+                va="top" if below else "bottom",
+                fontsize=8,
+                color=GREY,
+            )
+        axes.set_xlim(0, None)
+        axes.set_xlabel("training time in s")
+        axes.set_ylabel("test accuracy in %")
+        legend(axes, [*keys(series_of(cells), styles), *worker_keys(group, cells)])
+    said = [f"{cell.label}: {_reached(cell)}" for cell in cells]
+    goal = "" if target is None else f" (target {target:.1%})"
+    return Chart(figure, f"Time to the target accuracy{goal}: {listed(said)}.")
+
+
+def losses(group: Group, styles: Styles) -> Chart | None:
+    """How far each cell's training loss is from the first cell's, a panel a number of workers."""
+    panels = [(size, _differences(group, size)) for size in group.world_sizes]
+    panels = [(size, found) for size, found in panels if found]
+    if not panels:
+        return None
+    figure = Figure(figsize=(WIDTH_IN, 1.1 + 1.5 * len(panels)), layout="constrained")
+    grid = figure.subplots(len(panels), 1, sharex=True, sharey=True, squeeze=False)[:, 0]
+    said = []
+    for axes, (size, found) in zip(grid, panels, strict=True):
+        for cell, steps, difference in found:
+            colour = styles.of(cell).colour
+            drawn = np.maximum(difference, LEAST_DIFFERENCE)
+            axes.plot(steps, drawn, color=colour, linewidth=1.3)
+            said.append(f"{cell.label}: at most {difference.max():.1e}")
+        axes.set_yscale("log")
+        axes.set_title(f"{size} worker{'s' * (size > 1)}", fontsize=8.5, color=GREY)
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:.0e}".replace("e-0", "e-")))
+        axes.yaxis.set_minor_locator(NullLocator())
+    grid[-1].set_xlabel("optimizer step")
+    thousands(grid[-1])
+    first = next(cell for cell in group.ranked if cell.world_size == panels[0][0])
+    figure.supylabel(f"relative difference from {name_of(first)}", fontsize=9)
+    shown = [cell for _, found in panels for cell, _, _ in found]
+    legend(grid[0], keys(series_of(shown), styles, marked=False))
+    return Chart(figure, f"Relative difference of training losses: {listed(said)}.")
+
+
+def sweep(option: str, words: str, cells: Sequence[Cell], styles: Styles) -> Chart:
+    """Throughput against a swept option, a line for each framework and number of workers.
+
+    Parameters
+    ----------
+    option:
+        Name of the cells' attribute that was swept.
+    words:
+        The same, for the axis.
+    cells:
+        Cells with a throughput that differ in it, in framework, execution and workers alone.
+    styles:
+        Of all cells of the study.
+    """
+    lines: dict[tuple[str, str, int], list[Cell]] = {}
+    for cell in sorted(cells, key=lambda cell: float(getattr(cell, option))):
+        lines.setdefault((cell.framework, cell.execution, cell.world_size), []).append(cell)
+    group = Group("", "", list(cells))
+    said = []
+    with canvas(3.0) as (figure, axes):
+        for members in lines.values():
+            style = styles.of(members[0])
+            xs = [float(getattr(cell, option)) for cell in members]
+            ys = [value_of(cell.throughput) for cell in members]
+            dash = dash_of(group, members[0].world_size)
+            axes.plot(xs, ys, **{**line_look(style), "linestyle": dash})
+            for x, cell in zip(xs, members, strict=True):
+                if cell.throughput is not None and cell.throughput.low is not None:
+                    lengths = error_lengths(cell.throughput)
+                    axes.errorbar(x, cell.throughput.value, lengths, color=style.colour, capsize=3)
+            points = ", ".join(f"{short(y)} at {x:g}" for x, y in zip(xs, ys, strict=True))
+            said.append(f"{members[0].label}: {points}")
+        axes.set_xscale("log", base=2)
+        values = sorted({float(getattr(cell, option)) for cell in cells})
+        axes.set_xticks(values, [f"{value:g}" for value in values])
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.set_ylim(0, None)
+        axes.yaxis.set_major_formatter(
+            FuncFormatter(lambda value, _: short(value) if value else "0")
+        )
+        axes.set_xlabel(words)
+        axes.set_ylabel("samples/s")
+        legend(axes, [*keys(series_of(cells), styles), *worker_keys(group, cells)])
+    return Chart(figure, f"Samples/s by {words}: {listed(said)}.")
+
+
+def _reached(cell: Cell) -> str:
+    if cell.time_to_accuracy_s is None:
+        return "not reached"
+    return f"{short(cell.time_to_accuracy_s.value)} s"
+
+
+def _differences(group: Group, size: int) -> list[tuple[Cell, np.ndarray, np.ndarray]]:
+    """Each cell of a size but the first, with the steps and the differences of its losses."""
+    cells = [cell for cell in group.ranked if cell.world_size == size]
+    found = []
+    for cell in cells[1:]:
+        pair = _same_repeat(cells[0], cell)
+        if pair is not None:
+            (steps, first), (_, other) = pair
+            found.append((cell, steps, np.abs(other / first - 1)))
+    return found
+
+
+def _same_repeat(
+    one: Cell, other: Cell
+) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]] | None:
+    """The loss curves of two cells in the first repeat that counts in both."""
+    curves: list[dict[int, tuple[np.ndarray, np.ndarray]]] = []
+    for cell in (one, other):
+        curves.append({})
+        for run in cell.counted:
+            curve = run.get("loss_curve") or {}
+            if curve.get("step"):
+                curves[-1][run["repeat"]] = np.array(curve["step"]), np.array(curve["loss"])
+    shared = [repeat for repeat in curves[0] if repeat in curves[1]]
+    for repeat in sorted(shared):
+        first, second = curves[0][repeat], curves[1][repeat]
+        if first[0].shape == second[0].shape:
+            return first, second
+    return None
