@@ -226,7 +226,7 @@ def gather(client: MlflowClient, parent: Run) -> dict[str, Any]:
         "distlab_version": tags.get("distlab_version", ""),
         "git_commit": tags.get("mlflow.source.git.commit"),
         "environment": _environment(client, info.run_id),
-        "tracking_uri": mask(client.tracking_uri),
+        "tracking_uri": client.tracking_uri,
         "experiment_id": info.experiment_id,
         "runs": summaries,
         "failed": [entry for key, entry in failed.items() if key not in runs],
