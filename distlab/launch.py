@@ -1,10 +1,7 @@
 """The entry: ``python -m distlab.launch framework=torch gpus=4``. Driver only, no framework."""
 
-import difflib
 import logging
 import os
-import re
-import shlex
 import signal
 import sys
 from collections.abc import Sequence
@@ -16,16 +13,19 @@ import psutil
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from distlab.cluster.connect import disconnected_at_end
 from distlab.console import complain, print_to_stderr
 from distlab.errors import DistlabError, WorkerError
+from distlab.experiment import words
 from distlab.experiment.experiment import validate
-from distlab.experiment.options import CONF, Options, names, register
+from distlab.experiment.options import CONF, Options, register
+from distlab.experiment.refused import refused
+from distlab.masking import learn, learn_environment
 from distlab.runs import run, study
-from distlab.runs.log import driver_log
+from distlab.runs.log import driver_log, hide_secrets
 from distlab.runs.progress import Display
 
 _log = logging.getLogger(__name__)
@@ -42,20 +42,24 @@ def _compose_and_run(options: DictConfig) -> Options | None:
     job = HydraConfig.get()
     single = job.mode is RunMode.RUN
     run_dir = Path(job.runtime.output_dir)
+    overrides = words.overrides(job)
+    learn(OmegaConf.to_container(options))
+    hide_secrets(run_dir)
     try:
         validated = validate(options)
         if not single:
             return validated
         if validated.repeats > 1 or validated.study:
             experiment = job.runtime.choices.get("experiment")
-            study.conduct([validated], run_dir, job.overrides.task, experiment)
+            study.conduct([validated], run_dir, overrides, experiment)
         else:
             _run(validated, run_dir)
-    except (DistlabError, WorkerError) as error:
+    except (DistlabError, WorkerError, OmegaConfBaseException) as error:
         # Beyond this function, Hydra would add a line of its own.
-        if isinstance(error, DistlabError):
-            error.fix = error.fix.replace("{command}", _command(job.overrides.task))
-        complain(error)
+        told = refused(error) if isinstance(error, OmegaConfBaseException) else error
+        if isinstance(told, DistlabError):
+            told.fix = told.fix.replace("{command}", _command(overrides))
+        complain(told)
         if single:
             sys.exit(FAILED)
     return None
@@ -77,12 +81,17 @@ def main() -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _interrupt)
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")
+    learn_environment()
     register()
     try:
+        words.take()
         with disconnected_at_end():
             _compose_and_run()
     except (HydraException, OmegaConfBaseException) as error:
-        complain(_refused(error))
+        complain(refused(error))
+        sys.exit(FAILED)
+    except DistlabError as error:
+        complain(error)
         sys.exit(FAILED)
     except KeyboardInterrupt:
         print_to_stderr("interrupted: a run that had begun is recorded as KILLED")
@@ -94,24 +103,9 @@ def _interrupt(signal_number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
-def _refused(error: Exception) -> DistlabError:
-    """Hydra's complaint about the command line as an error that can be mended."""
-    reason = f"{error}\n{error.__cause__ or ''}".split("Config search path:")[0]
-    told = [line.strip() for line in reason.splitlines() if "object_type=" not in line]
-    found = re.sub(r" ?To append to your config use \S+", "", " ".join(filter(None, told)))
-    fix = "python -m distlab.launch --help"
-    unknown = re.search(r"Could not (?:override|find) '([\w./]+)'", found)
-    near = difflib.get_close_matches(unknown[1], names(), 1) if unknown else []
-    if near:
-        option = near[0].replace("/", "=") if "/" in near[0] else f"{near[0]}=..."
-        fix = f"did you mean {option} ?\n{fix}"
-    return DistlabError(" ".join(sys.argv[1:]), found, fix)
-
-
 def _command(overrides: Sequence[str]) -> str:
     """The command as it was given, without its choice of devices."""
-    kept = [word for word in overrides if word.split("=")[0] not in ("gpus", "device")]
-    return shlex.join(["python", "-m", "distlab.launch", *kept])
+    return words.command([w for w in overrides if w.split("=")[0] not in ("gpus", "device")])
 
 
 def _command_time() -> float:

@@ -190,5 +190,5 @@ def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
     # In the order of the plan, so that a test can say which run it means.
     monkeypatch.setattr(sitting, "place", lambda *_: "")
     monkeypatch.setattr(connect, "connect", lambda options: connect.Resources(2, 0, 1))
-    monkeypatch.setattr(publish, "publish", lambda data, folder: folder / "report.html")
+    monkeypatch.setattr(publish, "publish", lambda data, folder, out: folder / "report.html")
     return one

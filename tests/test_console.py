@@ -1,3 +1,5 @@
+import shlex
+
 import pytest
 
 from distlab.console import complain, ui_command
@@ -6,6 +8,12 @@ from distlab.errors import DistlabError, WorkerError
 
 def test_the_ui_of_a_server_is_its_address() -> None:
     assert ui_command("http://tracking:5000") == "http://tracking:5000"
+
+
+def test_the_ui_of_a_file_may_be_pasted_whatever_its_name() -> None:
+    assert (
+        shlex.split(ui_command("sqlite:////my runs/(1)/m.db"))[-1] == "sqlite:////my runs/(1)/m.db"
+    )
 
 
 def test_errors_go_to_stderr_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:

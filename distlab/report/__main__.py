@@ -5,6 +5,7 @@ import json
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -120,20 +121,27 @@ def read(path: Path) -> dict[str, Any]:
 
 def report(options: ReportOptions, console: Console) -> None:
     """Load the study, write its report, log it to the study's own run, and show the main part."""
+    out = None
     if options.file is None:
         from distlab.report.publish import publish
-        from distlab.tracking.reader import load
+        from distlab.tracking import reader, study_writer
 
         asked = TrackingOptions(options.tracking.uri, options.tracking.experiment)
         tracking = with_mlflow_variables(asked)
         if used := mlflow_variables(tracking):
             console.print(f"as the environment says: {mask(used)}", markup=False, soft_wrap=True)
-        study, make = load(tracking, options.study, Path.cwd()), publish
+        study = reader.load(tracking, options.study, Path.cwd())
+        say = partial(console.print, markup=False, soft_wrap=True)
+        out = study_writer.page(tracking, Path.cwd(), study["study"], say)
     else:
-        study, make = read(Path(options.file)), files.write
+        study = read(Path(options.file))
     output = Path(options.output or f"reports/{str(study['study'])[:8]}")
     try:
-        page = make(study, output)
+        if out is None:
+            page = files.write(study, output)
+        else:
+            page = publish(study, output, out)
+            out.close()
     except OSError as error:
         raise DistlabError(
             f"to write the report into output={output}",

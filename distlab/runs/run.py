@@ -2,9 +2,7 @@
 
 import json
 import os
-import shlex
 import signal
-import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
@@ -16,6 +14,7 @@ from omegaconf import OmegaConf
 from distlab.cluster import connect
 from distlab.data import sources
 from distlab.data.order import epoch_order
+from distlab.experiment import words
 from distlab.experiment.experiment import Experiment, resolve
 from distlab.experiment.options import (
     ClusterMode,
@@ -27,7 +26,7 @@ from distlab.experiment.options import (
     mlflow_variables,
 )
 from distlab.experiment.task import Task
-from distlab.masking import mask
+from distlab.masking import mask, masked
 from distlab.outcome import environment
 from distlab.outcome.events import Progress
 from distlab.outcome.record import Record
@@ -36,6 +35,7 @@ from distlab.tracking import store
 
 if TYPE_CHECKING:
     from distlab.cluster.pool import Jobs
+    from distlab.tracking.outbox import Connection
     from distlab.tracking.run_writer import Part, Tracker
 
 
@@ -47,9 +47,12 @@ class Session:
     ----------
     jobs:
         The workers, from the first run on.
+    connection:
+        The store; None until a run by itself opens it.
     """
 
     jobs: "Jobs | None" = None
+    connection: "Connection | None" = None
     _datasets: dict[tuple[str, str | None], sources.Dataset] = field(default_factory=dict)
 
     def dataset(self, options: DataOptions, progress: bool) -> sources.Dataset:
@@ -104,11 +107,12 @@ def execute(
     distlab.errors.WorkerError
         If a worker failed; the run is recorded as FAILED.
     """
-    store.check(options.tracking, Path.cwd())
+    if session.connection is None:
+        store.check(options.tracking, Path.cwd())
     if told := mlflow_variables(options.tracking):
         display.detail(f"as the environment says: {mask(told)}")
     with ThreadPoolExecutor(1) as pool:
-        opened = pool.submit(prepare_tracking, options)
+        opened = pool.submit(_connected, options, run_dir, display, session)
         display.waiting("loading the data")
         begun = time.time()
         dataset = session.dataset(options.data, progress=display.live)
@@ -131,10 +135,14 @@ def execute(
         _check_batch(experiment, dataset)
         startup = {"ray": ray_s, "data": data_s}
         record = Record(experiment, dataset, command_time, startup=startup)
-        opened.result()
-        with _open_tracker(experiment, part) as tracker:
-            record.mark("tracker")
-            summary = _tracked(record, tracker, run_dir, display, session.jobs, part)
+        connection = opened.result()
+        try:
+            with _open_tracker(experiment, part, run_dir, connection) as tracker:
+                record.mark("tracker")
+                summary = _tracked(record, tracker, run_dir, display, session.jobs, part)
+        finally:
+            if part is None:
+                connection.catch_up()
     return summary
 
 
@@ -144,12 +152,24 @@ def _check_batch(experiment: Experiment, dataset: sources.Dataset) -> None:
     epoch_order(experiment.run_seed, 0, samples, experiment.global_batch)
 
 
-def prepare_tracking(options: Options) -> None:
+def prepare_tracking(options: Options) -> store.Store:
     """Import MLflow and open its store, which takes as long as starting Ray does."""
-    store.open_store(options.tracking, Path.cwd())
+    return store.open_store(options.tracking, Path.cwd())
 
 
-def _open_tracker(experiment: Experiment, part: "Part | None") -> "Tracker":
+def _connected(options: Options, run_dir: Path, display: Display, session: Session) -> "Connection":
+    """The command's store, opened by its first run."""
+    if session.connection is None:
+        opened = prepare_tracking(options)
+        from distlab.tracking.outbox import Connection
+
+        session.connection = Connection(opened, run_dir, display.say)
+    return session.connection
+
+
+def _open_tracker(
+    experiment: Experiment, part: "Part | None", run_dir: Path, connection: "Connection"
+) -> "Tracker":
     """Start the MLflow run."""
     from distlab.tracking.run_writer import Tracker
 
@@ -157,7 +177,7 @@ def _open_tracker(experiment: Experiment, part: "Part | None") -> "Tracker":
     name = f"{framework}-{model}-{experiment.world_size}{experiment.device}"
     if part is not None:
         name += f"-{part.repeat}"
-    return Tracker(experiment.options.tracking, name, Path.cwd(), part)
+    return Tracker(experiment.options.tracking, name, Path.cwd(), part, run_dir, connection)
 
 
 def _tracked(
@@ -182,9 +202,9 @@ def _tracked(
         "gpus": experiment.world_size,
         "execution": experiment.execution,
     }
-    tracker.begin(record, resolved, shlex.join(["python", "-m", "distlab.launch", *sys.argv[1:]]))
+    tracker.begin(record, resolved, words.command())
     config_file = run_dir / "config.yaml"
-    config_file.write_text(OmegaConf.to_yaml(OmegaConf.create(_plain(asdict(options)))))
+    config_file.write_text(OmegaConf.to_yaml(OmegaConf.create(_plain(masked(asdict(options))))))
     environment_file = _write_json(run_dir / "environment.json", environment.describe())
     display.detail(_announcement(experiment, dataset))
     display.detail(f"logs: {run_dir / 'logs'}")
@@ -220,10 +240,10 @@ def _tracked(
                 "run_id": tracker.run_id,
             },
         }
+        (run_dir / "summary.json").write_text(schema.written("summary.json", summary))
         tracker.finish(summary)
         if experiment.repeat == 0:
             tracker.model(record, run_dir)
-        (run_dir / "summary.json").write_text(schema.written("summary.json", summary))
     except BaseException as error:
         if isinstance(error, KeyboardInterrupt):
             signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -8,15 +8,14 @@ timed job shares the machine with another.
 """
 
 import logging
-import shlex
-import sys
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from distlab.cluster import connect
+from distlab.experiment import words
 from distlab.experiment.options import Options, mlflow_variables
 from distlab.masking import mask
 from distlab.runs import run
@@ -25,6 +24,9 @@ from distlab.runs.plan import cells, extended, plain, restored, surroundings
 from distlab.runs.progress import Display
 from distlab.runs.sitting import Sitting
 from distlab.tracking import store
+
+if TYPE_CHECKING:
+    from distlab.tracking.outbox import Outbox
 
 _log = logging.getLogger(__name__)
 
@@ -82,7 +84,9 @@ def conduct(
         from distlab.tracking import study_writer
 
         if first.study:
-            tracker = study_writer.StudyTracker.resume(first.tracking, home, first.study)
+            tracker = study_writer.StudyTracker.resume(
+                first.tracking, home, first.study, folder, display.say
+            )
             recorded = [restored(values, first) for values in tracker.plan()]
             planned, plan = extended(recorded, planned, overrides)
             tracker.record_plan([plain(options) for options in plan])
@@ -93,9 +97,11 @@ def conduct(
                 _name(planned),
                 [plain(options) for options in planned],
                 {
-                    "command": shlex.join(["python", "-m", "distlab.launch", *sys.argv[1:]]),
+                    "command": words.command(),
                     **({"experiment": experiment} if experiment else {}),
                 },
+                folder,
+                display.say,
             )
         sitting = Sitting(cells(planned), tracker, folder, display)
         status = "FAILED"
@@ -116,18 +122,20 @@ def conduct(
             (folder / "study.json").write_text(schema.written("study.json", study))
             if status != "FINISHED":
                 again = [f"study={tracker.study}", *surroundings(overrides)]
-                display.say(f"go on with: {shlex.join(['python', '-m', 'distlab.launch', *again])}")
+                display.say(f"go on with: {words.command(again)}")
         try:
-            _report(study, folder, display)
+            _report(study, folder, display, tracker.out)
         except Exception:
             _log.exception("the report failed")
             raise
+        finally:
+            tracker.close()
     if sitting.failed + refused:
         display.say(f"{sitting.failed + refused} run(s) failed; see above")
         raise SystemExit(1)
 
 
-def _report(study: dict[str, Any], folder: Path, display: Display) -> None:
+def _report(study: dict[str, Any], folder: Path, display: Display, out: "Outbox") -> None:
     """Write the report, put it on the study's page in MLflow, and show the runs side by side."""
     if not study["runs"]:
         return
@@ -136,7 +144,7 @@ def _report(study: dict[str, Any], folder: Path, display: Display) -> None:
     from distlab.tracking import views
 
     display.waiting("writing the report")
-    page = publish(study, folder / "report")
+    page = publish(study, folder / "report", out)
     display.close()
     if any(summary["repeat"] for summary in study["runs"]):
         terminal.show(study, page, display.console)

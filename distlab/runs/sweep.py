@@ -14,9 +14,10 @@ from omegaconf import DictConfig
 
 from distlab.console import complain
 from distlab.errors import DistlabError
+from distlab.experiment import words
 from distlab.experiment.options import Options
 from distlab.runs import study
-from distlab.runs.log import FILE
+from distlab.runs.log import FILE, hide_secrets
 
 
 class Sweep(Callback):
@@ -50,16 +51,17 @@ class Sweep(Callback):
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Run the study."""
         if self._unheard:
-            complain(_not_swept(config.hydra.overrides.task, list(self._unheard)))
+            complain(_not_swept(words.overrides(config.hydra), list(self._unheard)))
             raise SystemExit(1)
         if not self._planned:
             raise SystemExit(1)
         folder = Path(config.hydra.sweep.dir).resolve()
+        hide_secrets(folder)
         try:
             study.conduct(
                 self._planned,
                 folder,
-                config.hydra.overrides.task,
+                words.overrides(config.hydra),
                 config.hydra.runtime.choices.get("experiment"),
                 self._refused,
             )

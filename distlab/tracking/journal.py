@@ -14,6 +14,7 @@ import contextlib
 import fcntl
 import json
 import math
+import os
 import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -309,6 +310,8 @@ def _store(
 ) -> Store:
     """The store of a file's run."""
     uri = tracking.uri or one.head["uri"]
+    if HIDDEN in uri:
+        uri = os.environ.get("MLFLOW_TRACKING_URI", uri)
     if HIDDEN in uri:
         raise DistlabError(
             f"to send what is kept in {folder} to {uri}",

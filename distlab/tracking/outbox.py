@@ -32,6 +32,13 @@ PROBE_S = 3
 class Connection:
     """A command's store, and whether it answers; all runs of the command share it.
 
+    Attributes
+    ----------
+    lost:
+        What was said last where it doesn't answer, else empty.
+    begun:
+        Cell and repeat of each run of a study that has a run in MLflow, or will have one.
+
     Parameters
     ----------
     store:
@@ -47,6 +54,7 @@ class Connection:
     ) -> None:
         self.store, self._folder, self._say = store, folder, say
         self.lost = ""
+        self.begun: set[tuple[str, int]] = set()
         self._was_lost = self._refused = False
 
     @property
@@ -60,9 +68,9 @@ class Connection:
         if not self.lost:
             self._was_lost = True
             self.lost = mask(str(error)).partition("\n")[0] or repr(error)
+            kept = f": the records are kept in {self._folder}; send them with: {self._later}"
             self._say(
-                f"MLflow at {mask(self.store.uri)} does not answer: the records are kept in "
-                f"{self._folder}; send them with: {self._later}"
+                f"MLflow at {mask(self.store.uri)} does not answer{kept if self._folder else ''}"
             )
 
     def refused(self, error: BaseException, kept: bool) -> None:
@@ -192,6 +200,10 @@ class Outbox:
         """Metrics, parameters and tags of the run: see :func:`distlab.tracking.journal.batch`."""
         self.put(journal.batch(self.run_id, **values))
 
+    def text(self, text: str, name: str) -> None:
+        """A file of the run's artifacts."""
+        self.put({"call": "text", "run": self.run_id, "text": text, "to": name})
+
     def end(self, status: str) -> None:
         """The run's end, now."""
         self.put({"call": "end", "run": self.run_id, "status": status, "time": now_ms()})
@@ -251,10 +263,8 @@ class Outbox:
 
 def _told_by(call: Call) -> Call:
     """A call without secrets: what is shown of it is masked, what it works with is not."""
-    shown = {
-        name: masked(call[name]) for name in ("params", "tags", "text", "source") if name in call
-    }
-    return {**call, **shown}
+    shown = ("params", "tags", "text", "source")
+    return {name: masked(value) if name in shown else value for name, value in call.items()}
 
 
 @contextlib.contextmanager

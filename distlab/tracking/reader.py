@@ -23,7 +23,7 @@ from distlab.measure.efficiency import SAME, scaling
 from distlab.outcome import caveats
 from distlab.outcome.schema import VERSION
 from distlab.tracking.run_writer import UNRANKED
-from distlab.tracking.store import Store, open_store, unanswered
+from distlab.tracking.store import Store, now_ms, open_store, unanswered
 
 KIND, STUDY = "kind", "study"
 PLAN, ENVIRONMENT, SUMMARY = "plan.json", "environment.json", "summary.json"
@@ -128,7 +128,7 @@ def children(client: MlflowClient, parent: Run) -> list[Run]:
             return runs
 
 
-def stored_baselines(options: TrackingOptions, folder: Path, summary: dict[str, Any]) -> list[Any]:
+def stored_baselines(store: Store, summary: dict[str, Any]) -> list[Any]:
     """Verified runs with one worker that differ from a run in nothing else, from the store.
 
     Returns
@@ -136,7 +136,6 @@ def stored_baselines(options: TrackingOptions, folder: Path, summary: dict[str, 
     list of dict
         Summaries: the newest such run and, where that belongs to a study, its repeats.
     """
-    store = open_store(options, folder)
     client, experiment_id = store.client, store.experiment_id
     same = {name: summary[name] for name in (*SAME, "series") if name in summary}
     quiet = _with_one_worker(client, experiment_id, same)
@@ -151,20 +150,17 @@ def stored_baselines(options: TrackingOptions, folder: Path, summary: dict[str, 
     return summaries
 
 
-def has_run_with_one_worker(
-    options: TrackingOptions, folder: Path, parameters: Mapping[str, Any]
-) -> bool:
+def has_run_with_one_worker(store: Store, parameters: Mapping[str, Any]) -> bool:
     """Whether the store has a verified run with one worker of these options.
 
     Parameters
     ----------
-    options, folder:
+    store:
         The store.
     parameters:
         Options as a run records them; those count that two runs to be compared have in common.
         What a run alone tells (the content of the data, the devices, versions) may differ.
     """
-    store = open_store(options, folder)
     client, experiment_id = store.client, store.experiment_id
     same = {name: str(parameters[name]) for name in COMPARED}
     tags = {"framework": parameters["framework.name"], "execution": parameters["execution"]}
@@ -203,9 +199,12 @@ def gather(client: MlflowClient, parent: Run) -> dict[str, Any]:
             try:
                 runs[key] = _summary(client, child.info.run_id)
             except LostError as error:
-                failed[key] = {**_failed(child, *key), "error": str(error)}
+                failed[key] = {
+                    **failure(child.data.params, child.data.tags, *key),
+                    "error": str(error),
+                }
         elif child.info.status == "FAILED":
-            failed[key] = _failed(child, *key)
+            failed[key] = failure(child.data.params, child.data.tags, *key)
     baselines = []
     for run_id in filter(None, tags.get("baselines", "").split(",")):
         with contextlib.suppress(LostError):
@@ -219,19 +218,61 @@ def gather(client: MlflowClient, parent: Run) -> dict[str, Any]:
         "name": info.run_name,
         "command": tags.get("command", ""),
         "experiment": tags.get("experiment"),
-        "started": _iso(info.start_time),
-        "finished": _iso(ended) if ended else None,
+        "started": iso(info.start_time),
+        "finished": iso(ended) if ended else None,
         "wall_s": float(tags.get("wall_s", 0.0)),
         "looks": max(1, int(tags.get("looks", 1))),
         "distlab_version": tags.get("distlab_version", ""),
         "git_commit": tags.get("mlflow.source.git.commit"),
         "environment": _environment(client, info.run_id),
-        "tracking_uri": client.tracking_uri,
+        "tracking_uri": mask(client.tracking_uri),
         "experiment_id": info.experiment_id,
         "runs": summaries,
         "failed": [entry for key, entry in failed.items() if key not in runs],
         "baselines": baselines,
     }
+
+
+def begun(
+    store: Store, study: str, name: str, tags: Mapping[str, str], surroundings: dict[str, Any]
+) -> dict[str, Any]:
+    """A study that has just begun, as :func:`gather` gives it."""
+    return {
+        "schema_version": VERSION,
+        "study": study,
+        "name": name,
+        "command": mask(tags.get("command", "")),
+        "experiment": tags.get("experiment"),
+        "started": iso(now_ms()),
+        "finished": None,
+        "wall_s": 0.0,
+        "looks": 1,
+        "distlab_version": tags["distlab_version"],
+        "git_commit": tags.get("mlflow.source.git.commit"),
+        "environment": surroundings,
+        "tracking_uri": mask(store.uri),
+        "experiment_id": store.experiment_id,
+        "runs": [],
+        "failed": [],
+        "baselines": [],
+    }
+
+
+def with_runs(
+    study: dict[str, Any], ran: Sequence[dict[str, Any]], failed: Sequence[dict[str, Any]]
+) -> dict[str, Any]:
+    """A study with runs that its store doesn't have yet, as they stand in their folders."""
+
+    def key(run: dict[str, Any]) -> tuple[str, int]:
+        return run["cell"], run["repeat"]
+
+    done = {key(run) for run in study["runs"]}
+    runs = [*study["runs"], *(run for run in ran if key(run) not in done)]
+    done |= {key(run) for run in runs}
+    lost = {key(run): run for run in (*failed, *study["failed"]) if key(run) not in done}
+    if len(runs) > len(study["runs"]):
+        relate(runs, study["baselines"])
+    return {**study, "runs": runs, "failed": list(lost.values())}
 
 
 def relate(summaries: Sequence[dict[str, Any]], baselines: Sequence[dict[str, Any]]) -> None:
@@ -247,9 +288,10 @@ def relate(summaries: Sequence[dict[str, Any]], baselines: Sequence[dict[str, An
         summary["baseline_run_id"] = found and found.baseline_run_id
 
 
-def _failed(run: Run, cell: str, repeat: int) -> dict[str, Any]:
-    """A failed run as an entry of the study."""
-    told, tags = run.data.params, run.data.tags
+def failure(
+    told: Mapping[str, str], tags: Mapping[str, str], cell: str, repeat: int
+) -> dict[str, Any]:
+    """A failed run as an entry of the study, from its parameters and tags."""
 
     def number(name: str, otherwise: int) -> int:
         return int(told[name]) if told.get(name, "").isdigit() else otherwise
@@ -305,6 +347,6 @@ def _first_line(error: Exception) -> str:
     return mask(str(error).strip().partition("\n")[0])
 
 
-def _iso(milliseconds: int) -> str:
+def iso(milliseconds: int) -> str:
     """A moment of MLflow as ISO 8601."""
     return datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat(timespec="seconds")

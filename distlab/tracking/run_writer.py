@@ -131,6 +131,8 @@ class Tracker:
         connection = connection or Connection(open_store(options, folder), run_dir)
         self.uri, self.experiment = mask(connection.store.uri), connection.store.experiment
         self._options = options
+        if part is not None:
+            connection.begun.add((part.cell, part.repeat))
         self._out = Outbox(connection, run_dir, run_name, part.tags() if part else {})
         self.run_id = self._out.run_id
         self._monitor = _SystemMetrics(self._out) if options.system_metrics else None
@@ -221,7 +223,11 @@ class Tracker:
         if record.final_weights is None or not self._options.log_model:
             return
         target = folder / "model"
-        predictor.save(target, record.experiment.spec, record.final_weights)
+        try:
+            predictor.save(target, record.experiment.spec, record.final_weights)
+        except OSError as error:
+            self._out.connection.refused(error, kept=False)
+            return
         path = journal.relative(target, self._out.folder)
         step = record.experiment.options.epochs
         self._out.put({"call": "model", "run": self.run_id, "path": path, "step": step})
