@@ -12,17 +12,20 @@ class DistlabError(Exception):
         What distlab found instead, in one sentence.
     fix:
         What to do about it: one command or one option for each line.
+    may_pass:
+        Whether the same request may work a little later: no room, a start that was too slow.
     """
 
-    def __init__(self, asked: str, found: str, fix: str) -> None:
+    def __init__(self, asked: str, found: str, fix: str, may_pass: bool = False) -> None:
         super().__init__(asked, found, fix)
         self.asked = asked
         self.found = found
         self.fix = fix
+        self.may_pass = may_pass
 
     def __str__(self) -> str:
-        fix = self.fix.replace("\n", "\n       ")
-        return f"asked: {self.asked}\nfound: {self.found}\nfix:   {fix}"
+        told = {"asked: ": self.asked, "found: ": self.found, "fix:   ": self.fix}
+        return "\n".join(name + text.replace("\n", "\n       ") for name, text in told.items())
 
 
 class WorkerError(Exception):

@@ -1,14 +1,13 @@
 """Start Ray here or join a running one, and say what it has."""
 
 import contextlib
-import logging
 import os
 import signal
-import socket
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from distlab.cluster import joining, local_ray
 from distlab.errors import DistlabError
 from distlab.experiment.experiment import Experiment, resolve
 from distlab.experiment.options import ClusterMode, Options
@@ -19,14 +18,11 @@ SETTINGS = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     # Ray would have its workers give way to all else: on a busy machine, to a thirtieth of a core.
     "RAY_worker_niceness": "0",
+    # Under `uv run` Ray would give workers an environment of their own, made anew and empty.
+    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
     # Workers that are kept between runs are many processes, on purpose.
     "RAY_DEDUP_LOGS_SKIP_REGEX": "PYTHON worker processes have been started",
 }
-
-# Seconds that a Ray to be joined may take to answer.
-ANSWER_S = 10
-STARTS = 3
-"""How often a Ray of this machine is started before its start is given up."""
 
 
 @dataclass(frozen=True)
@@ -44,20 +40,34 @@ def connect(options: Options) -> Resources:
     Raises
     ------
     DistlabError
-        If ``cluster=existing`` and no Ray answers.
+        If Ray does not start, or ``cluster=existing`` and none can be joined.
     """
-    for name, value in SETTINGS.items():
+    existing = options.cluster.mode is ClusterMode.existing
+    # Ray reads them when it is imported.
+    for name, value in {**SETTINGS, **(joining.settings() if existing else {})}.items():
         os.environ.setdefault(name, value)
     import ray
 
     if not ray.is_initialized():
         with _own_signal_handlers():
-            if options.cluster.mode is ClusterMode.existing:
-                _join(options.cluster.address or "auto")
+            if existing:
+                joining.join(options.cluster.address or "auto")
             else:
-                _start()
+                local_ray.start()
     total = ray.cluster_resources()
-    return Resources(int(total.get("CPU", 0)), int(total.get("GPU", 0)), len(ray.nodes()))
+    alive = sum(node["Alive"] for node in ray.nodes())
+    return Resources(int(total.get("CPU", 0)), int(total.get("GPU", 0)), alive)
+
+
+def unused_address(options: Options) -> str | None:
+    """What to tell a user whose environment names a Ray that this command does not join."""
+    named = os.environ.get("RAY_ADDRESS")
+    if not named or options.cluster.mode is ClusterMode.existing:
+        return None
+    return (
+        f"RAY_ADDRESS={named} is not used: cluster=local starts a Ray of its own "
+        "(to join that one: cluster=existing)"
+    )
 
 
 def place(options: Options, resources: Resources) -> Experiment:
@@ -91,6 +101,7 @@ def disconnected_at_end() -> Iterator[None]:
         import ray
 
         ray.shutdown()
+        local_ray.clean_up()
 
 
 @contextlib.contextmanager
@@ -108,59 +119,3 @@ def _own_signal_handlers() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
-
-
-def _start() -> None:
-    """Start Ray on this machine; a start that a busy machine made too slow is tried again.
-
-    Ray itself gives up after 30 s, whatever it is told.
-    """
-    import ray
-
-    for left in reversed(range(STARTS)):
-        try:
-            ray.init(
-                address="local",
-                include_dashboard=False,
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-            )
-            return
-        except Exception as error:
-            # What is half started would make the next start think that Ray is there.
-            ray.shutdown()
-            if left and "timed out" in str(error).lower():
-                continue
-            raise DistlabError(
-                "to start Ray on this machine (cluster=local)",
-                f"Ray said: {_first_line(error)}",
-                "try again when the machine is less busy, or join a running Ray: cluster=existing\n"
-                "Ray's own logs: /tmp/ray/session_latest/logs (below TMPDIR or RAY_TMPDIR, if set)",
-            ) from error
-
-
-def _first_line(error: Exception) -> str:
-    """What an error says, in one line; its kind where it says nothing."""
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)
-
-
-def _join(address: str) -> None:
-    """Join the Ray that runs at ``address``.
-
-    A host and port are tried first, because Ray itself tries for minutes and logs on stderr.
-    """
-    import ray
-
-    try:
-        if "://" not in address and ":" in address:
-            host, _, port = address.rpartition(":")
-            socket.create_connection((host, int(port)), ANSWER_S).close()
-        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
-    except (OSError, RuntimeError, ValueError) as error:
-        raise DistlabError(
-            f"to join a running Ray (cluster=existing cluster.address={address})",
-            f"none answered: {_first_line(error)}",
-            "start one with: ray start --head\n"
-            "if it runs and asks for a token: RAY_AUTH_MODE=token in the environment\n"
-            "or let distlab start its own: cluster=local",
-        ) from error

@@ -14,6 +14,7 @@ from distlab.data import sources
 from distlab.data.order import check_divisible
 from distlab.errors import DistlabError
 from distlab.experiment.options import (
+    ClusterMode,
     Device,
     FrameworkOptions,
     Options,
@@ -197,6 +198,13 @@ def validate(config: DictConfig) -> Options:
             raise DistlabError(
                 f"{name}={flat(options)[name]}", rule, f"for example {name}={example}"
             )
+    if options.cluster.address and options.cluster.mode is ClusterMode.local:
+        address = f"cluster.address={options.cluster.address}"
+        raise DistlabError(
+            address,
+            "cluster=local starts a Ray of its own and joins none",
+            f"to join that one: cluster=existing {address}",
+        )
     # A study's frameworks are those of its recorded plan, and this one may be but the default.
     if not options.study:
         _check_installed(options.framework)

@@ -1,7 +1,6 @@
 """One run, from options to a record: Ray, the data, the tracker, the workers, the checks."""
 
 import json
-import os
 import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -26,8 +25,10 @@ from distlab.experiment.options import (
     mlflow_variables,
 )
 from distlab.experiment.task import Task
+from distlab.machine import cores
 from distlab.masking import mask, masked
 from distlab.outcome import environment
+from distlab.outcome.caveats import Caveat, oversubscribed
 from distlab.outcome.events import Progress
 from distlab.outcome.record import Record
 from distlab.runs.progress import Display
@@ -123,6 +124,8 @@ def execute(
         if not store.is_local(options.tracking):
             opened.result()
         display.waiting("starting Ray")
+        if unused := connect.unused_address(options):
+            display.detail(unused)
         resources = connect.connect(options)
         if session.jobs is None:
             from distlab.cluster.pool import Jobs
@@ -289,13 +292,22 @@ def _announcement(experiment: Experiment, dataset: sources.Dataset) -> str:
         f"worker{plural}, global batch {experiment.global_batch}"
     )
     asked = options.device is Device.auto and options.gpus is None
-    cores = os.cpu_count() or 1
     if asked:
         line += f" (gpus not given: {'all GPUs' if where == 'GPU' else 'no GPU found'})"
-    local = options.cluster.mode is ClusterMode.local
-    if local and experiment.world_size * options.threads_per_worker > cores:
-        line += f"; more threads than this machine's {cores} cores: not a fair timing"
-    return line
+    caveat = foreseen(experiment)
+    return f"{line}; {caveat}: no fair timing, and not ranked" if caveat else line
+
+
+def foreseen(experiment: Experiment) -> Caveat | None:
+    """What speaks against a run before it starts: more threads than this machine's cores.
+
+    On a Ray that runs already, only ranks can tell which hosts they are on.
+    """
+    options = experiment.options
+    if options.cluster.mode is not ClusterMode.local:
+        return None
+    threads = experiment.world_size * options.threads_per_worker
+    return oversubscribed(threads, cores.usable().usable, "this machine")
 
 
 def _plain(value: Any) -> Any:

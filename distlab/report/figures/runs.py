@@ -18,6 +18,31 @@ def failed_checks(run: Run) -> dict[str, str]:
     return {name: check["detail"] for name, check in checks if not check["passed"]}
 
 
+def reasons(runs: Sequence[Run], failed: int, found: bool = False) -> str:
+    """Why runs don't count, and how many, in a few words; nothing where all do.
+
+    Parameters
+    ----------
+    runs:
+        Finished runs; of a run that is unverified, that alone is said.
+    failed:
+        How many more failed.
+    found:
+        Whether to say what was found, too, where that is the same of all.
+    """
+    unverified = [run for run in runs if not run["verified"]]
+    checks = dict.fromkeys(name for run in unverified for name in failed_checks(run))
+    said = [f"{len(unverified)} unverified: {' '.join(checks)}"] * bool(unverified)
+    doubts = [caveats.doubts(run) for run in runs if run["verified"]]
+    for code in caveats.codes([caveat for of_run in doubts for caveat in of_run]):
+        own = [[c.detail for c in of_run if c.code is code] for of_run in doubts]
+        details = {"; ".join(of_run) for of_run in own if of_run}
+        what = f" ({details.pop()})" if found and len(details) == 1 else ""
+        said.append(f"{sum(map(bool, own))} {code.words}{what}")
+    said += [f"{failed} failed"] * bool(failed)
+    return ", ".join(said)
+
+
 def precision(run: Run) -> str:
     """How its products were rounded; runs recorded before there was a choice are ``fp32``."""
     return run.get("precision") or FP32

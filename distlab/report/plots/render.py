@@ -2,8 +2,9 @@
 
 import io
 import re
+import textwrap
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import matplotlib as mpl
@@ -12,9 +13,10 @@ from matplotlib.figure import Figure
 from distlab.report.figures.cells import Cell
 from distlab.report.figures.comparisons import Comparison
 from distlab.report.figures.groups import Group
+from distlab.report.figures.runs import reasons
 from distlab.report.plots import bars, curves, intervals, svg
 from distlab.report.plots.heat_map import heat_map
-from distlab.report.plots.style import SETTINGS, Chart, Styles
+from distlab.report.plots.style import GREY, SETTINGS, Chart, Styles, listed
 
 PNG_DPI = 200
 MOST_GROUPS = 8
@@ -26,6 +28,8 @@ SWEPT = {
     "epochs": "epochs",
 }
 """What a study may sweep, and what an axis calls it."""
+CHARACTERS = 64
+"""Of a line of small text across a plot."""
 FEWEST_SWEPT = 3
 """Values of an option that make a curve."""
 
@@ -187,7 +191,21 @@ def _charts(
             for group in groups:
                 chart = how.plotter(group, styles, comparisons)
                 if chart is not None:
-                    yield kind, group.slug, group.title, chart
+                    yield kind, group.slug, group.title, _with_left_out(chart, group, kind)
+
+
+def _with_left_out(chart: Chart, group: Group, kind: str) -> Chart:
+    """The chart with a line on the group's cells that are not in it, for they are not ranked."""
+    lost = [cell for cell in group.cells if not cell.ranked]
+    if kind == "spread":
+        lost = [cell for cell in lost if cell.throughput is None]
+    if not lost:
+        return chart
+    named = (f"{cell.label} ({reasons(cell.runs, cell.failed)})" for cell in lost)
+    said = f"Left out, not ranked: {listed(list(named))}."
+    text = "\n".join(textwrap.wrap(said, CHARACTERS))
+    chart.figure.supxlabel(text, x=0.01, ha="left", fontsize=7.5, color=GREY)
+    return replace(chart, says=f"{chart.says} {said}")
 
 
 def swept(groups: Sequence[Group]) -> list[tuple[str, list[Cell]]]:

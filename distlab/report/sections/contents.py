@@ -85,7 +85,7 @@ def contents(study: dict[str, Any], cells: Sequence[Cell], plots: Sequence[Plot]
     return Contents(
         title=str(study.get("name") or "Study"),
         subtitle=_subtitle(study),
-        headline=verdict.headline(settings),
+        headline=verdict.headline(settings, cells),
         note=_ended(note(comparisons, looks)),
         verdict=verdict.sentences(settings, found),
         untold=[*verdict.untold(settings, cells), *machine.untold(cells)],

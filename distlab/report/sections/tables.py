@@ -1,7 +1,6 @@
 """The report's tables as text, for a page, for Markdown and for the terminal alike."""
 
 import math
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +10,7 @@ from distlab.outcome import caveats
 from distlab.report.figures.baselines import HERE
 from distlab.report.figures.cells import Cell
 from distlab.report.figures.groups import Group
-from distlab.report.figures.runs import FP32, failed_checks, precision
+from distlab.report.figures.runs import FP32, failed_checks, precision, reasons
 
 NOTHING = "–"  # noqa: RUF001
 
@@ -254,20 +253,7 @@ def _against_one(cell: Cell, estimate: Estimate | None, kind: str) -> Value:
 
 def _why(cell: Cell) -> str:
     """In a few words, why runs don't count; the runs are listed apart."""
-    unverified = [run for run in cell.runs if not run["verified"]]
-    checks = dict.fromkeys(name for run in unverified for name in failed_checks(run))
-    doubted = Counter(
-        code.words
-        for run in cell.runs
-        if run["verified"]
-        for code in caveats.codes(caveats.doubts(run))
-    )
-    states = (
-        (len(unverified), f"unverified: {' '.join(checks)}"),
-        *((number, words) for words, number in doubted.items()),
-        (cell.failed, "failed"),
-    )
-    return ", ".join(f"{n} {state}" for n, state in states if n)
+    return reasons(cell.runs, cell.failed)
 
 
 def _noisy(run: dict[str, Any]) -> bool:

@@ -11,7 +11,12 @@ from distlab.report.figures.baselines import HERE
 from distlab.report.figures.cells import Cell
 from distlab.report.figures.comparisons import Comparison
 from distlab.report.figures.groups import Group
+from distlab.report.figures.groups import groups as gathered
+from distlab.report.figures.runs import reasons
 from distlab.report.sections.tables import estimated
+
+MOST_SENTENCES = 3
+"""On cells that are not ranked; of more there is one sentence on all of them."""
 
 
 @dataclass(frozen=True)
@@ -49,11 +54,15 @@ def settings(groups: Sequence[Group], comparisons: Sequence[Comparison]) -> list
     return [_setting(group, size, pairs) for group in groups for size in group.world_sizes]
 
 
-def headline(found: Sequence[Setting]) -> str:
-    """How often each framework is the fastest, in one or two sentences."""
+def headline(found: Sequence[Setting], cells: Sequence[Cell] = ()) -> str:
+    """How often each framework is the fastest, in one or two sentences.
+
+    Where nothing is ranked, ``cells`` tell why.
+    """
     compared = [setting for setting in found if len(setting.cells) > 1]
     if not found:
-        return "No cell has enough runs that count, so nothing is ranked."
+        why = f": {_lost(cells)}" if cells else ""
+        return f"No cell has enough runs that count, so nothing is ranked{why}."
     if not compared:
         return "Only one framework is ranked in each setting, so none is compared with another."
     wins = Counter(name(s.fastest) for s in compared if s.fastest is not None)
@@ -130,24 +139,47 @@ def untold(found: Sequence[Setting], cells: Sequence[Cell]) -> list[str]:
             f"No speed-up of {_and(named)}: there is no ranked cell and no verified run with "
             "1 worker to measure against."
         )
-    doubted = [cell for cell in cells if not cell.ranked]
-    if len(doubted) > 3:
-        said.append(
-            f"{len(doubted)} of {len(cells)} cells are not ranked: half of their runs or more do "
-            "not count."
-        )
-        return said
-    for cell in doubted:
-        said.append(
-            f"{cell.label} ({cell.model}, {cell.scaling} scaling, batch {cell.batch_size}) is not "
-            f"ranked: only {len(cell.counted)} of {len(cell.runs) + cell.failed} runs count."
-        )
-    return said
+    return [*said, *_not_ranked(cells)]
 
 
 def name(cell: Cell | None) -> str:
     """A cell by what differs inside a setting: ``torch eager``."""
     return "" if cell is None else f"{cell.framework} {cell.execution}"
+
+
+def _not_ranked(cells: Sequence[Cell]) -> list[str]:
+    """Which cells no claim is made of, and why; a whole setting in one sentence."""
+    doubted = [cell for cell in cells if not cell.ranked]
+    said = []
+    for group in gathered(cells):
+        for size in sorted({cell.world_size for cell in group.cells}):
+            here = [cell for cell in group.cells if cell.world_size == size]
+            lost = [cell for cell in here if not cell.ranked]
+            if len(lost) == len(here) > 1:
+                said.append(f"{_title(group, lost[0])}: nothing can be told, for {_lost(lost)}.")
+            else:
+                said += [
+                    f"{cell.label} ({cell.model}, {cell.scaling} scaling, batch "
+                    f"{cell.batch_size}) is not ranked: {_lost([cell])}."
+                    for cell in lost
+                ]
+    if len(said) > MOST_SENTENCES:
+        return [f"{len(doubted)} of {len(cells)} cells are not ranked: {_lost(doubted)}."]
+    return said
+
+
+def _lost(cells: Sequence[Cell]) -> str:
+    """How few runs of cells count, and why the others don't."""
+    runs, failed = [run for c in cells for run in c.runs], sum(cell.failed for cell in cells)
+    counted = sum(len(cell.counted) for cell in cells)
+    why = reasons(runs, failed, found=True)
+    return f"only {counted} of {_count(len(runs) + failed, 'run')} count, {why}"
+
+
+def _title(group: Group, cell: Cell) -> str:
+    """A setting by its model, its workers and its conditions."""
+    model, conditions = group.title.split(", ", 1)
+    return f"{model} on {cell.workers} ({conditions})"
 
 
 def _elsewhere(cell: Cell) -> str:
@@ -159,8 +191,6 @@ def _setting(group: Group, size: int, pairs: dict[frozenset[str], Comparison]) -
         (c for c in group.ranked if c.world_size == size and c.throughput is not None),
         key=lambda cell: -(cell.throughput.value if cell.throughput else 0.0),
     )
-    model, conditions = group.title.split(", ", 1)
-    title = f"{model} on {cells[0].workers} ({conditions})"
 
     def beaten(cell: Cell) -> list[Cell]:
         """Those that the cell is told to be faster than."""
@@ -173,7 +203,7 @@ def _setting(group: Group, size: int, pairs: dict[frozenset[str], Comparison]) -
     rest = [cell for cell in cells if cell not in leaders[:1]]
     second = leaders[1] if len(leaders) > 1 else next(iter(rest), None)
     ahead = _ratio(pairs, leaders[0], second) if second is not None else None
-    return Setting(group, title, [leaders[0], *rest], fastest, leaders, ahead)
+    return Setting(group, _title(group, cells[0]), [leaders[0], *rest], fastest, leaders, ahead)
 
 
 def _ratio(pairs: dict[frozenset[str], Comparison], first: Cell, second: Cell) -> Estimate | None:

@@ -149,3 +149,15 @@ def test_plots_are_saved_as_svg_and_png(tmp_path: Path) -> None:
     )
     for path in (tmp_path / "plots").glob("*.svg"):
         ET.parse(path)
+
+
+def test_what_is_not_ranked_is_named_below_the_plots_that_leave_it_out() -> None:
+    lost = "torch eager, 2 CPU workers (5 oversubscribed)"
+    plots = drawn(oversubscribed=where(framework="torch", world_size=2))
+    without = [name for name, plot in plots.items() if lost not in plot.description]
+    assert without == []
+    svg = plots["throughput-mlp-weak-64"].svg
+    assert "Left out, not ranked: torch eager, 2 CPU workers" in re.sub(r"<[^>]*>|\s+", " ", svg)
+    some = drawn(world_sizes=[1], oversubscribed=where(framework="torch", repeat=(0, 1, 2)))
+    assert "Left out" in some["throughput-mlp-weak-64"].description
+    assert "Left out" not in some["spread-mlp-weak-64"].description, "crosses are in it"

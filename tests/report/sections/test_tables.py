@@ -121,6 +121,14 @@ def test_runs_that_do_not_count_are_set_apart_with_their_reasons() -> None:
     assert "1.3 of 2 cores" in why[1]
     assert "signal 9" in why[2]
     assert "outputs/x/rank0.log" in why[2]
+    over = tables.set_apart(
+        study(models=["mlp"], scalings=["weak"], oversubscribed=where(framework="tf", world_size=2))
+    )
+    assert over is not None and len(over.rows) == 5
+    assert (over.rows[0][3].text, over.rows[0][5].text) == (
+        "oversubscribed",
+        "4 threads on 2 cores of here",
+    )
     (group,) = groups(cells(told))
     verified = [str(row[-1]) for row in tables.main(group, []).rows[:3]]
     assert verified == [

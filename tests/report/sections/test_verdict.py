@@ -9,7 +9,7 @@ from distlab.report.sections import tables, verdict
 
 
 def judged(**options: Any) -> tuple[list[verdict.Setting], list[Group], list[Cell]]:
-    found = cells(study(models=["mlp"], scalings=["weak"], **options))
+    found = cells(study(**{"models": ["mlp"], "scalings": ["weak"], **options}))
     return verdict.settings(groups(found), compare(found)), groups(found), found
 
 
@@ -63,10 +63,43 @@ def test_unverified_frameworks_win_nothing_and_are_named() -> None:
 
 
 def test_without_any_run_that_counts_nothing_is_ranked() -> None:
-    found, _, every = judged(unverified=lambda run: True)
+    found, _, every = judged(scalings=["weak", "strong"], unverified=lambda run: True)
     assert "nothing is ranked" in verdict.headline(found)
     (text,) = verdict.untold(found, every)
-    assert text.startswith("6 of 6 cells are not ranked")
+    assert text.startswith("12 of 12 cells are not ranked: only 0 of 60 runs count, 60 unverified")
+
+
+def test_a_setting_of_which_nothing_can_be_told_says_why() -> None:
+    found, _, every = judged(oversubscribed=where(world_size=2))
+    text, *others = verdict.untold(found, every)
+    assert text == (
+        "mlp on 2 CPU workers (weak scaling, batch 64 a worker): nothing can be told, for only 0 "
+        "of 15 runs count, 15 oversubscribed (4 threads on 2 cores of here)."
+    )
+    assert others == []
+    assert verdict.headline(found) == "tf graph is the fastest."
+
+
+def test_a_cell_whose_runs_have_caveats_names_them_with_what_was_found_of_all() -> None:
+    torch = {"framework": "torch"}
+    found, _, every = judged(
+        world_sizes=[1],
+        oversubscribed=where(**torch, repeat=(0, 1)),
+        noisy=where(**torch, repeat=(0, 4)),
+    )
+    (text,) = verdict.untold(found, every)
+    assert text.endswith(
+        "is not ranked: only 2 of 5 runs count, 2 too noisy (other processes kept 1.3 of 2 cores "
+        "busy), 2 oversubscribed (4 threads on 2 cores of here)."
+    )
+
+
+def test_the_headline_says_why_nothing_is_ranked() -> None:
+    found, _, every = judged(world_sizes=[2], repeats=3, oversubscribed=lambda run: True)
+    assert verdict.headline(found, every) == (
+        "No cell has enough runs that count, so nothing is ranked: only 0 of 9 runs count, 9 "
+        "oversubscribed (4 threads on 2 cores of here)."
+    )
 
 
 def test_a_missing_baseline_is_said() -> None:

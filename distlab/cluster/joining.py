@@ -1,0 +1,144 @@
+"""Joining a Ray that runs already, and why that may fail."""
+
+import contextlib
+import logging
+import os
+import socket
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from distlab.cluster.causes import cause
+from distlab.cluster.local_ray import has_stored_token
+from distlab.errors import DistlabError
+
+ANSWER_S = 10
+"""Seconds that the machine of a Ray may take to answer."""
+_SETTINGS = {
+    # How often Ray asks where it is refused, once a second.
+    "RAY_NUM_REDIS_GET_RETRIES": "3",
+}
+PORT = 6379
+"""Where ``ray start --head`` listens unless told otherwise."""
+
+GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
+"""How gRPC begins: HTTP/2's preface and an empty frame of settings (RFC 9113, 3.4 and 6.5)."""
+SETTINGS_FRAME = b"\x04"
+"""The type of the frame that answers it: the fourth byte (RFC 9113, 4.1)."""
+
+
+def settings() -> dict[str, str]:
+    """What must be in the environment before Ray is imported.
+
+    Whoever holds a token for Ray shows it, as Ray itself does with the address ``auto`` alone: a
+    Ray that needs none does not look at it.
+    """
+    return {**_SETTINGS, **({"RAY_AUTH_MODE": "token"} if has_stored_token() else {})}
+
+
+def join(address: str) -> None:
+    """Join the Ray that runs at ``address``: ``auto``, or ``host:port``.
+
+    Raises
+    ------
+    DistlabError
+        If none answers there, or one that this process cannot work with.
+    """
+    import ray
+
+    try:
+        found = _found(address)
+    except Exception as error:
+        raise _refused(address, error) from error
+    _try_port(address, found)
+    try:
+        with _silent_stderr():
+            ray.init(address=found, log_to_driver=False, logging_level=logging.ERROR)
+    except Exception as error:
+        raise _refused(address, error) from error
+
+
+@contextlib.contextmanager
+def _silent_stderr() -> Iterator[None]:
+    """Drop what native code prints on stderr: a warning a second while Ray tries to be let in."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    try:
+        with Path(os.devnull).open("wb") as nothing:
+            os.dup2(nothing.fileno(), 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+
+
+def _found(address: str) -> str:
+    """What ``auto`` stands for: ``RAY_ADDRESS``, else what Ray finds on this machine."""
+    from ray._private import services
+
+    if address != "auto":
+        return address
+    # Its last address may be of a Ray that is no more, for which ray.init would wait for minutes.
+    return str(services.canonicalize_bootstrap_address("auto"))
+
+
+def _try_port(asked: str, address: str) -> None:
+    """Refuse an address at which no Ray can be, because Ray itself tries for minutes."""
+    host, _, port = address.rpartition(":")
+    if "://" in address:
+        raise DistlabError(
+            _asked(asked, address),
+            "that is the address of another service than the one that workers are placed by: "
+            "Ray's client (ray://), or its dashboard and jobs (http://)",
+            "on a machine of the cluster: cluster.address=auto\n"
+            f"or the head's own address and port: cluster.address=HEAD:{PORT}\n"
+            "or hand the whole command over: ray job submit -- python -m distlab.launch ...",
+        )
+    if not host or not port.isdecimal():
+        raise DistlabError(
+            _asked(asked, address),
+            "an address is auto, or a host and a port",
+            f"cluster.address={address.strip(':') or 'HEAD'}:{PORT}",
+        )
+    try:
+        with socket.create_connection((host.strip("[]"), int(port)), ANSWER_S) as connection:
+            connection.sendall(GREETING)
+            answer = connection.recv(len(GREETING))
+    except (OSError, OverflowError) as error:
+        raise _refused(asked, error, address) from error
+    if answer[3:4] != SETTINGS_FRAME:
+        raise _refused(asked, ConnectionError("what listens there is no Ray"), address)
+
+
+def _refused(asked: str, error: BaseException, address: str = "") -> DistlabError:
+    """Why a Ray could not be joined, with what helps in this case."""
+    chain = [error]
+    while (below := chain[-1].__cause__) is not None:
+        chain.append(below)
+    told = _asked(asked, address)
+    for one in chain:
+        if "Version mismatch" in str(one):
+            return DistlabError(
+                told,
+                cause(one),
+                "install the same Ray and Python on all machines, "
+                "or run this command in the cluster's own environment",
+            )
+        if "uthentication" in str(one):
+            return DistlabError(
+                told,
+                "it asks for a token, and the one here is missing or another",
+                "copy ~/.ray/auth_token of the machine that started it to this one\n"
+                "where the token is elsewhere: RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH=...",
+            )
+    return DistlabError(
+        told,
+        f"none answered: {cause(error).splitlines()[0]}",
+        "start one with: ray start --head\nor let distlab start its own: cluster=local",
+        may_pass=True,
+    )
+
+
+def _asked(asked: str, address: str = "") -> str:
+    found = f", which is {address}" if address and address != asked else ""
+    return f"to join a running Ray (cluster=existing cluster.address={asked}{found})"
