@@ -4,6 +4,7 @@ A run's summary holds ``caveats``, a list of codes, each with what was found. Wh
 runs asks this module and nothing else whether a run counts, and why not.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
@@ -17,6 +18,7 @@ class Code(StrEnum):
     bound = "bound"
     throttled = "throttled"
     noisy = "noisy"
+    diverged = "diverged"
     unlike_hosts = "unlike_hosts"
     unknown = "unknown"
 
@@ -70,6 +72,11 @@ MEANINGS = {
         "too noisy",
         "Others kept the cores busy that the run needed, or the hypervisor took them away.",
     ),
+    # Today such a run ends and leaves no summary; it may be in records of earlier versions.
+    Code.diverged: Meaning(
+        "diverged",
+        "A loss was no longer finite, so that the run trained nothing from there on.",
+    ),
     # Every step waits for the slowest host, so that the figure is true of these hosts together.
     Code.unlike_hosts: Meaning(
         "unlike hosts",
@@ -97,12 +104,17 @@ class Caveat:
 def of(summary: Mapping[str, Any]) -> list[Caveat]:
     """The caveats of a run, in the order in which they were found.
 
-    Of a run recorded before there were caveats, it is known whether the machine was too noisy.
+    Of a run recorded before there were caveats, it is known whether the machine was too noisy and
+    whether a loss was finite.
     """
     if (told := summary.get("caveats")) is not None:
         return [Caveat(Code(one["code"]), one["detail"]) for one in told]
     noisy = (summary.get("load") or {}).get("too_noisy")
-    return [Caveat(Code.noisy, noisy)] if noisy else []
+    found = [Caveat(Code.noisy, noisy)] if noisy else []
+    losses = [*(summary.get("train_loss") or []), *(summary.get("test_loss") or [])]
+    if not all(loss is not None and math.isfinite(loss) for loss in losses):
+        found.append(Caveat(Code.diverged, "a loss is no number"))
+    return found
 
 
 def doubts(summary: Mapping[str, Any]) -> list[Caveat]:

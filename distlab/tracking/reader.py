@@ -17,6 +17,7 @@ from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
 from distlab.errors import DistlabError
+from distlab.experiment.names import chosen
 from distlab.experiment.options import TrackingOptions
 from distlab.masking import mask
 from distlab.measure.efficiency import SAME, scaling
@@ -35,7 +36,6 @@ OF_A_RUN = ("framework", "world_size", "cell", "repeat", "throughput_samples_per
 # What equal comparison keys have in common among the options, as parameters of an MLflow run.
 COMPARED = (
     "model.name",
-    "data.name",
     "device",
     "precision",
     "epochs",
@@ -159,11 +159,14 @@ def has_run_with_one_worker(store: Store, parameters: Mapping[str, Any]) -> bool
         The store.
     parameters:
         Options as a run records them; those count that two runs to be compared have in common.
-        What a run alone tells (the content of the data, the devices, versions) may differ.
+        So does the content of their data, ``data_sha256``, if it is known. What a run alone tells
+        (the devices, versions) may differ.
     """
     client, experiment_id = store.client, store.experiment_id
     same = {name: str(parameters[name]) for name in COMPARED}
     tags = {"framework": parameters["framework.name"], "execution": parameters["execution"]}
+    if parameters.get("data_sha256"):
+        tags["data_sha256"] = parameters["data_sha256"]
     return any(
         same.items() <= run.data.params.items()
         for run in _with_one_worker(client, experiment_id, tags)
@@ -300,6 +303,7 @@ def failure(
         **{name: told.get(parameter) for name, parameter in DESCRIBED_BY.items()},
         # Without gpus=N there is one worker where there are no GPUs.
         "world_size": number("gpus", 1),
+        "options": chosen(told),
         "batch_size": number("batch_size", 0),
         "cell": cell,
         "repeat": repeat,

@@ -20,6 +20,8 @@ _log = logging.getLogger(__name__)
 
 # MLflow cuts a longer description off without a word.
 NOTE_LENGTH = 8000
+BOUNDS = ("_low", "_high")
+"""Ends of the names of metrics that are the ends of another one's interval."""
 
 
 class StudyTracker:
@@ -132,6 +134,16 @@ class StudyTracker:
                 "the same cells as a new study: the command that began it, without study=",
             ) from error
 
+    def data(self) -> dict[str, set[str]]:
+        """For the key of each cell the checksums of the data that its finished runs had."""
+        found: dict[str, set[str]] = {}
+        client = self.connection.store.client
+        for child in reader.children(client, client.get_run(self.study)):
+            tags = child.data.tags
+            if child.info.status == "FINISHED" and "data_sha256" in tags:
+                found.setdefault(tags.get("cell", ""), set()).add(tags["data_sha256"])
+        return found
+
     def record_plan(self, plan: Sequence[Mapping[str, Any]]) -> None:
         """Record the cells, in place of those recorded before."""
         cells = {"cells": [masked(cell) for cell in plan]}
@@ -141,7 +153,7 @@ class StudyTracker:
         """Take note of a run of this sitting, as its summary has it."""
         self._ran.append(summary)
 
-    def failed(self, part: Part, name: str, parameters: Mapping[str, Any], error: str) -> None:
+    def failed(self, part: Part, parameters: Mapping[str, Any], error: str) -> None:
         """Record a run that failed, where it had no MLflow run of its own."""
         told = {key: str(value) for key, value in parameters.items()}
         self._failed.append(reader.failure(told, {"error": error[:4000]}, part.cell, part.repeat))
@@ -156,7 +168,7 @@ class StudyTracker:
         ):
             return
         self.connection.begun.add((part.cell, part.repeat))
-        out = Outbox(self.connection, self.out.folder, name, part.tags())
+        out = Outbox(self.connection, self.out.folder, part.name, part.tags())
         out.batch(params=told, tags={"error": error[:4000]})
         out.end("FAILED")
         out.close()
@@ -221,7 +233,7 @@ def log_report(
         Where calls for the study's run go.
     figures:
         Metrics of the study: (name, value, number of workers, which becomes the step) each. Those
-        whose names differ after the last slash only belong on one chart.
+        whose names differ after the last slash only belong on one chart, but for :data:`BOUNDS`.
     """
     path = journal.relative(folder, out.folder)
     out.put({"call": "file", "run": out.run_id, "path": path, "to": "report"})
@@ -229,7 +241,7 @@ def log_report(
     charts: dict[str, list[str]] = {}
     for name, _, _ in figures:
         metrics = charts.setdefault(name.rpartition("/")[0], [])
-        if name not in metrics:
+        if name not in metrics and not name.endswith(BOUNDS):
             metrics.append(name)
     tags = views.tags(out.run_id, data["name"], list(charts.values()))
     out.put({"call": "views", "run": out.run_id, "tags": tags})
