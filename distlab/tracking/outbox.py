@@ -145,31 +145,32 @@ class Outbox:
         run_id: str | None = None,
     ) -> None:
         self.connection, self.folder = connection, folder
-        make = {"name": name, "tags": masked(dict(tags)), "time": now_ms()}
+        self._make = {"name": name, "tags": masked(dict(tags)), "time": now_ms()}
         self._known = run_id is not None
-        self.run_id = run_id or self._made(make) or uuid.uuid4().hex
+        self.run_id = run_id or self._made() or uuid.uuid4().hex
         self._unsent: set[int] = set()
         self._count = 0
         self._calls: queue.SimpleQueue[tuple[int, Call] | None] = queue.SimpleQueue()
         self._quiet = threading.Condition()
         self._file: IO[str] | None = None
         self._path = folder / f"mlflow-{self.run_id[:8]}.jsonl" if folder else None
-        self._open(make)
+        if not self._known:
+            self._open()
         self._thread = threading.Thread(target=self._work, daemon=True, name="outbox")
         self._thread.start()
 
-    def _made(self, make: Mapping[str, Any]) -> str | None:
+    def _made(self) -> str | None:
         """Make the run in MLflow; None where that can't be done now."""
         if self.connection.answers():
             try:
-                run_id = journal.create(self.connection.store, dict(make))
+                run_id = journal.create(self.connection.store, self._make)
                 self._known = True
                 return run_id
             except Exception as error:
                 self._failed(error)
         return None
 
-    def _open(self, make: Mapping[str, Any]) -> None:
+    def _open(self) -> None:
         """Begin the file."""
         store = self.connection.store
         head = {
@@ -177,7 +178,7 @@ class Outbox:
             "experiment": store.experiment,
             "run": self.run_id,
             "made": self._known,
-            "create": make,
+            "create": self._make,
         }
         if self._path is not None:
             with self._told():
@@ -188,6 +189,8 @@ class Outbox:
 
     def put(self, *calls: Call) -> None:
         """Keep calls and have them sent; returns at once."""
+        if self._count == 0 and self._known:
+            self._open()
         for call in calls:
             self._count += 1
             call = _told_by(call)

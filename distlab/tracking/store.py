@@ -7,6 +7,7 @@ import contextlib
 import fcntl
 import logging
 import os
+import re
 import shlex
 import sqlite3
 import time
@@ -292,7 +293,8 @@ def _unusable(uri: str, error: Exception) -> DistlabError:
         told = "MLflow keeps no runs in plain folders any more"
         fix = f"tracking.uri={shlex.quote(f'{SQLITE}{folder}/mlflow.db')}"
     elif uri.startswith("http"):
-        told = f"it does not answer: {told}"
+        cause = re.search(r"\[Errno -?\d+\] ([^'\")]+)|timed out", told)
+        told = f"it does not answer: {(cause[1] or cause[0]) if cause else told}"
         fix = (
             "check that the server runs and that the address is right\n"
             "a slow server: MLFLOW_HTTP_REQUEST_TIMEOUT=60 before the command\n"

@@ -191,6 +191,7 @@ class StudyTracker:
         self._known["finished"] = reader.iso(now_ms()) if status == "FINISHED" else None
         self.out.batch(tags={"wall_s": f"{wall:.1f}"})
         self.out.end(status)
+        self.out.flush()
 
     def close(self) -> None:
         """Send the last calls, and what was kept if the server answers again."""

@@ -80,7 +80,7 @@ def test_a_study_whose_server_dies_goes_on_and_is_completed_later(
         runs.append(run)
     assert len(said) == 1
     assert "does not answer" in said[0] and f"distlab.tracking sync {folder}" in said[0]
-    study.failed(Part(study.study, "d", 0), "f", {"framework.name": "tf"}, "no memory")
+    study.failed(Part(study.study, "d", 0), {"framework.name": "tf"}, "no memory")
     study.looked()
     study.finish("FINISHED", 3.0)
     offline = study.load()
