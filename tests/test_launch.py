@@ -14,6 +14,7 @@ from mlflow import MlflowClient
 
 from distlab.data.order import digest, epoch_order
 from distlab.data.sources import load
+from distlab.machine.cores import usable
 from distlab.models.spec import MODELS
 from distlab.models.weights import draw, fingerprint
 
@@ -214,6 +215,7 @@ def test_output_is_the_announcement_the_epochs_and_the_table(ended: Ended) -> No
         "logs": r"logs: .*",
         "epoch": r"epoch [12]/2 +[\d.]+ s +[\d,]+ samples/s  loss [\d.]+  accuracy [\d.]+%",
         "table": r"[┏┃┡│└].*",
+        "caveat": r"caveat:  .*: not ranked",
         "record": r"(record|summary): .*",
         "mlflow": r"MLflow:  mlflow ui --backend-store-uri sqlite:.*",
     }
@@ -223,7 +225,9 @@ def test_output_is_the_announcement_the_epochs_and_the_table(ended: Ended) -> No
         assert len(matching) == 1, f"a line of no known kind: {line!r}"
         if not found or found[-1] != matching[0]:
             found += matching
-    assert found == list(kinds)
+    # Whether other load spoiled the run.
+    assert [kind for kind in kinds if kind in found] == found
+    assert kinds.keys() - {*found} <= {"caveat"}
     assert sum(line.startswith("epoch") for line in lines) == 2
 
 
@@ -241,6 +245,27 @@ def test_any_number_of_workers_does_the_same_mathematics(
         assert error[0] <= 2e-6 and error.max() <= 1e-4, error
         assert run["evaluated_samples"] == 1000
         assert run["verified"], run["checks"]
+
+
+@pytest.mark.slow
+def test_more_threads_than_cores_are_a_caveat_before_and_after_the_run(
+    one_and_three: Ended,
+) -> None:
+    study = json.loads((one_and_three.run_dir / "study.json").read_text())
+    client = MlflowClient(study["tracking_uri"])
+    said = one_and_three.out.splitlines()
+    for run in study["runs"]:
+        too_many = run["world_size"] > usable().usable
+        found = [one["detail"] for one in run["caveats"] if one["code"] == "oversubscribed"]
+        assert len(found) == too_many
+        assert all(detail.startswith(f"{run['world_size']} thread") for detail in found)
+        told = client.get_run(run["mlflow"]["run_id"]).data.tags.get("not_ranked", "")
+        assert ("oversubscribed" in told) == too_many
+        cell = f"torch eager mlp x{run['world_size']}"
+        (line,) = (line for line in said if line.startswith("[") and cell in line)
+        assert ("NOT RANKED: oversubscribed" in line) == too_many
+        before = [line for line in said if line.startswith("not to be ranked") and cell in line]
+        assert bool(before) == too_many
 
 
 @pytest.mark.slow

@@ -196,6 +196,14 @@ def names() -> list[str]:
     return sorted({*flat(Options()), *choices, *frameworks})
 
 
+def package_of(framework: str) -> str:
+    """What a framework is imported as: ``tensorflow`` for ``tf``."""
+    file = CONF / "framework" / f"{framework}.yaml"
+    if file.exists():
+        return str(OmegaConf.load(file).package)
+    return registry.available()[framework].module.split(".")[0]
+
+
 def flat(options: Any) -> dict[str, Any]:
     """Options (of any such dataclass) as one level of ``section.name`` keys."""
 

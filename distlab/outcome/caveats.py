@@ -10,6 +10,9 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any, NamedTuple
 
+THROTTLED_AT_MOST = 0.01
+"""Share of its threads' time for which a run may be stopped by a quota and still be believed."""
+
 
 class Code(StrEnum):
     """What may speak against a run's figures."""
@@ -19,6 +22,7 @@ class Code(StrEnum):
     throttled = "throttled"
     noisy = "noisy"
     diverged = "diverged"
+    shared_cores = "shared_cores"
     unlike_hosts = "unlike_hosts"
     unknown = "unknown"
 
@@ -77,6 +81,13 @@ MEANINGS = {
         "diverged",
         "A loss was no longer finite, so that the run trained nothing from there on.",
     ),
+    # As a machine is mostly used, and alike for all frameworks: but it is no scaling over cores.
+    Code.shared_cores: Meaning(
+        "shared cores",
+        "Threads shared physical cores (SMT, Hyper-Threading), where each has less than a core's "
+        "pace: more workers are not as many more cores.",
+        ranked=True,
+    ),
     # Every step waits for the slowest host, so that the figure is true of these hosts together.
     Code.unlike_hosts: Meaning(
         "unlike hosts",
@@ -128,8 +139,9 @@ def counts(summary: Mapping[str, Any]) -> bool:
 
 
 def codes(caveats: Sequence[Caveat]) -> list[Code]:
-    """The different codes of caveats, in the order of their first."""
-    return list(dict.fromkeys(caveat.code for caveat in caveats))
+    """The different codes of caveats, in the order of the list of all."""
+    found = {caveat.code for caveat in caveats}
+    return [code for code in Code if code in found]
 
 
 def words(caveats: Sequence[Caveat]) -> str:
@@ -163,3 +175,21 @@ def oversubscribed(threads: int, cores: float, host: str) -> Caveat | None:
         return None
     shared = f"{threads} thread{'s' * (threads != 1)} on {cores:g} core{'s' * (cores != 1)}"
     return Caveat(Code.oversubscribed, f"{shared} of {host}")
+
+
+def throttled(cores: float, threads: int, host: str) -> Caveat | None:
+    """The caveat of a host whose control groups stopped the run, or None.
+
+    Parameters
+    ----------
+    cores:
+        How many cores' work was stopped on average during the timed windows.
+    threads:
+        Computing threads of all the run's workers on this host.
+    host:
+        The host as it is called in the caveat.
+    """
+    share = cores / threads
+    if share <= THROTTLED_AT_MOST:
+        return None
+    return Caveat(Code.throttled, f"for {share:.0%} of the time by its CPU quota on {host}")

@@ -13,6 +13,7 @@ from distlab.report.sections import conditions as facts
 from distlab.report.sections.classroom.scorecard import Score, scorecard
 from distlab.report.sections.classroom.then_and_now import classroom
 from distlab.report.sections.conditions import Conditions
+from distlab.report.sections.main_table import main
 from distlab.report.sections.next_step import NextStep, next_step
 from distlab.report.sections.tables import Table, Value
 
@@ -97,7 +98,7 @@ def contents(study: dict[str, Any], cells: Sequence[Cell], plots: Sequence[Plot]
         verdict=verdict.sentences(settings, found),
         untold=[*verdict.untold(settings, cells), *machine.untold(cells)],
         legend=glossary.FIGURES,
-        main=[tables.main(group, fastest) for group in found if group.ranked],
+        main=[main(group, fastest) for group in found if group.ranked],
         apart=[table for table in apart if table is not None],
         ratios_legend=f"{glossary.RATIOS} {_ended(note(comparisons, looks))}".strip(),
         ratios=_ratios(found, comparisons),

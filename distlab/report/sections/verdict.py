@@ -173,7 +173,8 @@ def _lost(cells: Sequence[Cell]) -> str:
     runs, failed = [run for c in cells for run in c.runs], sum(cell.failed for cell in cells)
     counted = sum(len(cell.counted) for cell in cells)
     why = reasons(runs, failed, sum(cell.diverged for cell in cells), found=True)
-    return f"only {counted} of {_count(len(runs) + failed, 'run')} count, {why}"
+    of = _count(len(runs) + failed, "run")
+    return f"only {counted} of {of} count: {why}" if counted else f"none of {of} counts: {why}"
 
 
 def _title(group: Group, cell: Cell) -> str:
