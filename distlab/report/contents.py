@@ -36,6 +36,7 @@ class PlotKind:
     title: str
     description: str
     plots: list[Plot]
+    wide: bool = False
 
 
 @dataclass(frozen=True)
@@ -107,7 +108,7 @@ def contents(study: dict[str, Any], cells: Sequence[Cell], plots: Sequence[Plot]
         job_times=_job_times(found),
         classroom=_classroom(study, cells, comparisons),
         plots=[
-            PlotKind(how.title, how.caption, [plot for plot in plots if plot.kind == kind])
+            PlotKind(how.title, how.caption, [p for p in plots if p.kind == kind], kind == "map")
             for kind, how in KINDS.items()
             if any(plot.kind == kind for plot in plots)
         ],

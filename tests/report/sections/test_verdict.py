@@ -133,3 +133,14 @@ def test_a_speed_up_over_another_study_says_so() -> None:
     assert "with torch eager over another study (95 % CI" in text
     shown = main(grouped[0], []).rows[0]
     assert shown[4].detail.endswith("\nover another study")
+
+
+def test_more_workers_that_reach_the_target_later_are_told_beside_their_speed_up() -> None:
+    told = study(models=["mlp"], scalings=["weak"], frameworks=["torch"], repeats=3)
+    for run in told["runs"]:
+        run["time_to_accuracy_s"] = 0.86 if run["world_size"] == 1 else 0.96
+    found = cells(told)
+    grouped = groups(found)
+    ((_, text),) = verdict.sentences(verdict.settings(grouped, compare(found)), grouped)
+    assert "torch eager 0.96 s on 2 CPU workers, 0.86 s on 1" in text
+    assert "steps are fewer and of larger batches" in text
