@@ -145,7 +145,7 @@ class Outbox:
         run_id: str | None = None,
     ) -> None:
         self.connection, self.folder = connection, folder
-        self._make = {"name": name, "tags": masked(dict(tags)), "time": now_ms()}
+        self._make = {"name": mask(name), "tags": masked(dict(tags)), "time": now_ms()}
         self._known = run_id is not None
         self.run_id = run_id or self._made() or uuid.uuid4().hex
         self._unsent: set[int] = set()
