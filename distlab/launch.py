@@ -28,7 +28,7 @@ from distlab.runs.log import driver_log
 from distlab.runs.progress import Display
 
 _log = logging.getLogger(__name__)
-FAILED, INTERRUPTED = 1, 130
+FAILED = 1
 
 
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
@@ -74,8 +74,14 @@ def _run(options: Options, run_dir: Path) -> None:
 
 
 def main() -> None:
-    """Run the command line; exit 0 on success, 1 on an error, 130 if interrupted."""
-    for number in (signal.SIGINT, signal.SIGTERM):
+    """Run the command line.
+
+    It exits with 0 on success, 1 on an error, and, as shells tell it, 128 and the number of the
+    signal that ended it: 130 for SIGINT (Ctrl-C), 143 for SIGTERM, 129 for SIGHUP.
+    """
+    # Where it is ignored it stays so: nohup lets a command outlive its terminal.
+    hung_up = signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN
+    for number in (signal.SIGINT, signal.SIGTERM, *[signal.SIGHUP] * hung_up):
         signal.signal(number, _interrupt)
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")
     register()
@@ -89,14 +95,24 @@ def main() -> None:
     except DistlabError as error:
         complain(error)
         sys.exit(FAILED)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
         print_to_stderr("interrupted: a run that had begun is recorded as KILLED")
-        sys.exit(INTERRUPTED)
+        sys.exit(128 + (error.args[0] if error.args else signal.SIGINT))
 
 
 def _interrupt(signal_number: int, frame: FrameType | None) -> None:
-    """End the run; SIGTERM does what Ctrl-C does."""
-    raise KeyboardInterrupt
+    """End the run; SIGTERM and SIGHUP do what Ctrl-C does."""
+    if signal_number == signal.SIGHUP:
+        _without_terminal()
+    raise KeyboardInterrupt(signal_number)
+
+
+def _without_terminal() -> None:
+    """Let what is said go nowhere: the terminal that hung up refuses every word with an error."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (1, 2):
+        if os.isatty(stream):
+            os.dup2(nowhere, stream)
 
 
 def _command(overrides: Sequence[str]) -> str:

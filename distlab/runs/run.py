@@ -132,10 +132,14 @@ def _check_batch(experiment: Experiment, dataset: sources.Dataset) -> None:
 
 
 def prepare_tracking(options: Options) -> None:
-    """Import MLflow and open its store, which takes as long as starting Ray does."""
-    from distlab.tracking import store
+    """Import MLflow and open its store, which takes as long as starting Ray does.
 
-    store.prepare(options.tracking, Path.cwd())
+    What dead processes left running there is ended.
+    """
+    from distlab.tracking import owner, store
+
+    client, _ = store.prepare(options.tracking, Path.cwd())
+    owner.end_orphans(client)
 
 
 def _open_tracker(experiment: Experiment, part: "Part | None") -> "Tracker":
@@ -216,7 +220,8 @@ def _tracked(
         (run_dir / "summary.json").write_text(schema.written("summary.json", summary))
     except BaseException as error:
         if isinstance(error, KeyboardInterrupt):
-            signal.signal(signal.SIGINT, signal.SIG_IGN)
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                signal.signal(number, signal.SIG_IGN)
         if group is not None:
             jobs.drop(group)
         raise

@@ -88,7 +88,7 @@ def conduct(
 
         session = run.Session()
         if first.study:
-            tracker, due = _resumed(planned, overrides, session)
+            tracker, due = _resumed(planned, overrides, session, display)
         else:
             display.waiting("loading the data")
             wanted = named(planned_cells(planned, session, display.live))
@@ -164,21 +164,28 @@ def _begun(due: Sequence[Cell], home: Path, experiment: str | None) -> "StudyTra
 
 
 def _resumed(
-    planned: Sequence[Options], overrides: Sequence[str], session: run.Session
+    planned: Sequence[Options], overrides: Sequence[str], session: run.Session, display: Display
 ) -> tuple["StudyTracker", list[Cell]]:
     """Take a study up again: its writer, and the cells that this command is to complete."""
     from distlab.tracking.study_writer import StudyTracker
 
     first = planned[0]
     assert first.study is not None
-    tracker = StudyTracker.resume(first.tracking, Path.cwd(), first.study)
-    named_folder = any(override.lstrip("+~").startswith("data.dir=") for override in overrides)
-    same = goes_on(overrides)
-    folders = [one.data.dir for one in planned if one.data.dir] if named_folder and same else []
-    recorded = recorded_cells(tracker.plan(), tracker.data(), folders, first, session)
-    wanted = cells(planned) if same else planned_cells(planned, session, False)
-    due, plan = extended(recorded, wanted, overrides)
-    tracker.record_plan([plain(cell) for cell in plan])
+    tracker = StudyTracker.resume(
+        first.tracking, Path.cwd(), first.study, first.take_over, display.say
+    )
+    try:
+        named_folder = any(one.lstrip("+~").startswith("data.dir=") for one in overrides)
+        same = goes_on(overrides)
+        folders = [one.data.dir for one in planned if one.data.dir] if named_folder and same else []
+        recorded = recorded_cells(tracker.plan(), tracker.data(), folders, first, session)
+        wanted = cells(planned) if same else planned_cells(planned, session, False)
+        due, plan = extended(recorded, wanted, overrides)
+        tracker.record_plan([plain(cell) for cell in plan])
+        tracker.go_on()
+    except BaseException:
+        tracker.leave()
+        raise
     return tracker, once(due)
 
 

@@ -22,7 +22,7 @@ from distlab.errors import WorkerError
 from distlab.experiment.options import TrackingOptions
 from distlab.outcome import caveats
 from distlab.outcome.record import Epoch, Record
-from distlab.tracking import predictor
+from distlab.tracking import owner, predictor
 from distlab.tracking.store import default_uri, now_ms, origin, prepare
 
 # Figures of the whole run, in the summary and as metrics. They are logged at step 0, which MLflow
@@ -104,7 +104,7 @@ class Part:
 class Tracker:
     """One MLflow run, from its start to its end; a context manager.
 
-    Leaving the block ends the run: FINISHED if it was left in order, KILLED on Ctrl-C or SIGTERM
+    Leaving the block ends the run: FINISHED if it was left in order, KILLED on Ctrl-C or a signal
     (``KeyboardInterrupt``), FAILED on any other exception.
 
     Raises
@@ -120,7 +120,7 @@ class Tracker:
         self.experiment = options.experiment
         self._options = options
         self._client, self._experiment_id = prepare(options, folder)
-        tags = part.tags() if part else {}
+        tags = {**owner.tags(), **(part.tags() if part else {})}
         run = self._client.create_run(self._experiment_id, tags=tags, run_name=run_name)
         self.run_id: str = run.info.run_id
         self._monitor = (

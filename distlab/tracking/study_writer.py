@@ -1,6 +1,7 @@
 """The writer of a study: the parent MLflow run of its runs."""
 
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +10,12 @@ from mlflow.entities import Metric, Param, RunTag
 
 from distlab.experiment.options import TrackingOptions
 from distlab.outcome import environment
-from distlab.tracking import reader, views
+from distlab.tracking import owner, reader, views
 from distlab.tracking.reader import ENVIRONMENT, KIND, PLAN, STUDY
 from distlab.tracking.run_writer import Part
 from distlab.tracking.store import default_uri, now_ms, origin, prepare
+
+_log = logging.getLogger(__name__)
 
 # MLflow cuts a longer description off without a word.
 NOTE_LENGTH = 8000
@@ -27,8 +30,8 @@ class StudyTracker:
         The id of the study.
     """
 
-    def __init__(self, client: MlflowClient, study_id: str) -> None:
-        self._client, self.study = client, study_id
+    def __init__(self, client: MlflowClient, study_id: str, claim: str) -> None:
+        self._client, self.study, self._claim = client, study_id, claim
         run = client.get_run(study_id)
         self._experiment_id = run.info.experiment_id
         self._wall_before = float(run.data.tags.get("wall_s", 0.0))
@@ -58,31 +61,54 @@ class StudyTracker:
             More tags.
         """
         client, experiment_id = prepare(options, folder)
-        own = {KIND: STUDY, **origin(), **tags}
+        claim = owner.claim_tags()
+        own = {KIND: STUDY, **origin(), **tags, **claim}
         run = client.create_run(experiment_id, tags=own, run_name=name)
         client.log_dict(run.info.run_id, environment.describe(), ENVIRONMENT)
-        tracker = cls(client, run.info.run_id)
+        tracker = cls(client, run.info.run_id, next(iter(claim)))
         tracker.record_plan(plan)
         return tracker
 
     @classmethod
-    def resume(cls, options: TrackingOptions, folder: Path, study_id: str) -> "StudyTracker":
-        """Take a study up again.
+    def resume(
+        cls,
+        options: TrackingOptions,
+        folder: Path,
+        study_id: str,
+        take_over: bool = False,
+        say: Callable[[str], None] = _log.info,
+    ) -> "StudyTracker":
+        """Take a study up again, as its only owner; :meth:`go_on` then has it run.
 
-        Runs that were broken off with the command (RUNNING) become KILLED.
+        Parameters
+        ----------
+        options, folder, study_id:
+            Where it is recorded, and its id.
+        take_over:
+            Whether to take it from an owner on another host that can't be asked.
+        say:
+            Where to say that a dead owner's study is taken over.
 
         Raises
         ------
         DistlabError
-            If the store has no such study.
+            If the store has no such study, or another process runs it.
         """
         client, experiment_id = prepare(options, folder)
         run = reader.find(client, experiment_id, study_id, options.uri or default_uri(folder))
-        client.update_run(run.info.run_id, status="RUNNING")
-        for child in reader.children(client, run):
+        return cls(client, run.info.run_id, owner.claim(client, run.info.run_id, take_over, say))
+
+    def go_on(self) -> None:
+        """Mark it as running; runs that were broken off with an earlier command become KILLED."""
+        parent = self._client.get_run(self.study)
+        for child in reader.children(self._client, parent):
             if child.info.status == "RUNNING":
-                client.set_terminated(child.info.run_id, "KILLED")
-        return cls(client, run.info.run_id)
+                owner.end(self._client, child.info.run_id, "the study went on without its command")
+        self._client.update_run(self.study, status="RUNNING")
+
+    def leave(self) -> None:
+        """Give the study free for other commands."""
+        self._client.set_tag(self.study, self._claim, owner.left())
 
     def plan(self) -> list[dict[str, Any]]:
         """The cells as they were recorded."""
@@ -132,6 +158,7 @@ class StudyTracker:
         wall = self._wall_before + seconds
         self._client.set_tag(self.study, "wall_s", f"{wall:.1f}")
         self._client.set_terminated(self.study, status)
+        self.leave()
 
     def load(self) -> dict[str, Any]:
         """The study as :func:`distlab.tracking.reader.load` gives it, now."""
