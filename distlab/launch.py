@@ -16,8 +16,17 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
+from distlab import __version__
 from distlab.cluster.connect import disconnected_at_end
-from distlab.console import complain, print_to_stderr
+from distlab.console import (
+    complain,
+    print_to_stderr,
+    print_to_stdout,
+    ready,
+    terminal_is_gone,
+    unread,
+)
+from distlab.doctor import preflight
 from distlab.errors import DistlabError, WorkerError
 from distlab.experiment import words
 from distlab.experiment.experiment import validate
@@ -29,6 +38,7 @@ from distlab.runs.progress import Display
 
 _log = logging.getLogger(__name__)
 FAILED = 1
+_received: list[int] = []
 
 
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
@@ -83,10 +93,16 @@ def main() -> None:
     hung_up = signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN
     for number in (signal.SIGINT, signal.SIGTERM, *[signal.SIGHUP] * hung_up):
         signal.signal(number, _interrupt)
+    ready()
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")
     register()
+    if "--version" in sys.argv:
+        # Hydra would tell its own.
+        print_to_stdout(f"distlab {__version__}")
+        return
     try:
         words.take()
+        preflight.here()
         with disconnected_at_end():
             _compose_and_run()
     except (HydraException, OmegaConfBaseException) as error:
@@ -95,24 +111,21 @@ def main() -> None:
     except DistlabError as error:
         complain(error)
         sys.exit(FAILED)
-    except KeyboardInterrupt as error:
+    except BrokenPipeError:
+        unread()
+        sys.exit(FAILED)
+    except KeyboardInterrupt:
         print_to_stderr("interrupted: a run that had begun is recorded as KILLED")
-        sys.exit(128 + (error.args[0] if error.args else signal.SIGINT))
+        sys.exit(128 + [*_received, signal.SIGINT][0])
 
 
 def _interrupt(signal_number: int, frame: FrameType | None) -> None:
     """End the run; SIGTERM and SIGHUP do what Ctrl-C does."""
+    # Not in the exception, in whose place Ray may raise its own.
+    _received.append(signal_number)
     if signal_number == signal.SIGHUP:
-        _without_terminal()
-    raise KeyboardInterrupt(signal_number)
-
-
-def _without_terminal() -> None:
-    """Let what is said go nowhere: the terminal that hung up refuses every word with an error."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    for stream in (1, 2):
-        if os.isatty(stream):
-            os.dup2(nowhere, stream)
+        terminal_is_gone()
+    raise KeyboardInterrupt
 
 
 def _command(overrides: Sequence[str]) -> str:

@@ -13,6 +13,7 @@ ROOT = Path(__file__).parents[1]
 ROOMS = (
     "launch",
     "runs",
+    "doctor",
     "report",
     "conformance",
     "tracking",

@@ -14,6 +14,7 @@ from mlflow import MlflowClient
 
 from distlab.data.order import digest, epoch_order
 from distlab.data.sources import load
+from distlab.machine.cores import usable
 from distlab.models.spec import MODELS
 from distlab.models.weights import draw, fingerprint
 
@@ -29,6 +30,16 @@ if __name__ == "__main__":
     launch.main()
     found = [name for name in {FRAMEWORKS!r} if name in sys.modules]
     open("frameworks.json", "w").write(json.dumps(found))
+"""
+
+
+# The command line, whose work is to get a signal.
+SIGNALLED = """
+import signal, sys
+from distlab import launch
+number = int(sys.argv.pop())
+launch._compose_and_run = lambda: signal.raise_signal(number)
+launch.main()
 """
 
 
@@ -214,6 +225,7 @@ def test_output_is_the_announcement_the_epochs_and_the_table(ended: Ended) -> No
         "logs": r"logs: .*",
         "epoch": r"epoch [12]/2 +[\d.]+ s +[\d,]+ samples/s  loss [\d.]+  accuracy [\d.]+%",
         "table": r"[┏┃┡│└].*",
+        "caveat": r"caveat:  .*: not ranked",
         "record": r"(record|summary): .*",
         "mlflow": r"MLflow:  mlflow ui --backend-store-uri sqlite:.*",
     }
@@ -223,7 +235,9 @@ def test_output_is_the_announcement_the_epochs_and_the_table(ended: Ended) -> No
         assert len(matching) == 1, f"a line of no known kind: {line!r}"
         if not found or found[-1] != matching[0]:
             found += matching
-    assert found == list(kinds)
+    # Whether other load spoiled the run.
+    assert [kind for kind in kinds if kind in found] == found
+    assert kinds.keys() - {*found} <= {"caveat"}
     assert sum(line.startswith("epoch") for line in lines) == 2
 
 
@@ -241,6 +255,27 @@ def test_any_number_of_workers_does_the_same_mathematics(
         assert error[0] <= 2e-6 and error.max() <= 1e-4, error
         assert run["evaluated_samples"] == 1000
         assert run["verified"], run["checks"]
+
+
+@pytest.mark.slow
+def test_more_threads_than_cores_are_a_caveat_before_and_after_the_run(
+    one_and_three: Ended,
+) -> None:
+    study = json.loads((one_and_three.run_dir / "study.json").read_text())
+    client = MlflowClient(study["tracking_uri"])
+    said = one_and_three.out.splitlines()
+    for run in study["runs"]:
+        too_many = run["world_size"] > usable().usable
+        found = [one["detail"] for one in run["caveats"] if one["code"] == "oversubscribed"]
+        assert len(found) == too_many
+        assert all(detail.startswith(f"{run['world_size']} thread") for detail in found)
+        told = client.get_run(run["mlflow"]["run_id"]).data.tags.get("not_ranked", "")
+        assert ("oversubscribed" in told) == too_many
+        cell = f"torch eager mlp x{run['world_size']}"
+        (line,) = (line for line in said if line.startswith("[") and cell in line)
+        assert ("NOT RANKED: oversubscribed" in line) == too_many
+        before = [line for line in said if line.startswith("not to be ranked") and cell in line]
+        assert bool(before) == too_many
 
 
 @pytest.mark.slow
@@ -347,3 +382,20 @@ def test_help_shows_groups_and_examples_in_two_screens(tmp_path: Path) -> None:
 def test_the_driver_imports_no_framework(one_and_three: Ended) -> None:
     """Neither for runs nor for the study and its report."""
     assert json.loads((one_and_three.folder / "frameworks.json").read_text()) == []
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+)
+def test_the_code_tells_which_signal_ended_the_command(
+    tmp_path: Path, number: int, code: int
+) -> None:
+    ended = command.run(tmp_path, str(int(number)), command=[sys.executable, "-c", SIGNALLED])
+    assert (ended.code, ended.out) == (code, "")
+    assert ended.err == "interrupted: a run that had begun is recorded as KILLED\n"
+
+
+def test_a_command_that_outlives_its_terminal_is_not_ended_by_it(tmp_path: Path) -> None:
+    nohup = ["nohup", sys.executable, "-c", SIGNALLED]
+    ended = command.run(tmp_path, str(int(signal.SIGHUP)), command=nohup)
+    assert ended.code == 0, ended.err

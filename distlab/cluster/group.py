@@ -18,15 +18,18 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from distlab.backends.base import Placement
 from distlab.cluster.actor import Assignment, RankActor
-from distlab.errors import DistlabError, WorkerError
+from distlab.cluster.worker_environment import WorkerEnvironment
+from distlab.errors import DistlabError, DivergedError, WorkerError
 from distlab.experiment.experiment import Experiment
-from distlab.experiment.options import ClusterMode, Precision
+from distlab.experiment.options import ClusterMode
 from distlab.experiment.task import Task
-from distlab.outcome.events import Event, Failed, Ready, Started
+from distlab.outcome.events import Divergence, Event, Failed, Ready, Started
 
 SIGNALS_S = 1.0
 """How often the driver, which waits for workers, sees to Ctrl-C."""
 LAST_WORDS_S = 2.0
+OTHERS_DIVERGE_S = 10.0
+"""For how long, where one rank diverged, it is waited for what the others saw: a span or two."""
 CLOSE_S = 15.0
 ANSWER_S = 10.0
 
@@ -67,13 +70,7 @@ class WorkerGroup:
         self._threads = options.threads_per_worker
         self._timeout = options.cluster.start_timeout_s
         on_gpu = experiment.device == "gpu"
-        self._environment = {
-            **tf32_environment(options.precision),
-            **{name: str(value) for name, value in options.framework.env.items()},
-            "OMP_NUM_THREADS": str(options.threads_per_worker),
-            # On a machine with GPUs a CPU worker must not see, let alone occupy, one of them.
-            **({} if on_gpu else {"CUDA_VISIBLE_DEVICES": ""}),
-        }
+        self._environment = WorkerEnvironment.of(experiment)
         self._placements: list[Placement] = []
         local = options.cluster.mode is ClusterMode.local
         cpus = IDLE_CPU if local else options.threads_per_worker
@@ -105,6 +102,8 @@ class WorkerGroup:
         ------
         DistlabError
             If a worker found a user's mistake, or the start took too long.
+        DivergedError
+            If a loss, or what it led to, was not finite. The group is of no more use then.
         WorkerError
             If a worker failed or died. The group is of no more use then.
         """
@@ -121,12 +120,15 @@ class WorkerGroup:
         ]
         started: set[int] = set()
         ready: set[int] = set()
+        diverged: dict[int, Divergence] = {}
         unfinished: list[Any] = list(streams)
         while unfinished:
             arrived: list[Any]
             arrived, _ = ray.wait(unfinished, num_returns=1, timeout=SIGNALS_S)
             if not arrived and len(ready) < self.world_size and time.monotonic() > deadline:
                 raise self._too_slow(started, ready, log_dir)
+            if diverged and time.monotonic() > deadline:
+                break
             for stream in arrived:
                 try:
                     event: Event = ray.get(next(stream))
@@ -134,15 +136,28 @@ class WorkerGroup:
                     unfinished.remove(stream)
                     continue
                 except RayError:
+                    if diverged:
+                        unfinished.remove(stream)
+                        continue
                     raise self._broken(streams, log_dir) from None
                 match event:
                     case Started(rank=rank):
                         started.add(rank)
                     case Ready(rank=rank):
                         ready.add(rank)
-                    case Failed():
+                    case Divergence(rank=rank):
+                        if not diverged:
+                            deadline = time.monotonic() + OTHERS_DIVERGE_S
+                        diverged.setdefault(rank, event)
+                    case Failed() if not diverged:
                         raise self._broken(streams, log_dir, event)
-                yield event
+                if not diverged:
+                    yield event
+            if len(diverged) == self.world_size:
+                break
+        if diverged:
+            first = min(diverged.values(), key=lambda one: (one.epoch, one.step, one.rank))
+            raise _diverged(first, task)
 
     def alive(self) -> bool:
         """Whether all workers still answer; asked between runs."""
@@ -220,13 +235,14 @@ class WorkerGroup:
         )
 
 
-def tf32_environment(precision: Precision) -> dict[str, str]:
-    """What forbids TF32 in NVIDIA's libraries, whatever a framework says; nothing for ``tf32``.
-
-    cuBLAS and cuDNN read ``NVIDIA_TF32_OVERRIDE`` once in the life of a process (NVIDIA's
-    documentation of cuBLAS, "NVIDIA_TF32_OVERRIDE"). Not yet run on a GPU.
-    """
-    return {} if precision is Precision.tf32 else {"NVIDIA_TF32_OVERRIDE": "0"}
+def _diverged(first: Divergence, task: Task) -> DivergedError:
+    """The error for training that left the numbers, with what most often keeps it on them."""
+    rate = task.program.learning_rate
+    lower = f"learning_rate={min(1e-3, rate / 10):g}"
+    exact = "" if task.program.precision == "fp32" else "\nor precision=fp32"
+    return DivergedError(
+        f"framework={task.framework} with learning_rate={rate:g}", str(first), lower + exact
+    )
 
 
 def _failure(stream: Any) -> Failed | None:

@@ -76,6 +76,18 @@ class Resources(Open):
     """Numbers of the cores that the process may run on."""
     nice: int
     """Niceness of the process."""
+    kept_out: dict[str, str]
+    """Variables of Ray's environment that were kept from the process, as they stood there."""
+    inherited: dict[str, str]
+    """Variables of Ray's environment that reached it and may change figures."""
+    python_version: str
+    """Version of Python."""
+    numpy_version: str
+    """Version of NumPy."""
+    distlab_version: str
+    """Version of distlab."""
+    distlab_code: str
+    """Fingerprint of the distlab that the process runs."""
     matrix_product_flops_per_s: float | None
     """Floating-point operations a second of large float32 matrix products; null if unknown."""
 
@@ -214,6 +226,8 @@ class Run(Strict):
     """How many runs these processes had made before; 0 if they were started for this one."""
     threads_per_worker: Positive
     """Computing threads of each worker, as asked."""
+    kept_from_workers: list[str]
+    """Environment variables that stood around the command or its Ray and were kept from workers."""
     target_accuracy: Share
     """Test accuracy to which ``time_to_accuracy_s`` is taken, as a share of 1."""
     parameters: Positive
@@ -231,6 +245,13 @@ class Run(Strict):
 
     Null with one worker and where it was not measured (``measure_exchange=false``).
     """
+    communication_share_low: float | None
+    """Lower end of its 95 % interval, for this run's processes; null without an interval.
+
+    Where it is not above 0, the cost cannot be told from none.
+    """
+    communication_share_high: float | None
+    """Upper end of that interval, or null."""
     matrix_product_flops_per_s: NonNegativeFloat | None
     """Measured rate of large float32 matrix products, summed over workers; null if unknown."""
     model_flop_utilisation: NonNegativeFloat | None

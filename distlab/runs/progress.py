@@ -13,7 +13,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from distlab.console import ui_command
+from distlab.console import Terminal, ui_command
+from distlab.outcome import caveats
 from distlab.outcome.events import Progress as Position
 from distlab.outcome.record import Epoch
 from distlab.runs.side_by_side import results
@@ -27,16 +28,23 @@ class Display:
     """
 
     def __init__(self, console: Console | None = None, brief: bool = False) -> None:
-        self.console = console or Console(highlight=False)
+        self.console = console or Terminal(highlight=False)
         self._brief = brief
         self.live = self.console.is_terminal
         self._bar: Progress | None = None
         self._accuracy = ""
         self._status: Any = None
+        self._said: set[str] = set()
 
     def say(self, line: str) -> None:
         """Print one line, above the progress bar if there is one."""
         self.console.print(line, soft_wrap=True, markup=False)
+
+    def once(self, line: str) -> None:
+        """Print a line, unless it was printed before."""
+        if line not in self._said:
+            self._said.add(line)
+            self.say(line)
 
     def detail(self, line: str) -> None:
         """Print a line, unless brief."""
@@ -98,8 +106,10 @@ class Display:
             )
 
     def report(self, summaries: list[dict[str, Any]], run_dir: Path) -> None:
-        """Show the final table, where everything is, and how to open the MLflow UI."""
+        """Show the final table, caveats, where everything is, and how to open the MLflow UI."""
         self.table(summaries)
+        for caveat in (caveat for summary in summaries for caveat in caveats.of(summary)):
+            self.say(f"caveat:  {caveat}{'' if caveat.code.ranked else ': not ranked'}")
         self.where(run_dir, summaries[-1]["mlflow"]["tracking_uri"])
 
     def table(self, summaries: list[dict[str, Any]]) -> None:

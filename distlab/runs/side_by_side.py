@@ -10,7 +10,7 @@ from rich.measure import Measurement
 from rich.table import Table
 
 from distlab.experiment.names import HELD, distinguishing, phrases
-from distlab.outcome import caveats
+from distlab.outcome import caveats, exchange
 from distlab.report.figures.runs import FP32, options, precision
 
 Summary = dict[str, Any]
@@ -42,6 +42,8 @@ def results(summaries: list[Summary]) -> RenderableType:
     scaled = any(summary.get("speedup") and summary["world_size"] > 1 for summary in summaries)
     own = [row for row in conditions if row not in shared]
     own += _COMPACT if many else _FIGURES
+    if not many and any(map(exchange.in_words, summaries)):
+        own.insert(len(own) - 1, ("exchange", lambda s: exchange.in_words(s) or "-"))
     own += [("speed-up", _brief_scaling if many else _scaling)] * scaled
     if many:
         return _Rows(title, own, summaries)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from distlab.cluster import connect
 from distlab.console import complain
-from distlab.errors import DistlabError, WorkerError
+from distlab.errors import DistlabError, DivergedError, WorkerError, reason
 from distlab.experiment.options import Device, flat
 from distlab.measure.design import level_ratio, place, repeats_a_group
 from distlab.outcome import caveats
@@ -180,17 +180,14 @@ class Sitting:
         except (DistlabError, WorkerError) as error:
             self.failed += 1
             if isinstance(error, DistlabError):
-                # A user's mistake is no better the second time.
-                self._hopeless.add(cell.key)
-                self._hopeless |= {
-                    added for added, needed_by in self._added.items() if needed_by <= self._hopeless
-                }
+                if not isinstance(error, DivergedError):
+                    self._give_up(cell)
                 error.fix = error.fix.replace("{command}", "python -m distlab.launch ...")
             self._display.close()
             self._display.say(f"failed: {self._which(cell, repeat)}")
             complain(error)
             parameters = {**flat(cell.options), "execution": cell.execution, "data": cell.data}
-            self._tracker.failed(part, parameters, str(error))
+            self._tracker.failed(part, parameters, reason(error))
             return
         self._done.add((cell.key, repeat))
         if summary["group_run"] == 0:
@@ -200,6 +197,13 @@ class Sitting:
         groups.setdefault(str(summary["group"]), []).append(summary["throughput_samples_per_s"])
         self._display.say(self._line(cell, repeat, summary))
         self._see_to_baseline(summary, cell)
+
+    def _give_up(self, cell: Cell) -> None:
+        """Run a cell no more, because a user's mistake is no better the second time."""
+        self._hopeless.add(cell.key)
+        self._hopeless |= {
+            added for added, needed_by in self._added.items() if needed_by <= self._hopeless
+        }
 
     def _line(self, cell: Cell, repeat: int, summary: dict[str, Any]) -> str:
         """A run in one line."""

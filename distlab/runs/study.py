@@ -8,6 +8,7 @@ timed job shares the machine with another.
 """
 
 import logging
+import shlex
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,11 +16,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from distlab.cluster import connect
+from distlab.doctor import preflight
+from distlab.errors import DistlabError
 from distlab.experiment import words
-from distlab.experiment.options import Options
+from distlab.experiment.options import Options, TrackingOptions
 from distlab.runs import run
 from distlab.runs.contents import planned_cells, recorded_cells
-from distlab.runs.log import driver_log
+from distlab.runs.log import FILE, driver_log
 from distlab.runs.plan import (
     Cell,
     cells,
@@ -81,9 +84,13 @@ def conduct(
             # What a study taken up again may not need.
             with ThreadPoolExecutor(1) as pool:
                 store = pool.submit(run.prepare_tracking, first)
+                report = pool.submit(preflight.report)
                 display.waiting("starting Ray")
                 connect.connect(first)
                 store.result()
+                report.result()
+        else:
+            preflight.report()
         from distlab.outcome import schema
 
         session = run.Session()
@@ -112,15 +119,22 @@ def conduct(
         finally:
             tracker.finish(status, time.time() - begun)
             study = tracker.load()
+            folder.mkdir(parents=True, exist_ok=True)
             (folder / "study.json").write_text(schema.written("study.json", study))
             if status != "FINISHED":
                 again = [f"study={tracker.study}", *surroundings(overrides)]
                 display.say(f"go on with: {words.command(again)}")
         try:
             _report(study, folder, display)
-        except Exception:
+        except Exception as error:
             _log.exception("the report failed")
-            raise
+            if isinstance(error, DistlabError):
+                raise
+            raise DistlabError(
+                f"to write the report of the study into {folder / 'report'}",
+                f"{type(error).__name__}: {error} (more in {folder / FILE}); its runs are recorded",
+                _report_again(first.tracking, tracker.study),
+            ) from error
     if sitting.failed + refused:
         display.say(f"{sitting.failed + refused} run(s) failed; see above")
         raise SystemExit(1)
@@ -145,6 +159,14 @@ def _report(study: dict[str, Any], folder: Path, display: Display) -> None:
     display.where(folder, study["tracking_uri"])
     server = study["tracking_uri"] if study["tracking_uri"].startswith("http") else LOCAL_UI
     display.say(f"compare: {views.address(server, study['experiment_id'], study['study'])}")
+
+
+def _report_again(tracking: TrackingOptions, study: str) -> str:
+    """The command that writes the report of a study that is recorded."""
+    places = {"tracking.uri": tracking.uri, "tracking.experiment": tracking.experiment}
+    default = {"tracking.uri": None, "tracking.experiment": TrackingOptions.experiment}
+    given = [f"{name}={place}" for name, place in places.items() if place != default[name]]
+    return shlex.join(["python", "-m", "distlab.report", f"study={study[:8]}", *given])
 
 
 def _begun(due: Sequence[Cell], home: Path, experiment: str | None) -> "StudyTracker":

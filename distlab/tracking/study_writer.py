@@ -19,6 +19,8 @@ _log = logging.getLogger(__name__)
 
 # MLflow cuts a longer description off without a word.
 NOTE_LENGTH = 8000
+BOUNDS = ("_low", "_high")
+"""Ends of the names of metrics that are the ends of another one's interval."""
 
 
 class StudyTracker:
@@ -183,7 +185,7 @@ def log_report(
         Markdown for the top of the page.
     figures:
         Metrics of the study: (name, value, number of workers, which becomes the step) each. Those
-        whose names differ after the last slash only belong on one chart.
+        whose names differ after the last slash only belong on one chart, but for :data:`BOUNDS`.
     """
     client, now = MlflowClient(data["tracking_uri"]), now_ms()
     run_id = data["study"]
@@ -196,7 +198,7 @@ def log_report(
     charts: dict[str, list[str]] = {}
     for name, _, _ in figures:
         metrics = charts.setdefault(name.rpartition("/")[0], [])
-        if name not in metrics:
+        if name not in metrics and not name.endswith(BOUNDS):
             metrics.append(name)
     views.add(client, data["experiment_id"], run_id, data["name"], list(charts.values()))
 

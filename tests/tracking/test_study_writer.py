@@ -103,6 +103,8 @@ def test_the_report_goes_to_the_studys_page(
         ("throughput/mlp/torch", 1000.0, 1),
         ("throughput/mlp/torch", 1500.0, 2),
         ("throughput/mlp/tf", 900.0, 1),
+        ("throughput/mlp/tf_low", 800.0, 1),
+        ("throughput/mlp/tf_high", 1000.0, 1),
         ("throughput/lenet5/torch", 90.0, 1),
     ]
     log_report(tracker.load(), folder, "n" * (NOTE_LENGTH + 1), figures)
@@ -110,6 +112,7 @@ def test_the_report_goes_to_the_studys_page(
     assert len(run.data.tags["mlflow.note.content"]) == NOTE_LENGTH
     history = client.get_metric_history(tracker.study, "throughput/mlp/torch")
     assert [(one.step, one.value) for one in history] == [(1, 1000.0), (2, 1500.0)]
+    assert run.data.metrics["throughput/mlp/tf_low"] == 800.0
     assert {item.path for item in client.list_artifacts(tracker.study, "report")} == {
         "report/report.html",
         "report/plots",

@@ -14,11 +14,13 @@ from distlab.experiment.names import HELD, distinguishing, phrases, words
 from distlab.measure.blocks import Measured, Sample, mean
 from distlab.measure.statistics import Estimate
 from distlab.outcome.caveats import counts
+from distlab.report.figures import exchange
 from distlab.report.figures.baselines import over_one_worker
 from distlab.report.figures.runs import (
     FP32,
     SPEED,
     Run,
+    end,
     options,
     precision,
     problems,
@@ -54,6 +56,8 @@ class Cell:
         Summaries of all finished runs, in order of repeat.
     failed:
         Number of repeats that failed and were not made up for.
+    diverged:
+        How many of those failed because their training diverged.
     counted:
         Those of ``runs`` that are verified and have no caveat that keeps them out of rankings.
     throughput:
@@ -79,6 +83,9 @@ class Cell:
         compile time is that of the cell's first run, in processes that were kept from other cells.
     communication_share, model_flop_utilisation:
         Shares of 1; of the former, the geometric mean is that of 1 less the share.
+    communication_told:
+        Whether the communication share is told from 0: its interval lies above, or, with too few
+        runs for one, that of each run. None without a share.
     peak_memory_bytes:
         The greatest of the runs: the host's memory of a worker, also where it has a GPU.
     spread:
@@ -113,6 +120,7 @@ class Cell:
     apart: dict[str, str]
     runs: list[Run]
     failed: int
+    diverged: int
     counted: list[Run]
     throughput: Estimate | None
     epoch_time_s: Estimate | None
@@ -127,6 +135,7 @@ class Cell:
     startup_s: float | None
     compile_s: float | None
     communication_share: Estimate | None
+    communication_told: bool | None
     model_flop_utilisation: Estimate | None
     peak_memory_bytes: float | None
     spread: float | None
@@ -247,6 +256,7 @@ def _cell(runs: list[Run], failed: list[Run]) -> Cell:
     speeds = _values(counted, SPEED)
     throughput = _mean(counted, SPEED)
     groups = {run.get("group") for run in counted}
+    share = exchange.share(counted)
     return Cell(
         cell=first["cell"],
         framework=first["framework"],
@@ -270,6 +280,7 @@ def _cell(runs: list[Run], failed: list[Run]) -> Cell:
         apart={},
         runs=runs,
         failed=len(failed),
+        diverged=[end(run) for run in failed].count("diverged"),
         counted=counted,
         throughput=throughput,
         epoch_time_s=_estimate(mean_epochs(counted)),
@@ -285,7 +296,8 @@ def _cell(runs: list[Run], failed: list[Run]) -> Cell:
         compile_s=_middle(
             _values(fresh or [run for run in counted if run is runs[0]], "compile_s")
         ),
-        communication_share=_share(counted),
+        communication_share=share,
+        communication_told=None if share is None else exchange.told(share, counted),
         model_flop_utilisation=_mean(counted, "model_flop_utilisation"),
         peak_memory_bytes=max(_values(counted, "peak_memory_bytes"), default=None),
         spread=(max(speeds) - min(speeds)) / throughput.value if throughput else None,
@@ -353,17 +365,6 @@ def _time_to_accuracy(runs: Sequence[Run]) -> Estimate | None:
     times = [math.inf if (t := run.get("time_to_accuracy_s")) is None else t for run in runs]
     middle = statistics.median(times)
     return Estimate(middle, None, None, len(times)) if math.isfinite(middle) else None
-
-
-def _share(runs: Sequence[Run]) -> Estimate | None:
-    """The exchange's share of a step: 1 less the ratio of times without and with it."""
-    known = [run for run in runs if run.get("communication_share") is not None]
-    rest = _estimate(_sample(known, lambda run: 1 - run["communication_share"]))
-    if rest is None:
-        return None
-    low = None if rest.high is None else 1 - rest.high
-    high = None if rest.low is None else 1 - rest.low
-    return Estimate(1 - rest.value, low, high, rest.n)
 
 
 def _middle(values: Sequence[float]) -> float | None:

@@ -36,15 +36,20 @@ def failed_checks(run: Run) -> dict[str, str]:
     return {name: check["detail"] for name, check in checks if not check["passed"]}
 
 
-def reasons(runs: Sequence[Run], failed: int, found: bool = False) -> str:
+def end(run: Run) -> str:
+    """How a run ended that left no figures: it ``diverged``, or it ``failed`` otherwise."""
+    return "diverged" if str(run["error"]).startswith("diverged at") else "failed"
+
+
+def reasons(runs: Sequence[Run], failed: int, diverged: int, found: bool = False) -> str:
     """Why runs don't count, and how many, in a few words; nothing where all do.
 
     Parameters
     ----------
     runs:
         Finished runs; of a run that is unverified, that alone is said.
-    failed:
-        How many more failed.
+    failed, diverged:
+        How many more failed, and how many of those because their training diverged.
     found:
         Whether to say what was found, too, where that is the same of all.
     """
@@ -57,7 +62,8 @@ def reasons(runs: Sequence[Run], failed: int, found: bool = False) -> str:
         details = {"; ".join(of_run) for of_run in own if of_run}
         what = f" ({details.pop()})" if found and len(details) == 1 else ""
         said.append(f"{sum(map(bool, own))} {code.words}{what}")
-    said += [f"{failed} failed"] * bool(failed)
+    said += [f"{diverged} diverged"] * bool(diverged)
+    said += [f"{failed - diverged} failed"] * (failed > diverged)
     return ", ".join(said)
 
 

@@ -11,7 +11,7 @@ from distlab.measure.statistics import Estimate
 from distlab.outcome import caveats
 from distlab.report.figures.cells import Cell
 from distlab.report.figures.comparisons import Comparison
-from distlab.report.figures.runs import failed_checks, precision
+from distlab.report.figures.runs import end, failed_checks, precision
 from distlab.report.sections.break_even import break_evens
 
 RUN_KEYS = (
@@ -42,6 +42,8 @@ RUN_KEYS = (
     "startup_s",
     "compile_s",
     "communication_share",
+    "communication_share_low",
+    "communication_share_high",
     "model_flop_utilisation",
     "matrix_product_flops_per_s",
     "peak_memory_bytes",
@@ -114,9 +116,9 @@ def break_even_rows(comparisons: Sequence[Comparison]) -> list[dict[str, Any]]:
 def run_rows(study: dict[str, Any]) -> list[dict[str, Any]]:
     """Each run as a flat row; ``state`` says whether figures are from it.
 
-    The states are ``counted``, ``unverified``, ``failed``, and the words of the caveats that keep a
-    verified run out of rankings: ``too noisy``. Times are in seconds, throughput in samples/s,
-    memory in bytes; shares are of 1.
+    The states are ``counted``, ``unverified``, ``failed``, ``diverged``, and the words of the
+    caveats that keep a verified run out of rankings: ``too noisy``. Times are in seconds,
+    throughput in samples/s, memory in bytes; shares are of 1.
     """
     rows = []
     for run in study["runs"]:
@@ -144,7 +146,7 @@ def run_rows(study: dict[str, Any]) -> list[dict[str, Any]]:
     for run in study.get("failed", []):
         row = {**dict.fromkeys(known), **{key: run.get(key) for key in RUN_KEYS if key in run}}
         row["precision"] = precision(run)
-        rows.append({**row, "state": "failed", "problem": run["error"]})
+        rows.append({**row, "state": end(run), "problem": run["error"]})
     return rows
 
 

@@ -7,8 +7,8 @@ FIGURES = (
     "is told to be faster than every other framework with as many workers. Start-up and compile "
     "times, in seconds, are medians of runs in freshly started processes (compile: or of a cell's "
     "first run), and in no throughput. Exchange is the share of a step that gradient "
-    "exchange takes; MFU (model FLOP utilisation) is the model's arithmetic over the float32 "
-    "matrix products that the same threads can do."
+    "exchange takes, given where its interval lies above 0; MFU (model FLOP utilisation) is the "
+    "model's arithmetic over the float32 matrix products that the same threads can do."
 )
 RATIOS = (
     "Ratios of throughputs over pairs of repeats, which share their seed and their time. A "

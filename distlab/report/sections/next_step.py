@@ -11,7 +11,9 @@ from typing import Any
 
 from distlab.measure.design import repeats_to_tell
 from distlab.measure.statistics import FEWEST
+from distlab.outcome.caveats import Code, codes, doubts
 from distlab.report.figures.cells import Cell
+from distlab.report.figures.runs import reasons
 from distlab.report.sections.conditions import duration
 from distlab.report.sections.verdict import Setting
 
@@ -54,6 +56,12 @@ def next_step(
     """
     if not study["runs"]:
         return None
+    if all(_never_ranked(cell) for cell in cells):
+        why = reasons([run for cell in cells for run in cell.runs], 0, 0, found=True)
+        return NextStep(
+            f"No run counts: {why}. More repeats would not change that; fewer workers or threads, "
+            "or more cores, would."
+        )
     now = max(len(cell.runs) + cell.failed for cell in cells)
     if not any(len(cell.counted) >= FEWEST for cell in cells):
         count = max(FIRST_REPEATS, now + FEWEST)
@@ -93,6 +101,12 @@ def again(study: dict[str, Any], *words: str) -> str:
     if uri and MASKED not in uri and not any(word.startswith("tracking.uri") for word in kept):
         kept.append(f"tracking.uri={uri}")
     return shlex.join(["python", "-m", "distlab.launch", f"study={study['study']}", *words, *kept])
+
+
+def _never_ranked(cell: Cell) -> bool:
+    """Whether all runs of a cell have a caveat that comes from what was asked, not by chance."""
+    lasting = {Code.oversubscribed, Code.bound}
+    return bool(cell.runs) and all(lasting & {*codes(doubts(run))} for run in cell.runs)
 
 
 def _advised(

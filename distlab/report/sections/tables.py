@@ -1,16 +1,18 @@
 """The report's tables as text, for a page, for Markdown and for the terminal alike."""
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from distlab.measure.statistics import Estimate
 from distlab.outcome import caveats
+from distlab.outcome.exchange import UNTOLD
 from distlab.report.figures.baselines import HERE
 from distlab.report.figures.cells import Cell
 from distlab.report.figures.groups import Group
-from distlab.report.figures.runs import FP32, failed_checks, precision, reasons
+from distlab.report.figures.runs import FP32, end, failed_checks, precision, reasons
 
 NOTHING = "–"  # noqa: RUF001
 
@@ -141,7 +143,7 @@ def set_apart(study: dict[str, Any], cells: Sequence[Cell] = ()) -> Table | None
         rows.append(
             [
                 *_whose(run, differences.get(run["cell"], "")),
-                Value("failed"),
+                Value(end(run)),
                 Value(NOTHING),
                 Value(error + log),
             ]
@@ -244,10 +246,15 @@ def _main_row(cell: Cell) -> list[Value]:
         accuracy,
         target,
         Value(number(cell.startup_s, 3), f"compile {number(cell.compile_s, 3)}"),
-        Value(NOTHING) if alone else estimated(cell.communication_share, "{:.1%}"),
+        Value(NOTHING) if alone else _exchange(cell),
         estimated(cell.model_flop_utilisation, "{:.1%}"),
         verified,
     ]
+
+
+def _exchange(cell: Cell) -> Value:
+    shown = estimated(cell.communication_share, "{:.1%}")
+    return shown if cell.communication_told in (None, True) else Value(UNTOLD, shown.detail)
 
 
 def _against_one(cell: Cell, estimate: Estimate | None, kind: str) -> Value:
@@ -260,8 +267,14 @@ def _against_one(cell: Cell, estimate: Estimate | None, kind: str) -> Value:
 
 
 def _why(cell: Cell) -> str:
-    """In a few words, why runs don't count; the runs are listed apart."""
-    return reasons(cell.runs, cell.failed)
+    """In a few words, why runs don't count (they are listed apart), and what is said of others."""
+    counted = [caveats.codes(caveats.of(run)) for run in cell.counted]
+    kept = Counter(code.words for codes in counted for code in codes)
+    said = [
+        reasons(cell.runs, cell.failed, cell.diverged),
+        *(f"{n} {words}" for words, n in kept.items()),
+    ]
+    return ", ".join(filter(None, said))
 
 
 def _noisy(run: dict[str, Any]) -> bool:

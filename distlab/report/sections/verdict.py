@@ -172,8 +172,9 @@ def _lost(cells: Sequence[Cell]) -> str:
     """How few runs of cells count, and why the others don't."""
     runs, failed = [run for c in cells for run in c.runs], sum(cell.failed for cell in cells)
     counted = sum(len(cell.counted) for cell in cells)
-    why = reasons(runs, failed, found=True)
-    return f"only {counted} of {_count(len(runs) + failed, 'run')} count, {why}"
+    why = reasons(runs, failed, sum(cell.diverged for cell in cells), found=True)
+    of = _count(len(runs) + failed, "run")
+    return f"only {counted} of {of} count: {why}" if counted else f"none of {of} counts: {why}"
 
 
 def _title(group: Group, cell: Cell) -> str:

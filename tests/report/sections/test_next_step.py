@@ -81,3 +81,12 @@ def test_the_command_keeps_where_the_study_is_and_its_data_but_no_masked_address
 def test_a_study_without_a_run_has_no_next_step() -> None:
     told = study(models=["mlp"], failed=lambda run: True, repeats=1)
     assert next_step(told, [], cells(told)) is None
+
+
+def test_more_repeats_of_what_is_never_ranked_are_not_advised() -> None:
+    step, _ = advised(repeats=1, oversubscribed=lambda run: True)
+    assert step.command is None
+    assert step.words.startswith("No run counts: 3 oversubscribed (4 threads on 2 cores of here)")
+    # Noise passes.
+    step, _ = advised(repeats=1, noisy=lambda run: True)
+    assert step.command is not None
