@@ -4,7 +4,7 @@ import hashlib
 import importlib.util
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -21,6 +21,7 @@ from distlab.experiment.options import (
     Precision,
     Scaling,
     flat,
+    with_mlflow_variables,
 )
 from distlab.models.spec import MODELS, ModelSpec
 
@@ -197,7 +198,7 @@ def validate(config: DictConfig) -> Options:
         ),
         (
             "tracking.experiment",
-            bool(options.tracking.experiment.strip()),
+            options.tracking.experiment is None or bool(options.tracking.experiment.strip()),
             "an experiment has a name",
             "distlab",
         ),
@@ -225,7 +226,7 @@ def validate(config: DictConfig) -> Options:
     if not options.study:
         _check_installed(options.framework)
     _check_executions(options)
-    return options
+    return replace(options, tracking=with_mlflow_variables(options.tracking))
 
 
 def resolve(options: Options, gpus_present: int) -> Experiment:

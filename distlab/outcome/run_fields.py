@@ -119,7 +119,7 @@ class Caveat(Strict):
         Field(strict=False),
         WithJsonSchema({"enum": [str(code) for code in Code], "type": "string"}),
     ]
-    """What it is; all but ``unlike_hosts`` keep the run out of every ranking."""
+    """What it is; all but ``unlike_hosts`` and ``shared_cores`` keep the run out of rankings."""
     detail: str
     """What was found, in words."""
 

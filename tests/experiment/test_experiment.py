@@ -94,7 +94,6 @@ def test_every_option_of_the_schema_stands_explained_in_the_config_tree() -> Non
         "scaling=none",
         "optimizer.variant=adamw",
         "tracking.log_model=perhaps",
-        "tracking.experiment=null",
         "cluster.mode=cloud",
         "cluster.start_timeout_s=soon",
         "framework.env=[1]",

@@ -53,6 +53,7 @@ def study(client: MlflowClient, begin: Callable[..., StudyTracker]) -> str:
     """A study that nobody owns."""
     tracker = begin()
     tracker.leave()
+    tracker.close()
     return tracker.study
 
 
