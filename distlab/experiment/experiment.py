@@ -98,7 +98,7 @@ class Experiment:
         options = {
             name: str(value)
             for name, value in flat(self.options).items()
-            if not name.startswith(NOT_OF_A_SERIES)
+            if not name.startswith(NOT_OF_A_SERIES) and not (name == "pin" and value is None)
         }
         options |= known_by_content(self.options.data.name, data_checksum)
         made_up_of = json.dumps([self.execution, options], sort_keys=True)
@@ -127,9 +127,11 @@ class Experiment:
             "seed": options.seed,
             "threads_per_worker": options.threads_per_worker,
         }
-        # Keys of runs recorded before there was a choice were of fp32, and stay what they are.
+        # Keys of runs recorded before there were these choices stay what they are.
         if options.precision is not Precision.fp32:
             equal["precision"] = str(options.precision)
+        if options.pin is not None:
+            equal["pin"] = str(options.pin)
         return hashlib.sha256(json.dumps(equal, sort_keys=True).encode()).hexdigest()[:16]
 
 

@@ -48,6 +48,12 @@ class Scaling(StrEnum):
     strong = "strong"
 
 
+class Pin(StrEnum):
+    """What of a machine each worker has for itself."""
+
+    cores = "cores"
+
+
 class OptimizerVariant(StrEnum):
     """Adam as the fairness contract defines it, or the framework's own."""
 
@@ -138,6 +144,7 @@ class Options:
     learning_rate: float = 1e-3
     seed: int = 0
     threads_per_worker: int = 1
+    pin: Pin | None = None
     target_accuracy: float = MISSING
     measure_exchange: bool = True
     repeats: int = 1
