@@ -10,6 +10,7 @@ import json
 import logging
 import os
 import queue
+import shlex
 import threading
 import uuid
 from collections.abc import Callable, Iterator, Mapping
@@ -59,8 +60,11 @@ class Connection:
 
     @property
     def _later(self) -> str:
-        """How to send what was kept."""
-        return f"python -m distlab.tracking sync {self._folder}"
+        """How to send what was kept; the store's password, which isn't, must be given again."""
+        uri = self.store.uri
+        known = mask(uri) == uri or os.environ.get("MLFLOW_TRACKING_URI") == uri
+        command = ["python", "-m", "distlab.tracking", "sync", str(self._folder)]
+        return shlex.join([*command, *([] if known else ["tracking.uri=ADDRESS"])])
 
     def lose(self, error: BaseException) -> None:
         """The server doesn't answer; nobody asks it any more until it is tried again."""

@@ -4,8 +4,10 @@ from collections.abc import Callable
 import pytest
 
 from distlab.data import sources
+from distlab.errors import DistlabError
 from distlab.experiment.experiment import Experiment
 from distlab.experiment.options import Device, Options
+from distlab.masking import masked
 from distlab.runs.plan import (
     Cell,
     cells,
@@ -250,7 +252,7 @@ def test_cells_that_join_a_study_make_its_names_longer(options: Of) -> None:
 
 
 def test_a_secret_is_not_in_the_plan_and_comes_from_the_environment(
-    options: Any, monkeypatch: pytest.MonkeyPatch
+    options: Of, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one = options("+framework.env.HF_TOKEN=hf-1")
     recorded = masked(plain(cells([one])[0]))
