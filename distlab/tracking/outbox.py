@@ -68,7 +68,7 @@ class Connection:
 
     def lose(self, error: BaseException) -> None:
         """The server doesn't answer; nobody asks it any more until it is tried again."""
-        _log.warning("MLflow does not answer", exc_info=error)
+        _log.info("MLflow does not answer", exc_info=error)
         if not self.lost:
             self._was_lost = True
             self.lost = mask(str(error)).partition("\n")[0] or repr(error)
@@ -79,7 +79,7 @@ class Connection:
 
     def refused(self, error: BaseException, kept: bool) -> None:
         """The store answers, and doesn't take a record."""
-        _log.warning("MLflow refuses a record", exc_info=error)
+        _log.info("MLflow refuses a record", exc_info=error)
         if not self._refused and not self.lost:
             self._say(
                 f"MLflow refuses a record: {mask(str(error)).partition(chr(10))[0]}"
@@ -265,7 +265,7 @@ class Outbox:
         try:
             yield
         except OSError as error:
-            _log.warning("%s cannot be written: %s", self._path, error)
+            _log.info("%s cannot be written: %s", self._path, error)
 
 
 def _told_by(call: Call) -> Call:
