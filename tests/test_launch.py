@@ -227,6 +227,7 @@ def test_output_is_the_announcement_the_epochs_and_the_table(ended: Ended) -> No
     kinds = {
         "announcement": r"torch \(eager\) trains mlp on mnist5k, 2 epochs, on 2 CPU workers.*",
         "logs": r"logs: .*",
+        "environment": r"kept from workers: .*",
         "epoch": r"epoch [12]/2 +[\d.]+ s +[\d,]+ samples/s  loss [\d.]+  accuracy [\d.]+%",
         "table": r"[┏┃┡│└].*",
         "caveat": r"caveat:  .*: not ranked",
