@@ -15,9 +15,12 @@ from rich.console import Console
 from distlab.console import Terminal, complain, ready
 from distlab.errors import DistlabError
 from distlab.experiment.options import TrackingOptions, flat
+from distlab.experiment.words import at_home
 from distlab.report.formats import files, terminal
 
 FAILED, INTERRUPTED = 1, 130
+PATHS = ("file", "output", "tracking.uri")
+"""Options in which ``~`` is the user's home."""
 USAGE = """\
 python -m distlab.report [option=value ...]
 
@@ -72,6 +75,8 @@ def parse(words: Sequence[str]) -> ReportOptions:
             )
         try:
             # Not as YAML, which would make a number of the id 12e45678.
+            if name in PATHS:
+                value = at_home(value)
             OmegaConf.update(config, name, None if value in ("", "null") else value)
         except OmegaConfBaseException as error:
             raise DistlabError(
