@@ -109,9 +109,9 @@ def understood(words: Sequence[str]) -> list[str]:
     options = list(flags.overrides)
     if flags.shell_completion:
         return list(words)
-    bare = [word for word in options if not _OPTION.match(word)]
-    if unknown or bare:
-        raise _unknown(words, [*unknown, *bare])
+    strange = {word for word in (*options, *unknown) if not _OPTION.match(word)}
+    if strange:
+        raise _unknown(words, [word for word in words if word in strange])
     many = flags.multirun or any(word.lower() == "hydra.mode=multirun" for word in options)
     kept = list(words)
     for word in options:

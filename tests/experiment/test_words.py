@@ -220,6 +220,10 @@ def test_flags_of_hydra_go_on_working() -> None:
         ("torch mlp", "framework=torch model=mlp"),
         ("quickstart", "experiment=quickstart"),
         ("data.dir 'a b'", "'data.dir=a b'"),
+        (
+            "--framework pytorch --framework.execution=eager mlp gpus = 1 data.dri=/x",
+            "framework=pytorch framework.execution=eager model=mlp gpus=1 data.dri=/x",
+        ),
     ],
 )
 def test_a_word_that_is_no_option_is_answered_with_the_command_that_was_meant(
