@@ -1,4 +1,5 @@
 import json
+import os
 import re
 import shlex
 import signal
@@ -39,8 +40,10 @@ if __name__ == "__main__":
 
 @pytest.fixture(scope="module")
 def ended(tmp_path_factory: pytest.TempPathFactory) -> Ended:
-    """A run on two CPU workers."""
-    ended = command.run(tmp_path_factory.mktemp("run"), *JOB, *STRONG, "gpus=2", TEXT)
+    """A run on two CPU workers, in a shell that would bind each of them to the first core."""
+    shell = {**command.ENVIRONMENT, "OMP_PROC_BIND": "true", "GOMP_CPU_AFFINITY": "0-1"}
+    folder = tmp_path_factory.mktemp("run")
+    ended = command.run(folder, *JOB, *STRONG, "gpus=2", TEXT, environment=shell)
     assert ended.code == 0, ended.out + ended.err
     return ended
 
@@ -161,6 +164,17 @@ def test_figures_are_what_the_seed_and_the_clock_give(summary: dict[str, Any]) -
     assert 0 < percentiles["p50"] <= percentiles["p95"] <= percentiles["p99"]
     assert summary["startup_s"] < summary["wall_s"]
     assert sum(summary["epoch_time_s"]) < summary["wall_s"]
+
+
+@pytest.mark.slow
+def test_workers_have_what_the_machine_has_and_not_what_the_shell_says(
+    ended: Ended, summary: dict[str, Any]
+) -> None:
+    assert summary["kept_from_workers"] == ["GOMP_CPU_AFFINITY", "OMP_PROC_BIND"]
+    assert ended.out.count("kept from workers: GOMP_CPU_AFFINITY, OMP_PROC_BIND") == 1
+    # They were born without them.
+    assert summary["resources"]["kept_out"] == {}
+    assert set(summary["resources"]["cpu_affinity"]) == os.sched_getaffinity(0)
 
 
 @pytest.mark.slow
