@@ -38,6 +38,16 @@ if __name__ == "__main__":
 """
 
 
+# The command line, whose work is to get a signal.
+SIGNALLED = """
+import signal, sys
+from distlab import launch
+number = int(sys.argv.pop())
+launch._compose_and_run = lambda: signal.raise_signal(number)
+launch.main()
+"""
+
+
 @pytest.fixture(scope="module")
 def ended(tmp_path_factory: pytest.TempPathFactory) -> Ended:
     """A run on two CPU workers, in a shell that would bind each of them to the first core."""
@@ -402,3 +412,20 @@ def test_help_shows_groups_and_examples_in_two_screens(tmp_path: Path) -> None:
 def test_the_driver_imports_no_framework(one_and_three: Ended) -> None:
     """Neither for runs nor for the study and its report."""
     assert json.loads((one_and_three.folder / "frameworks.json").read_text()) == []
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+)
+def test_the_code_tells_which_signal_ended_the_command(
+    tmp_path: Path, number: int, code: int
+) -> None:
+    ended = command.run(tmp_path, str(int(number)), command=[sys.executable, "-c", SIGNALLED])
+    assert (ended.code, ended.out) == (code, "")
+    assert ended.err == "interrupted: a run that had begun is recorded as KILLED\n"
+
+
+def test_a_command_that_outlives_its_terminal_is_not_ended_by_it(tmp_path: Path) -> None:
+    nohup = ["nohup", sys.executable, "-c", SIGNALLED]
+    ended = command.run(tmp_path, str(int(signal.SIGHUP)), command=nohup)
+    assert ended.code == 0, ended.err

@@ -59,9 +59,7 @@ def tags(study: str, name: str, scaling: Sequence[Sequence[str]]) -> dict[str, s
         study: _view(f"{name}: runs", below, runs),
         f"{study}-means": _view(
             f"{name}: means of runs that count",
-            " and ".join(
-                [below, "tags.verified = 'true'", *(f"tags.{t} IS NULL" for t in UNRANKED)]
-            ),
+            " and ".join([below, *COUNTED]),
             runs,
             groupBy={"aggregateFunction": "average", "groupByKeys": by_cell},
         ),
