@@ -1,6 +1,7 @@
 """The machine and the software of this process, as facts for the record."""
 
 import getpass
+import hashlib
 import os
 import platform
 import shutil
@@ -31,6 +32,16 @@ def describe() -> dict[str, Any]:
 def _packages() -> dict[str, str]:
     """The versions of all installed packages, when they were first asked for."""
     return dict(sorted((d.metadata["Name"].lower(), d.version) for d in distributions()))
+
+
+@cache
+def code() -> str:
+    """The version of this distlab and the first digits of a SHA-256 of its source."""
+    root = Path(__file__).parents[1]
+    digest = hashlib.sha256()
+    for file in sorted(root.rglob("*.py")):
+        digest.update(file.relative_to(root).as_posix().encode() + b"\0" + file.read_bytes())
+    return f"{__version__} ({digest.hexdigest()[:8]})"
 
 
 def processor() -> str:

@@ -20,7 +20,7 @@ from distlab.experiment.task import Task
 from distlab.machine import cores
 from distlab.outcome import environment
 from distlab.outcome.caveats import Caveat, oversubscribed
-from distlab.outcome.events import Progress
+from distlab.outcome.events import Notice, Progress
 from distlab.outcome.record import Record
 from distlab.runs.progress import Display
 
@@ -184,6 +184,9 @@ def _tracked(
         for event in group.run(_task(experiment, display.live), run_dir / "logs"):
             if isinstance(event, Progress):
                 display.position(event)
+                continue
+            if isinstance(event, Notice):
+                display.say(event.text)
                 continue
             ready = len(record.ready)
             epoch = record.add(event)
