@@ -1,11 +1,43 @@
 """What any command says on a terminal: a mistake, a plain line, how to see a store in a browser."""
 
+import io
+import os
 import shlex
 import sys
+from pathlib import Path
 
 from rich.console import Console
 
 from distlab.errors import DistlabError, WorkerError
+
+
+class Terminal(Console):
+    """A terminal whose reader may leave: what nobody reads is dropped, and the work goes on."""
+
+    def on_broken_pipe(self) -> None:
+        """Stop printing, where rich would end the process."""
+        self.quiet = True
+        unread()
+
+
+def unread() -> None:
+    """Lead stdout nowhere: its reader has left, as ``head`` does."""
+    with Path(os.devnull).open("w") as nowhere:
+        os.dup2(nowhere.fileno(), sys.stdout.fileno())
+
+
+def ready() -> None:
+    """Make stdout and stderr such that printing never fails, whatever they are.
+
+    A closed one leads nowhere, and not into the next file that is opened; a character that one
+    cannot show is told by its number.
+    """
+    while (nowhere := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(nowhere)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def complain(error: DistlabError | WorkerError) -> None:
@@ -17,6 +49,11 @@ def complain(error: DistlabError | WorkerError) -> None:
     else:
         console.print("distlab: the run failed, and is recorded as FAILED", style="bold red")
         console.print(f"{error}\nlog:   {error.log}", markup=False)
+
+
+def print_to_stdout(text: str) -> None:
+    """Print a plain line."""
+    print(text)  # noqa: T201
 
 
 def print_to_stderr(text: str) -> None:

@@ -28,9 +28,21 @@ class DistlabError(Exception):
         return "\n".join(name + text.replace("\n", "\n       ") for name, text in told.items())
 
 
+class DivergedError(DistlabError):
+    """Training came to numbers that are none, which another seed may not do.
+
+    ``found`` says where: ``diverged at step 2 of epoch 1 on rank 0: loss nan``.
+    """
+
+
 class WorkerError(Exception):
     """A worker failed; the message holds its last words, ``log`` its whole output."""
 
     def __init__(self, message: str, log: str) -> None:
         super().__init__(message)
         self.log = log
+
+
+def reason(error: BaseException | None) -> str:
+    """Why a run failed, for its record: of one that diverged where it did, else the whole error."""
+    return error.found if isinstance(error, DivergedError) else str(error)

@@ -16,8 +16,10 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
+from distlab import __version__
 from distlab.cluster.connect import disconnected_at_end
-from distlab.console import complain, print_to_stderr
+from distlab.console import complain, print_to_stderr, print_to_stdout, ready, unread
+from distlab.doctor import preflight
 from distlab.errors import DistlabError, WorkerError
 from distlab.experiment import words
 from distlab.experiment.experiment import validate
@@ -77,10 +79,16 @@ def main() -> None:
     """Run the command line; exit 0 on success, 1 on an error, 130 if interrupted."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _interrupt)
+    ready()
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")
     register()
+    if "--version" in sys.argv:
+        # Hydra would tell its own.
+        print_to_stdout(f"distlab {__version__}")
+        return
     try:
         words.take()
+        preflight.here()
         with disconnected_at_end():
             _compose_and_run()
     except (HydraException, OmegaConfBaseException) as error:
@@ -88,6 +96,9 @@ def main() -> None:
         sys.exit(FAILED)
     except DistlabError as error:
         complain(error)
+        sys.exit(FAILED)
+    except BrokenPipeError:
+        unread()
         sys.exit(FAILED)
     except KeyboardInterrupt:
         print_to_stderr("interrupted: a run that had begun is recorded as KILLED")

@@ -17,6 +17,7 @@ from omegaconf import DictConfig
 from thread_backend import World
 from xdist.scheduler import LoadScopeScheduling
 
+from distlab.data import sources
 from distlab.data.sources import Dataset
 from distlab.experiment.experiment import Experiment, resolve, validate
 from distlab.experiment.options import CONF, Options, register
@@ -175,7 +176,7 @@ def options(
 def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
     """No Ray, no training, no plots; everything else of a study is real."""
     # These import MLflow and matplotlib, which most tests do without.
-    from fake_runs import Machine
+    from fake_runs import Machine, load_once
 
     from distlab.cluster import connect
     from distlab.report import publish
@@ -184,6 +185,7 @@ def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
     one = Machine()
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(run, "execute", one.execute)
+    monkeypatch.setattr(sources, "load", load_once)
     # In the order of the plan, so that a test can say which run it means.
     monkeypatch.setattr(sitting, "place", lambda *_: "")
     monkeypatch.setattr(connect, "connect", lambda options: connect.Resources(2, 0, 1))

@@ -1,4 +1,8 @@
+import os
 import shlex
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -34,3 +38,48 @@ def test_a_failed_worker_is_shown_with_its_log(capsys: pytest.CaptureFixture[str
     out, err = capsys.readouterr()
     assert out == ""
     assert "worker 1 died" in err and "/there/rank-1.log" in err and "FAILED" in err
+
+
+def started(script: str, shell: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """What a shell's line leaves that runs a script as ``$SCRIPT``."""
+    command = shell.replace("$SCRIPT", shlex.join([sys.executable, "-c", script]))
+    return subprocess.run(
+        ["bash", "-c", command],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_work_goes_on_when_the_reader_of_its_lines_leaves(tmp_path: Path) -> None:
+    script = f"""
+from distlab.console import Terminal, ready
+ready()
+terminal = Terminal()
+for line in range(20000):
+    terminal.print("a line of many")
+open("{tmp_path}/done", "w").close()
+"""
+    done = started(script, "set -o pipefail; $SCRIPT | head -1")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "a line of many\n", "")
+    assert (tmp_path / "done").exists()
+
+
+def test_a_closed_stdout_leads_nowhere_and_not_into_a_file(tmp_path: Path) -> None:
+    script = f"""
+import os
+from distlab.console import Terminal, ready
+ready()
+file = open("{tmp_path}/record", "w")
+Terminal().print("hello")
+os.write(1, b"from a library")
+"""
+    assert started(script, "$SCRIPT >&-").returncode == 0
+    assert (tmp_path / "record").read_text() == ""
+
+
+def test_what_a_terminal_cannot_show_is_told_by_its_number() -> None:
+    script = "from distlab.console import Terminal, ready; ready(); Terminal().print('/tmp/é数')"
+    shown = started(script, "$SCRIPT", PYTHONIOENCODING="ascii")
+    assert (shown.returncode, shown.stdout) == (0, "/tmp/\\xe9\\u6570\n")

@@ -13,6 +13,7 @@ ROOT = Path(__file__).parents[1]
 ROOMS = (
     "launch",
     "runs",
+    "doctor",
     "report",
     "conformance",
     "tracking",
@@ -30,7 +31,7 @@ ROOMS = (
     "errors",
 )
 """From the roof down: a room imports only from rooms below it."""
-REPORT = ("publish", "formats", "sections", "plots", "figures")
+REPORT = ("publish", "formats", "contents", "sections", "plots", "figures")
 """The same inside ``report/``."""
 HOMES = {
     "ray": "distlab/cluster",

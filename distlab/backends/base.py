@@ -99,6 +99,11 @@ class Placement:
     endpoints: tuple[str, ...]
     threads: int
 
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """The host of every rank, in rank order."""
+        return tuple(endpoint.rsplit(":", 1)[0] for endpoint in self.endpoints)
+
 
 @dataclass(frozen=True)
 class Program:

@@ -14,6 +14,7 @@ from typing import Any
 import ray
 
 from distlab.backends.base import Placement
+from distlab.cluster.worker_environment import WorkerEnvironment
 from distlab.errors import DistlabError
 from distlab.experiment.task import Task
 from distlab.outcome.environment import code
@@ -28,7 +29,7 @@ class Assignment:
     Attributes
     ----------
     environment:
-        Variables to be set before the framework is imported.
+        What is set up before the framework is imported.
     data:
         The data set in Ray's object store, in a list so that Ray leaves it there.
     log_dir:
@@ -37,7 +38,7 @@ class Assignment:
 
     task: Task
     placement: Placement
-    environment: dict[str, str]
+    environment: WorkerEnvironment
     data: list[Any]
     log_dir: str
 
@@ -91,9 +92,9 @@ class RankActor:
         try:
             yield Started(placement.rank, socket.gethostname(), os.getpid(), str(log))
             if self._rank is None:
-                os.environ.update(assignment.environment)
+                facts = assignment.environment.enter(placement.hosts)
                 self._rank = loop.Rank(
-                    task.framework, placement, lambda: ray.get(assignment.data[0])
+                    task.framework, placement, lambda: ray.get(assignment.data[0]), facts
                 )
             yield from self._rank.run(task)
         except Exception as error:

@@ -7,7 +7,8 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from distlab.cluster import joining, local_ray
+from distlab.cluster import worker_environment
+from distlab.cluster.start import joining, local_ray
 from distlab.errors import DistlabError
 from distlab.experiment.experiment import Experiment, resolve
 from distlab.experiment.options import ClusterMode, Options
@@ -49,7 +50,7 @@ def connect(options: Options) -> Resources:
     import ray
 
     if not ray.is_initialized():
-        with _own_signal_handlers():
+        with _own_signal_handlers(), worker_environment.clean(os.environ):
             if existing:
                 joining.join(options.cluster.address or "auto")
             else:

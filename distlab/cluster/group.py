@@ -4,7 +4,6 @@ Each rank is a Ray actor in a placement group. Ray Train's trainer would do the 
 more processes of its own, each of which imports seconds of libraries before a first step.
 """
 
-import re
 import socket
 import time
 import uuid
@@ -13,34 +12,31 @@ from pathlib import Path
 from typing import Any
 
 import ray
-from ray.exceptions import RayActorError, RayError
+from ray.exceptions import RayError
 from ray.util.placement_group import placement_group, remove_placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from distlab.backends.base import Placement
-from distlab.cluster import interpreter, waiting
 from distlab.cluster.actor import Assignment, RankActor
-from distlab.cluster.causes import cause
-from distlab.errors import DistlabError, WorkerError
+from distlab.cluster.ending import Ending, PortTakenError
+from distlab.cluster.start import interpreter, waiting
+from distlab.cluster.start.causes import cause
+from distlab.cluster.worker_environment import WorkerEnvironment
+from distlab.errors import DistlabError, DivergedError
 from distlab.experiment.experiment import Experiment
-from distlab.experiment.options import ClusterMode, Precision
+from distlab.experiment.options import ClusterMode
 from distlab.experiment.task import Task
 from distlab.outcome import environment
-from distlab.outcome.events import Event, Failed, Notice, Ready, Started
+from distlab.outcome.events import Divergence, Event, Failed, Notice, Ready, Started
 
-PORT_TAKEN = re.compile(r"address already in use|EADDRINUSE|could not start gRPC", re.IGNORECASE)
-"""What frameworks say where a port is another's."""
-LAST_WORDS_S = 2.0
+OTHERS_DIVERGE_S = 10.0
+"""For how long, where one rank diverged, it is waited for what the others saw: a span or two."""
 CLOSE_S = 15.0
 ANSWER_S = 10.0
 
 # On this machine distlab itself sees to it that only one group works at a time, so that idle ones
 # may wait in places that Ray would count as taken.
 IDLE_CPU = 0.001
-
-
-class PortTakenError(WorkerError):
-    """A worker could not have its port, because another process has it by now."""
 
 
 class WorkerGroup:
@@ -75,13 +71,7 @@ class WorkerGroup:
         self._threads = options.threads_per_worker
         self._timeout = options.cluster.start_timeout_s
         on_gpu = experiment.device == "gpu"
-        self._environment = {
-            **tf32_environment(options.precision),
-            **{name: str(value) for name, value in options.framework.env.items()},
-            "OMP_NUM_THREADS": str(options.threads_per_worker),
-            # On a machine with GPUs a CPU worker must not see, let alone occupy, one of them.
-            **({} if on_gpu else {"CUDA_VISIBLE_DEVICES": ""}),
-        }
+        self._environment = WorkerEnvironment.of(experiment)
         self._placements: list[Placement] = []
         local = options.cluster.mode is ClusterMode.local
         cpus = IDLE_CPU if local else options.threads_per_worker
@@ -127,6 +117,8 @@ class WorkerGroup:
         ------
         DistlabError
             If a worker found a user's mistake, or the start took too long.
+        DivergedError
+            If a loss, or what it led to, was not finite. The group is of no more use then.
         WorkerError
             If a worker failed or died. The group is of no more use then.
         """
@@ -161,12 +153,15 @@ class WorkerGroup:
         ]
         started: set[int] = set()
         ready: set[int] = set()
+        diverged: dict[int, Divergence] = {}
         unfinished: list[Any] = list(streams)
         while unfinished:
             arrived: list[Any]
             arrived, _ = ray.wait(unfinished, num_returns=1, timeout=waiting.SIGNALS_S)
             if not arrived and len(ready) < self.world_size and time.monotonic() > deadline:
                 raise self._too_slow(started, ready, log_dir)
+            if diverged and time.monotonic() > deadline:
+                break
             for stream in arrived:
                 try:
                     event: Event = ray.get(next(stream))
@@ -174,16 +169,29 @@ class WorkerGroup:
                     unfinished.remove(stream)
                     continue
                 except RayError as error:
-                    raise self._broken(streams, log_dir, error) from None
+                    if diverged:
+                        unfinished.remove(stream)
+                        continue
+                    raise self._ending(streams, log_dir).error(error) from None
                 match event:
                     case Started(rank=rank):
                         started.add(rank)
                         yield from self._note_log(event, log_dir)
                     case Ready(rank=rank):
                         ready.add(rank)
-                    case Failed():
-                        raise self._broken(streams, log_dir, failed=event)
-                yield event
+                    case Divergence(rank=rank):
+                        if not diverged:
+                            deadline = time.monotonic() + OTHERS_DIVERGE_S
+                        diverged.setdefault(rank, event)
+                    case Failed() if not diverged:
+                        raise self._ending(streams, log_dir).error(failed=event)
+                if not diverged:
+                    yield event
+            if len(diverged) == self.world_size:
+                break
+        if diverged:
+            first = min(diverged.values(), key=lambda one: (one.epoch, one.step, one.rank))
+            raise _diverged(first, task)
 
     def alive(self) -> bool:
         """Whether all workers still answer; asked between runs."""
@@ -239,40 +247,10 @@ class WorkerGroup:
             why = f"{log_dir} cannot be made on {started.host}"
             yield Notice(f"log of rank {started.rank}: {self._logs[started.rank]} ({why})")
 
-    def _broken(
-        self,
-        streams: list[Any],
-        log_dir: Path,
-        seen: RayError | None = None,
-        failed: Failed | None = None,
-    ) -> Exception:
-        """The error for a run that a worker did not end.
-
-        When one dies, the others fail for want of it, perhaps before its death is known: so it is
-        waited for a moment.
-        """
-        ends = [stream.completed() for stream in streams]
-        ended, _ = ray.wait(ends, num_returns=len(ends), timeout=LAST_WORDS_S)
-        if failed is None:
-            failed = next(filter(None, map(_failure, streams)), None)
-        if failed is not None and failed.user_error is not None:
-            return DistlabError(*failed.user_error)
-
-        def told(rank: int, what: str, kind: type[WorkerError] = WorkerError) -> WorkerError:
-            return kind(f"worker {rank} on {self._hosts[rank]} {what}", self._log(rank, log_dir))
-
-        errors = {rank: _error(end) for rank, end in enumerate(ends) if end in ended}
-        for rank, error in errors.items():
-            if isinstance(error, RayActorError):
-                return told(rank, f"died: {cause(error)}")
-        if failed is not None:
-            kind = PortTakenError if PORT_TAKEN.search(failed.traceback) else WorkerError
-            return told(failed.rank, f"failed: {failed.message}", kind)
-        for rank, error in errors.items():
-            if error is not None:
-                return told(rank, f"failed: {cause(error)}")
-        why = cause(seen) if seen is not None else "it said nothing"
-        return WorkerError(f"what a worker sent could not be read: {why}", str(log_dir))
+    def _ending(self, streams: list[Any], log_dir: Path) -> Ending:
+        """What there is to find out of a run that ended early."""
+        logs = [self._log(rank, log_dir) for rank in range(self.world_size)]
+        return Ending(streams, self._hosts, logs)
 
     def _log(self, rank: int, log_dir: Path) -> str:
         """Where a rank's output is."""
@@ -291,31 +269,11 @@ class WorkerGroup:
         )
 
 
-def tf32_environment(precision: Precision) -> dict[str, str]:
-    """What forbids TF32 in NVIDIA's libraries, whatever a framework says; nothing for ``tf32``.
-
-    cuBLAS and cuDNN read ``NVIDIA_TF32_OVERRIDE`` once in the life of a process (NVIDIA's
-    documentation of cuBLAS, "NVIDIA_TF32_OVERRIDE"). Not yet run on a GPU.
-    """
-    return {} if precision is Precision.tf32 else {"NVIDIA_TF32_OVERRIDE": "0"}
-
-
-def _failure(stream: Any) -> Failed | None:
-    """What a rank said of an error, if that is among its events that have come already."""
-    while stream.next_ready():
-        try:
-            event = ray.get(next(stream))
-        except (RayError, StopIteration):
-            break
-        if isinstance(event, Failed):
-            return event
-    return None
-
-
-def _error(end: Any) -> Exception | None:
-    """What a run that has ended on a rank raised; None if it ended in order."""
-    try:
-        ray.get(end)
-    except Exception as error:
-        return error
-    return None
+def _diverged(first: Divergence, task: Task) -> DivergedError:
+    """The error for training that left the numbers, with what most often keeps it on them."""
+    rate = task.program.learning_rate
+    lower = f"learning_rate={min(1e-3, rate / 10):g}"
+    exact = "" if task.program.precision == "fp32" else "\nor precision=fp32"
+    return DivergedError(
+        f"framework={task.framework} with learning_rate={rate:g}", str(first), lower + exact
+    )

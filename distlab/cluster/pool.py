@@ -13,7 +13,8 @@ import psutil
 import ray
 from omegaconf import OmegaConf
 
-from distlab.cluster.group import WorkerGroup, tf32_environment
+from distlab.cluster.group import WorkerGroup
+from distlab.cluster.worker_environment import tf32
 from distlab.data.sources import Dataset
 from distlab.experiment.experiment import Experiment
 from distlab.experiment.options import ClusterMode
@@ -90,7 +91,7 @@ def group_key(experiment: Experiment, dataset: Dataset) -> Hashable:
         options.framework.name,
         tuple(sorted(options.framework.env.items())),
         OmegaConf.to_yaml(OmegaConf.create({"runtime_env": options.framework.runtime_env})),
-        tuple(tf32_environment(options.precision)),
+        tuple(tf32(options.precision)),
         experiment.device,
         experiment.world_size,
         options.threads_per_worker,

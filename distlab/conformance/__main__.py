@@ -4,11 +4,11 @@ import argparse
 import sys
 import time
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from distlab.conformance import MODELS, TIMEOUT_S, examine
+from distlab.console import Terminal
 
 
 def main() -> int:
@@ -40,7 +40,7 @@ def main() -> int:
         row = (outcome.check, outcome.execution, outcome.model)
         table.add_row(*row, mark, Text(outcome.detail))
     failed = sum(not outcome.passed for outcome in outcomes)
-    console = Console()
+    console = Terminal()
     console.print(table)
     console.print(f"{len(outcomes) - failed} passed, {failed} failed in {seconds:.0f} s")
     return 1 if failed else 0

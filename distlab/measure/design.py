@@ -5,7 +5,14 @@ import math
 from collections.abc import Iterable, Sequence
 from statistics import fmean, variance
 
-from distlab.measure.statistics import FEWEST
+from scipy.special import stdtrit
+
+from distlab.measure.statistics import CONFIDENCE, FEWEST, Estimate
+
+POWER = 0.8
+"""How likely a difference is to be told with as many repeats as :func:`repeats_to_tell` says."""
+CORRECTION = 1.25
+"""By how much a claim's interval is wider than its own, being one among others in a report."""
 
 
 def place(study: str, repeat: int, cell: str) -> str:
@@ -77,3 +84,35 @@ def repeats_a_group(
         return 1
     best = math.sqrt(sum(starts) / len(starts) / (sum(runs) / len(runs))) * ratio
     return max(1, min(round(best), repeats // FEWEST))
+
+
+def repeats_to_tell(ratio: Estimate, most: int = 60) -> int | None:
+    """How many repeats are likely to tell a difference that so many did not.
+
+    The sample size of a paired t test (Cohen 1988, "Statistical Power Analysis", section 2.4): the
+    fewest n for which the difference's logarithm exceeds its standard error times the sum of
+    Student's t at the level of a claim and at the power. The true ratio is taken to be the
+    estimated one, and the noise that of the repeats so far.
+
+    Parameters
+    ----------
+    ratio:
+        What the study found, with an interval.
+    most:
+        More repeats than these are not looked at.
+
+    Returns
+    -------
+    int or None
+        None where not even ``most`` would do, or where there is no interval yet.
+    """
+    if ratio.low is None or ratio.high is None:
+        return None
+    difference = abs(math.log(ratio.value))
+    half = math.log(ratio.high / ratio.low) / 2
+    deviation = half * math.sqrt(ratio.n) / stdtrit(ratio.n - 1, (1 + CONFIDENCE) / 2)
+    for n in range(ratio.n + 1, most + 1):
+        t = CORRECTION * stdtrit(n - 1, (1 + CONFIDENCE) / 2) + stdtrit(n - 1, POWER)
+        if difference > t * deviation / math.sqrt(n):
+            return n
+    return None

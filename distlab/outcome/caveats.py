@@ -4,10 +4,14 @@ A run's summary holds ``caveats``, a list of codes, each with what was found. Wh
 runs asks this module and nothing else whether a run counts, and why not.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any, NamedTuple
+
+THROTTLED_AT_MOST = 0.01
+"""Share of its threads' time for which a run may be stopped by a quota and still be believed."""
 
 
 class Code(StrEnum):
@@ -17,6 +21,7 @@ class Code(StrEnum):
     bound = "bound"
     throttled = "throttled"
     noisy = "noisy"
+    diverged = "diverged"
     unlike_hosts = "unlike_hosts"
     unknown = "unknown"
 
@@ -70,6 +75,11 @@ MEANINGS = {
         "too noisy",
         "Others kept the cores busy that the run needed, or the hypervisor took them away.",
     ),
+    # Today such a run ends and leaves no summary; it may be in records of earlier versions.
+    Code.diverged: Meaning(
+        "diverged",
+        "A loss was no longer finite, so that the run trained nothing from there on.",
+    ),
     # Every step waits for the slowest host, so that the figure is true of these hosts together.
     Code.unlike_hosts: Meaning(
         "unlike hosts",
@@ -97,12 +107,17 @@ class Caveat:
 def of(summary: Mapping[str, Any]) -> list[Caveat]:
     """The caveats of a run, in the order in which they were found.
 
-    Of a run recorded before there were caveats, it is known whether the machine was too noisy.
+    Of a run recorded before there were caveats, it is known whether the machine was too noisy and
+    whether a loss was finite.
     """
     if (told := summary.get("caveats")) is not None:
         return [Caveat(Code(one["code"]), one["detail"]) for one in told]
     noisy = (summary.get("load") or {}).get("too_noisy")
-    return [Caveat(Code.noisy, noisy)] if noisy else []
+    found = [Caveat(Code.noisy, noisy)] if noisy else []
+    losses = [*(summary.get("train_loss") or []), *(summary.get("test_loss") or [])]
+    if not all(loss is not None and math.isfinite(loss) for loss in losses):
+        found.append(Caveat(Code.diverged, "a loss is no number"))
+    return found
 
 
 def doubts(summary: Mapping[str, Any]) -> list[Caveat]:
@@ -151,3 +166,21 @@ def oversubscribed(threads: int, cores: float, host: str) -> Caveat | None:
         return None
     shared = f"{threads} thread{'s' * (threads != 1)} on {cores:g} core{'s' * (cores != 1)}"
     return Caveat(Code.oversubscribed, f"{shared} of {host}")
+
+
+def throttled(cores: float, threads: int, host: str) -> Caveat | None:
+    """The caveat of a host whose control groups stopped the run, or None.
+
+    Parameters
+    ----------
+    cores:
+        How many cores' work was stopped on average during the timed windows.
+    threads:
+        Computing threads of all the run's workers on this host.
+    host:
+        The host as it is called in the caveat.
+    """
+    share = cores / threads
+    if share <= THROTTLED_AT_MOST:
+        return None
+    return Caveat(Code.throttled, f"for {share:.0%} of the time by its CPU quota on {host}")

@@ -12,6 +12,8 @@ from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from distlab import __version__
 
 
@@ -25,6 +27,24 @@ def describe() -> dict[str, Any]:
         "processor": processor(),
         "cpus": os.cpu_count(),
         "packages": _packages(),
+    }
+
+
+@cache
+def software() -> dict[str, str]:
+    """What a rank runs, its framework aside: versions, and a fingerprint of distlab's own code.
+
+    Two hosts may have the same version of distlab, and one of them with changes.
+    """
+    package = Path(__file__).parents[1]
+    code = hashlib.sha256()
+    for file in sorted(package.rglob("*.py")):
+        code.update(file.relative_to(package).as_posix().encode() + file.read_bytes())
+    return {
+        "python_version": platform.python_version(),
+        "numpy_version": np.__version__,
+        "distlab_version": __version__,
+        "distlab_code": code.hexdigest()[:12],
     }
 
 

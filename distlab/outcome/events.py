@@ -95,6 +95,28 @@ class EpochDone:
 
 
 @dataclass(frozen=True)
+class Divergence:
+    """A figure of the training was not finite. The rank goes on, because others wait for it.
+
+    Attributes
+    ----------
+    epoch, step:
+        Where that was so, from 0.
+    figure:
+        What it was: ``loss nan``, ``test loss inf``, ``weights``.
+    """
+
+    rank: int
+    epoch: int
+    step: int
+    figure: str
+
+    def __str__(self) -> str:
+        place = f"step {self.step + 1} of epoch {self.epoch + 1} on rank {self.rank}"
+        return f"diverged at {place}: {self.figure}"
+
+
+@dataclass(frozen=True)
 class ExchangeWindows:
     """Seconds of windows of equal steps, with and without the exchange of gradients."""
 
@@ -140,4 +162,4 @@ class Failed:
     user_error: tuple[str, str, str] | None = None
 
 
-Event = Notice | Started | Ready | Progress | EpochDone | Finished | Failed
+Event = Notice | Started | Ready | Progress | EpochDone | Divergence | Finished | Failed

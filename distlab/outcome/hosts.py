@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from distlab.machine.load import CpuSeconds, Load, load
-from distlab.outcome.caveats import Caveat, Code, oversubscribed
+from distlab.outcome.caveats import Caveat, Code, oversubscribed, throttled
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,31 @@ class Host:
         return min([self.allowed, *filter(None, quotas)])
 
     @property
+    def bound(self) -> str | None:
+        """How ranks came to have fewer cores than threads though they may use more, or None.
+
+        A framework binds its process when it is imported, if variables such as ``OMP_PROC_BIND``
+        say so: to the same core in each.
+        """
+        each = [set(one.get("cpu_affinity") or _allowed(one)) for one in self.resources]
+        cores = set().union(*each)
+        threads = self.threads // max(1, len(each))
+        least = min(map(len, each), default=0)
+        alone = any(
+            len(own) < min(threads, len(_allowed(one)))
+            for own, one in zip(each, self.resources, strict=True)
+        )
+        if not alone and len(cores) >= min(self.threads, self.allowed):
+            return None
+        return (
+            f"{self.threads} threads of {self.name} are bound to core"
+            f"{'s' * (len(cores) > 1)} {', '.join(map(str, sorted(cores)))}"
+            f"{f', one worker to {least}' * (least < len(cores))}, of {self.allowed} that they may "
+            "use: a variable such as OMP_PROC_BIND binds them, or something else in their "
+            "environment"
+        )
+
+    @property
     def load(self) -> Load | None:
         """The load of the host during the windows; None where a rank does not tell it."""
         if self.windows is None or not self.allowed:
@@ -54,8 +79,12 @@ class Host:
         found = []
         if self.allowed:
             found.append(oversubscribed(self.threads, self.usable, self.name))
-        if self.load is not None and self.load.too_noisy is not None:
-            found.append(Caveat(Code.noisy, self.load.too_noisy))
+        if self.bound is not None:
+            found.append(Caveat(Code.bound, self.bound))
+        if self.load is not None:
+            found.append(throttled(self.load.throttled_cores, self.threads, self.name))
+            if self.load.too_noisy is not None:
+                found.append(Caveat(Code.noisy, self.load.too_noisy))
         return [caveat for caveat in found if caveat is not None]
 
 

@@ -11,11 +11,13 @@ from numpy.typing import NDArray
 from distlab.backends.base import Weights
 from distlab.data.sources import Dataset
 from distlab.experiment.experiment import Experiment
+from distlab.experiment.names import made_of
 from distlab.machine.load import worst
 from distlab.measure.clock import step_time_percentiles, throughput, time_to_accuracy
-from distlab.measure.efficiency import communication_share, model_flop_utilisation
+from distlab.measure.efficiency import model_flop_utilisation
 from distlab.outcome.caveats import plain
 from distlab.outcome.events import EpochDone, Event, Finished, Ready, Started
+from distlab.outcome.exchange import share
 from distlab.outcome.hosts import Host, caveats
 
 FIRST_LOSSES = 10
@@ -65,6 +67,8 @@ class Record:
         The id of the group of worker processes that ran it.
     group_run:
         How many runs the workers' processes had made before; 0 if they were started for this one.
+    kept_out:
+        Environment variables that were kept from the workers.
     """
 
     experiment: Experiment
@@ -72,6 +76,7 @@ class Record:
     command_time: float
     group: str | None = None
     group_run: int = 0
+    kept_out: list[str] = field(default_factory=list)
     epochs: list[Epoch] = field(default_factory=list)
     startup: dict[str, float] = field(default_factory=dict)
     started: dict[int, Started] = field(default_factory=dict)
@@ -92,6 +97,8 @@ class Record:
                     self.mark("workers")
             case Ready():
                 self.ready[event.rank] = event
+                removed = event.resources.get("kept_out", ())
+                self.kept_out = sorted({*self.kept_out, *removed})
                 if len(self.ready) == world_size:
                     self._all_ready()
             case Finished():
@@ -155,18 +162,6 @@ class Record:
         return self.finished[0].weights if 0 in self.finished else None
 
     @property
-    def communication_share(self) -> float | None:
-        """The exchange's share of a step, from each side's median window of the slowest ranks."""
-        measured = [done.exchange for done in self.finished.values() if done.exchange is not None]
-        if not measured:
-            return None
-        slowest_with = np.max([one.with_exchange for one in measured], axis=0)
-        slowest_without = np.max([one.without for one in measured], axis=0)
-        return communication_share(
-            float(np.median(slowest_with)), float(np.median(slowest_without))
-        )
-
-    @property
     def hosts(self) -> list[Host]:
         """The hosts in the order of their first ranks, with what their ranks have told so far."""
         ranks_of: dict[str, list[int]] = {}
@@ -200,6 +195,7 @@ class Record:
     def summary(self) -> dict[str, Any]:
         """The figures of the run as JSON-able values; checks and tracking ids are added later."""
         experiment, options, hosts = self.experiment, self.experiment.options, self.hosts
+        exchange = share([done.exchange for done in self.finished.values() if done.exchange])
         resources = self.ready[0].resources if 0 in self.ready else {}
         seconds = [epoch.seconds for epoch in self.epochs]
         steps = len(self.dataset.train_labels) // experiment.global_batch
@@ -220,12 +216,13 @@ class Record:
             "precision": str(options.precision),
             "optimizer": str(options.optimizer.variant),
             "model": options.model.name,
-            "data": options.data.name,
+            "data": self.dataset.name,
             "data_sha256": self.dataset.checksum,
             "comparison_key": experiment.comparison_key(
                 self.dataset.checksum, str(resources.get("device_name"))
             ),
-            "series": experiment.series,
+            "series": experiment.series(self.dataset.checksum),
+            "options": made_of(options, self.dataset.name),
             "device": experiment.device,
             "device_name": resources.get("device_name"),
             "resources": resources,
@@ -241,13 +238,16 @@ class Record:
             "group": self.group,
             "group_run": self.group_run,
             "threads_per_worker": options.threads_per_worker,
+            "kept_from_workers": self.kept_out,
             "target_accuracy": options.target_accuracy,
             "parameters": experiment.spec.parameter_count,
             "training_flops_per_sample": experiment.spec.training_flops,
             "steps_per_epoch": steps,
             "epoch_time_s": seconds,
             "throughput_samples_per_s": figure,
-            "communication_share": self.communication_share,
+            "communication_share": exchange and exchange.value,
+            "communication_share_low": exchange and exchange.low,
+            "communication_share_high": exchange and exchange.high,
             "matrix_product_flops_per_s": limit,
             "model_flop_utilisation": (
                 model_flop_utilisation(experiment.spec.training_flops, figure, limit)

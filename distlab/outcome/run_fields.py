@@ -76,6 +76,18 @@ class Resources(Open):
     """Numbers of the cores that the process may run on."""
     nice: int
     """Niceness of the process."""
+    kept_out: dict[str, str]
+    """Variables of Ray's environment that were kept from the process, as they stood there."""
+    inherited: dict[str, str]
+    """Variables of Ray's environment that reached it and may change figures."""
+    python_version: str
+    """Version of Python."""
+    numpy_version: str
+    """Version of NumPy."""
+    distlab_version: str
+    """Version of distlab."""
+    distlab_code: str
+    """Fingerprint of the distlab that the process runs."""
     matrix_product_flops_per_s: float | None
     """Floating-point operations a second of large float32 matrix products; null if unknown."""
 
@@ -176,13 +188,15 @@ class Run(Strict):
     model: str
     """Name of the model."""
     data: str
-    """Name of the data set."""
+    """What the data set is called by its content: ``mnist``, ``idx:1a2b3c4d``."""
     data_sha256: Sha256
     """SHA-256 of the data set's content."""
     comparison_key: str
     """Hash of all that must be equal for two runs to be compared."""
     series: str
     """Hash of all that must be equal for one run to be another's baseline with one worker."""
+    options: dict[str, str]
+    """The options that make up the run's cell, as text by name: in them cells of a study differ."""
     device: Literal["cpu", "gpu"]
     """Kind of device of each worker."""
     device_name: str
@@ -212,6 +226,8 @@ class Run(Strict):
     """How many runs these processes had made before; 0 if they were started for this one."""
     threads_per_worker: Positive
     """Computing threads of each worker, as asked."""
+    kept_from_workers: list[str]
+    """Environment variables that stood around the command or its Ray and were kept from workers."""
     target_accuracy: Share
     """Test accuracy to which ``time_to_accuracy_s`` is taken, as a share of 1."""
     parameters: Positive
@@ -229,6 +245,13 @@ class Run(Strict):
 
     Null with one worker and where it was not measured (``measure_exchange=false``).
     """
+    communication_share_low: float | None
+    """Lower end of its 95 % interval, for this run's processes; null without an interval.
+
+    Where it is not above 0, the cost cannot be told from none.
+    """
+    communication_share_high: float | None
+    """Upper end of that interval, or null."""
     matrix_product_flops_per_s: NonNegativeFloat | None
     """Measured rate of large float32 matrix products, summed over workers; null if unknown."""
     model_flop_utilisation: NonNegativeFloat | None

@@ -60,6 +60,8 @@ class FailedRun(Strict):
     """Number of workers, as asked."""
     batch_size: Count
     """Samples of a step, as asked; 0 if unknown."""
+    options: dict[str, str]
+    """The options that make up its cell, as text by name, as far as they are known."""
     cell: str
     """Hash of its options."""
     repeat: Count

@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 
-from distlab.console import complain
+from distlab.console import Terminal, complain, ready
 from distlab.errors import DistlabError
 from distlab.experiment.options import TrackingOptions, flat
 from distlab.report.formats import files, terminal
@@ -135,8 +135,9 @@ def report(options: ReportOptions, console: Console) -> None:
 
 def main(words: Sequence[str] | None = None) -> int:
     """Run the command line; 0 on success, 1 on an error, 130 if interrupted."""
+    ready()
     words = sys.argv[1:] if words is None else words
-    console = Console(highlight=False)
+    console = Terminal(highlight=False)
     if {"-h", "--help"} & set(words):
         console.print(USAGE, end="", markup=False, soft_wrap=True)
         return 0

@@ -4,9 +4,10 @@ from pathlib import Path
 from typing import Any
 
 from distlab.report.figures.cells import cells
-from distlab.report.figures.groups import slug_of
+from distlab.report.figures.groups import safe, slug_of
 from distlab.report.formats import files, markdown
 from distlab.tracking import study_writer
+from distlab.tracking.study_writer import BOUNDS
 
 # Plots that the note shows, by the beginning of their files' names.
 SHOWN = ("throughput", "scaling")
@@ -16,8 +17,8 @@ def publish(study: dict[str, Any], folder: Path) -> Path:
     """Write the report into ``folder`` and log it to the study's MLflow run.
 
     That run gets the report as artifacts, its verdict, tables and plots as a note, each cell's
-    throughput and efficiency as metrics by number of workers, and saved views; each run of
-    the study that is measured against another gets its speed-up.
+    throughput, efficiency and communication share as metrics by number of workers, and saved views;
+    each run of the study that is measured against another gets its speed-up.
 
     Returns
     -------
@@ -31,16 +32,26 @@ def publish(study: dict[str, Any], folder: Path) -> Path:
 
 
 def figures(study: dict[str, Any]) -> list[tuple[str, float, int]]:
-    """Each cell's throughput and efficiency: (metric, value, number of workers)."""
+    """Each cell's throughput, efficiency and communication share: (metric, value, workers).
+
+    The ends of its interval follow a figure as ``_low`` and ``_high`` (see :data:`BOUNDS`).
+    """
     found: list[tuple[str, float, int]] = []
     for cell in cells(study):
-        where = f"{slug_of(cell)}/{cell.framework}-{cell.execution}"
+        where = f"{slug_of(cell)}/{safe(cell.own.replace(' ', '-'))}"
         for name, estimate in (
             ("throughput", cell.throughput),
             ("scaling_efficiency", cell.efficiency),
+            ("communication_share", cell.communication_share),
         ):
-            if estimate is not None:
-                found.append((f"{name}/{where}", estimate.value, cell.world_size))
+            if estimate is None:
+                continue
+            told = zip(("", *BOUNDS), (estimate.value, estimate.low, estimate.high), strict=True)
+            found += [
+                (f"{name}/{where}{end}", value, cell.world_size)
+                for end, value in told
+                if value is not None
+            ]
     return found
 
 

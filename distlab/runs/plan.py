@@ -2,17 +2,23 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from omegaconf import OmegaConf
 
+from distlab.data import sources
+from distlab.experiment.experiment import known_by_content
+from distlab.experiment.names import (
+    NOT_OF_A_CELL,
+    SURROUNDINGS,
+    distinguishing,
+    made_of,
+    words,
+)
 from distlab.experiment.options import Device, Execution, Options, Precision, flat
 
-# What may differ between two sittings of a study without making another cell.
-SURROUNDINGS = ("tracking.", "cluster", "data.dir")
-NOT_OF_A_CELL = (*SURROUNDINGS, "repeats", "group_runs", "study")
 # Options that were added later; cells in which they have these values keep the keys they had.
 ADDED = {"precision": "fp32", "framework.execution_by_model": "{}"}
 
@@ -25,14 +31,28 @@ class Cell:
     ----------
     folder:
         Where its runs go, below the study's folder.
+    checksum:
+        That of its data; None if they cannot be loaded.
+    varied:
+        Its options that tell it from the other cells of its study: see :func:`named`.
+    recorded_as:
+        The key under which an earlier sitting recorded it.
     """
 
     options: Options
     folder: str
+    checksum: str | None = None
+    varied: Mapping[str, str] = field(default_factory=dict)
+    recorded_as: str | None = None
 
     @property
     def key(self) -> str:
-        """Hash of all options that make up the cell.
+        """Hash of all options that make up the cell, and of its data."""
+        return self.recorded_as or self.identity
+
+    @property
+    def identity(self) -> str:
+        """The key as it is now made.
 
         Whatever led to its execution, the hash is that of the framework with this one as default.
         """
@@ -45,7 +65,17 @@ class Cell:
             for name, value in made_up_of.items()
             if not name.startswith(NOT_OF_A_CELL) and ADDED.get(name) != str(value)
         }
+        if self.checksum is not None:
+            options |= known_by_content(self.options.data.name, self.checksum)
+        elif self.options.data.dir is not None:
+            options["data"] = self.options.data.dir
         return hashlib.sha256(json.dumps(options, sort_keys=True).encode()).hexdigest()[:16]
+
+    @property
+    def by_name(self) -> str:
+        """The key as it was made when data were known by name alone."""
+        data = replace(self.options.data, dir=None)
+        return replace(self, options=replace(self.options, data=data), checksum=None).identity
 
     @property
     def execution(self) -> str:
@@ -54,15 +84,28 @@ class Cell:
 
     @property
     def label(self) -> str:
-        """The cell in a few words."""
+        """The cell in a few words, with what tells it from the others of its study."""
         options = self.options
         where = options.gpus or ("1" if options.device is Device.cpu else "all")
         rounded = "" if options.precision is Precision.fp32 else f" {options.precision}"
-        return f"{options.framework.name} {self.execution} {options.model.name} x{where}{rounded}"
+        name = f"{options.framework.name} {self.execution} {options.model.name} x{where}{rounded}"
+        return f"{name} {words(self.varied)}".rstrip()
+
+    @property
+    def data(self) -> str | None:
+        """What its data are called; None if they cannot be loaded."""
+        return None if self.checksum is None else sources.called(self.checksum)
 
     def alone(self, device: Device) -> "Cell":
         """The cell with one worker on a device."""
-        return Cell(replace(self.options, gpus=1, device=device), f"baseline_{self.folder}")
+        varied = {**self.varied, "device": str(device)} if "device" in self.varied else self.varied
+        alone = replace(
+            self,
+            options=replace(self.options, gpus=1, device=device),
+            folder=f"baseline_{self.folder}",
+            varied=varied,
+        )
+        return replace(alone, recorded_as=alone.by_name if self.recorded_as else None)
 
     def is_alone(self, device: Device) -> bool:
         """Whether it has one worker on a device (without GPUs, ``device=auto`` is one on CPU)."""
@@ -72,18 +115,59 @@ class Cell:
         return asked in ((1, Device.cpu), (None, Device.cpu), (None, Device.auto))
 
 
-def cells(planned: Sequence[Options]) -> list[Cell]:
-    """The cells of a plan, in its order; what is planned twice is one cell."""
-    found: dict[str, Cell] = {}
-    for number, options in enumerate(planned):
-        cell = Cell(options, f"{number}_{options.framework.name}_{options.model.name}")
-        found.setdefault(cell.key, cell)
-    return list(found.values())
+def cells(planned: Sequence[Options], checksums: Sequence[str | None] | None = None) -> list[Cell]:
+    """A cell for each combination of options, in the order of the plan.
+
+    Parameters
+    ----------
+    planned:
+        The combinations; :func:`once` leaves out what is planned twice.
+    checksums:
+        Those of their data; None where they cannot be loaded.
+    """
+    return [
+        Cell(options, f"{number}_{options.framework.name}_{options.model.name}", checksum)
+        for number, (options, checksum) in enumerate(
+            zip(planned, checksums or [None] * len(planned), strict=True)
+        )
+    ]
+
+
+def once(planned: Sequence[Cell]) -> list[Cell]:
+    """The cells in their order, each of them once."""
+    first: dict[str, Cell] = {}
+    for cell in planned:
+        first.setdefault(cell.identity, cell)
+    return list(first.values())
+
+
+def named(planned: Sequence[Cell]) -> list[Cell]:
+    """The cells with names that hold whatever tells them apart."""
+    told = distinguishing([made_of(cell.options, cell.data) for cell in planned])
+    return [replace(cell, varied=varied) for cell, varied in zip(planned, told, strict=True)]
+
+
+def twice(planned: Sequence[Cell]) -> list[str]:
+    """A sentence for each combination that is the same cell as one before it."""
+    first: dict[str, Cell] = {}
+    said = []
+    for cell in planned:
+        kept = first.setdefault(cell.identity, cell)
+        if kept is cell:
+            continue
+        before, again = flat(kept.options), flat(cell.options)
+        differs = [name for name in again if again[name] != before.get(name)]
+        one, other = (
+            words({name: str(told[name]) for name in differs}) for told in (again, before)
+        )
+        what = f"{one} is the same cell as {other}" if differs else "one cell is asked for twice"
+        said.append(f"{what} and runs once: {kept.label}")
+    return list(dict.fromkeys(said))
 
 
 def extended(
-    recorded: Sequence[Options], planned: Sequence[Options], overrides: Sequence[str]
-) -> tuple[list[Options], list[Options]]:
+    recorded: Sequence[Cell], planned: Sequence[Cell], overrides: Sequence[str]
+) -> tuple[list[Cell], list[Cell]]:
     """What a command runs that takes a study up again, and the study's plan from then on.
 
     Parameters
@@ -91,24 +175,33 @@ def extended(
     recorded:
         The plan so far.
     planned:
-        The options that the command composed.
+        The cells that the command composed.
     overrides:
         The command's overrides. Where they name nothing that makes up a cell, all recorded cells
         are run, with the command's ``repeats`` if it names them.
     """
-    named = {_name(override) for override in overrides}
-    if all(name.startswith(NOT_OF_A_CELL) for name in named):
-        planned = (
-            [replace(one, repeats=planned[0].repeats) for one in recorded]
-            if "repeats" in named
-            else recorded
-        )
-    plan = {cell.key: cell.options for cell in cells(recorded)}
-    for cell in cells(planned):
-        before = plan.setdefault(cell.key, cell.options)
-        repeats = max(before.repeats, cell.options.repeats)
-        plan[cell.key] = replace(before, repeats=repeats)
-    return list(planned), list(plan.values())
+    if goes_on(overrides):
+        repeats = planned[0].options.repeats
+        more = any(_name(override) == "repeats" for override in overrides)
+        planned = [_repeated(one, repeats) if more else one for one in recorded]
+    plan = {cell.identity: cell for cell in recorded}
+    run = []
+    for cell in planned:
+        before = plan.get(cell.identity, cell)
+        repeats = max(before.options.repeats, cell.options.repeats)
+        plan[cell.identity] = _repeated(before, repeats)
+        run.append(replace(cell, recorded_as=before.recorded_as))
+    plan = {cell.identity: cell for cell in named(list(plan.values()))}
+    return [replace(cell, varied=plan[cell.identity].varied) for cell in run], list(plan.values())
+
+
+def goes_on(overrides: Sequence[str]) -> bool:
+    """Whether a command that takes a study up names nothing that makes up a cell."""
+    return all(_name(override).startswith(NOT_OF_A_CELL) for override in overrides)
+
+
+def _repeated(cell: Cell, repeats: int) -> Cell:
+    return replace(cell, options=replace(cell.options, repeats=repeats))
 
 
 def surroundings(overrides: Sequence[str]) -> list[str]:
@@ -121,19 +214,31 @@ def _name(override: str) -> str:
     return override.lstrip("+~").split("=")[0]
 
 
-def plain(options: Options) -> dict[str, Any]:
-    """Options as JSON-able values."""
-    container = OmegaConf.to_container(OmegaConf.structured(options), enum_to_str=True)
+def plain(cell: Cell) -> dict[str, Any]:
+    """A cell as JSON-able values."""
+    container = OmegaConf.to_container(OmegaConf.structured(cell.options), enum_to_str=True)
     assert isinstance(container, dict)
-    return {str(name): value for name, value in container.items()}
+    data = {**container["data"], "sha256": cell.checksum}
+    own = {"recorded_as": cell.recorded_as} if cell.recorded_as else {}
+    return {**{str(name): value for name, value in container.items()}, "data": data, **own}
 
 
-def restored(values: dict[str, Any], now: Options) -> Options:
+def restored(values: Mapping[str, Any], now: Options) -> tuple[Options, str | None, str | None]:
     """Options from :func:`plain`, with the tracking, the cluster and the study of this command.
 
-    The data may lie in another folder now than when the study was begun.
+    Returns
+    -------
+    tuple
+        The options, the checksum of the data, and the key under which the cell was recorded if that
+        isn't the one it would have now; both are None in plans that data had no checksum in.
     """
-    options = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Options), values))
+    data = dict(values["data"])
+    checksum, recorded_as = data.pop("sha256", None), values.get("recorded_as")
+    known = {
+        **{name: value for name, value in values.items() if name != "recorded_as"},
+        "data": data,
+    }
+    options = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Options), known))
     assert isinstance(options, Options)
-    data = now.data if now.data.name == options.data.name else options.data
-    return replace(options, data=data, tracking=now.tracking, cluster=now.cluster, study=now.study)
+    surrounded = replace(options, tracking=now.tracking, cluster=now.cluster, study=now.study)
+    return surrounded, checksum, recorded_as

@@ -13,7 +13,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from distlab.console import ui_command
+from distlab.console import Terminal, ui_command
 from distlab.outcome.events import Progress as Position
 from distlab.outcome.record import Epoch
 from distlab.runs.side_by_side import results
@@ -27,16 +27,23 @@ class Display:
     """
 
     def __init__(self, console: Console | None = None, brief: bool = False) -> None:
-        self.console = console or Console(highlight=False)
+        self.console = console or Terminal(highlight=False)
         self._brief = brief
         self.live = self.console.is_terminal
         self._bar: Progress | None = None
         self._accuracy = ""
         self._status: Any = None
+        self._said: set[str] = set()
 
     def say(self, line: str) -> None:
         """Print one line, above the progress bar if there is one."""
         self.console.print(line, soft_wrap=True, markup=False)
+
+    def once(self, line: str) -> None:
+        """Print a line, unless it was printed before."""
+        if line not in self._said:
+            self._said.add(line)
+            self.say(line)
 
     def detail(self, line: str) -> None:
         """Print a line, unless brief."""

@@ -1,6 +1,7 @@
 """One run, from options to a record: Ray, the data, the tracker, the workers, the checks."""
 
 import json
+import os
 import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import OmegaConf
 
-from distlab.cluster import connect
+from distlab.cluster import connect, worker_environment
 from distlab.data import sources
 from distlab.data.order import epoch_order
 from distlab.experiment import words
@@ -118,6 +119,9 @@ def execute(
         _check_batch(experiment, dataset)
         startup = {"ray": ray_s, "data": data_s}
         record = Record(experiment, dataset, command_time, startup=startup)
+        if options.cluster.mode is ClusterMode.local:
+            # The Ray of this command was started without them.
+            record.kept_out = worker_environment.kept_out(os.environ, experiment)
         store.result()
         with _open_tracker(experiment, part) as tracker:
             record.mark("tracker")
@@ -145,7 +149,7 @@ def _open_tracker(experiment: Experiment, part: "Part | None") -> "Tracker":
     framework, model = experiment.options.framework.name, experiment.options.model.name
     name = f"{framework}-{model}-{experiment.world_size}{experiment.device}"
     if part is not None:
-        name += f"-{part.repeat}"
+        name = part.name
     return Tracker(experiment.options.tracking, name, Path.cwd(), part)
 
 
@@ -170,6 +174,7 @@ def _tracked(
         "device": experiment.device,
         "gpus": experiment.world_size,
         "execution": experiment.execution,
+        "data": dataset.name,
     }
     tracker.begin(record, resolved, words.command())
     config_file = run_dir / "config.yaml"
@@ -193,6 +198,8 @@ def _tracked(
             if ready < len(record.ready) == experiment.world_size:
                 steps = len(dataset.train_labels) // experiment.global_batch
                 display.begin(options.epochs, steps, experiment.global_batch)
+                if record.kept_out:
+                    display.once(worker_environment.told(record.kept_out))
             if epoch is not None:
                 display.epoch(epoch)
                 tracker.epoch(epoch)
@@ -257,7 +264,7 @@ def _announcement(experiment: Experiment, dataset: sources.Dataset) -> str:
     rounded = "" if options.precision is Precision.fp32 else f", {options.precision}"
     line = (
         f"{options.framework.name} ({experiment.execution}{rounded}) trains {options.model.name} "
-        f"on {options.data.name}, {options.epochs} epochs, on {experiment.world_size} {where} "
+        f"on {dataset.name}, {options.epochs} epochs, on {experiment.world_size} {where} "
         f"worker{plural}, global batch {experiment.global_batch}"
     )
     asked = options.device is Device.auto and options.gpus is None

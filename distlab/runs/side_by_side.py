@@ -9,8 +9,9 @@ from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.measure import Measurement
 from rich.table import Table
 
-from distlab.outcome import caveats
-from distlab.report.figures.runs import FP32, precision
+from distlab.experiment.names import HELD, distinguishing, phrases
+from distlab.outcome import caveats, exchange
+from distlab.report.figures.runs import FP32, options, precision
 
 Summary = dict[str, Any]
 Row = tuple[str, Callable[[Summary], str]]
@@ -41,13 +42,16 @@ def results(summaries: list[Summary]) -> RenderableType:
     scaled = any(summary.get("speedup") and summary["world_size"] > 1 for summary in summaries)
     own = [row for row in conditions if row not in shared]
     own += _COMPACT if many else _FIGURES
+    if not many and any(map(exchange.in_words, summaries)):
+        own.insert(len(own) - 1, ("exchange", lambda s: exchange.in_words(s) or "-"))
     own += [("speed-up", _brief_scaling if many else _scaling)] * scaled
     if many:
         return _Rows(title, own, summaries)
+    difference = _differences(summaries, many)
     table = Table(header_style="bold", title=title, title_justify="left", box=HEAVY_HEAD)
     table.add_column("", no_wrap=True)
-    for summary in summaries:
-        table.add_column(_framework(summary), justify="right")
+    for summary, told in zip(summaries, difference, strict=True):
+        table.add_column("\n".join([_framework(summary), *told]), justify="right")
     for name, show in own:
         table.add_row(name, *(show(summary) for summary in summaries))
     return table
@@ -87,10 +91,17 @@ class _Rows:
         table.add_column("framework", no_wrap=True)
         for name, _ in kept:
             table.add_column(name, justify="right", no_wrap=True)
-        for summary in self.summaries:
-            name = f"{summary['framework']} {summary['execution']}"
+        for summary, told in zip(self.summaries, _differences(self.summaries, True), strict=True):
+            name = " ".join([summary["framework"], summary["execution"], *told])
             table.add_row(name, *(show(summary) for _, show in kept))
         return table
+
+
+def _differences(summaries: list[Summary], many: bool) -> list[list[str]]:
+    """What tells each run's cell from the others, but for what a row or column of its own shows."""
+    shown = () if many else ("threads_per_worker",)
+    held = (*HELD, "device", "data", "epochs", "batch_size", "scaling", *shown)
+    return [phrases(told) for told in distinguishing([options(one) for one in summaries], held)]
 
 
 def _framework(summary: Summary) -> str:

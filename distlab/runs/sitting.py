@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 from distlab.cluster import connect
 from distlab.console import complain
-from distlab.errors import DistlabError, WorkerError
+from distlab.errors import DistlabError, DivergedError, WorkerError, reason
 from distlab.experiment.options import Device, flat
 from distlab.measure.design import level_ratio, place, repeats_a_group
 from distlab.outcome import caveats
 from distlab.runs import run
+from distlab.runs.contents import check
 from distlab.runs.log import driver_log
 from distlab.runs.plan import Cell
 from distlab.runs.progress import Display
@@ -26,9 +27,14 @@ class Sitting:
     """The runs that a study still needs, one after the other."""
 
     def __init__(
-        self, planned: list[Cell], tracker: "StudyTracker", folder: Path, display: Display
+        self,
+        planned: list[Cell],
+        tracker: "StudyTracker",
+        folder: Path,
+        display: Display,
+        session: run.Session,
     ) -> None:
-        self._cells, self._tracker = planned, tracker
+        self._cells, self._tracker, self._session = planned, tracker, session
         self._folder, self._display = folder, display
         self._done: set[tuple[str, int]] = set()
         self._hopeless: set[str] = set()
@@ -56,7 +62,7 @@ class Sitting:
         repeats = max(cell.options.repeats for cell in self._cells)
         if not self._say_what_will_run():
             return
-        with run.Session() as session:
+        with self._session as session:
             self._display.waiting("starting Ray")
             connect.connect(self._cells[0].options)
             for repeat in range(repeats):
@@ -104,6 +110,7 @@ class Sitting:
                 self._added[alone.key].add(cell.key)
             elif experiment.world_size > 1 and not self._has_alone(cell, device):
                 told = {**flat(alone.options), "execution": alone.execution}
+                told["data_sha256"] = alone.checksum
                 if not has_run_with_one_worker(cell.options.tracking, Path.cwd(), told):
                     self._add(alone, cell)
 
@@ -159,29 +166,28 @@ class Sitting:
 
         if (cell.key, repeat) in self._done:
             return
-        part = Part(self._tracker.study, cell.key, repeat, self._cells.index(cell))
+        position = self._cells.index(cell)
+        part = Part(self._tracker.study, cell.key, repeat, position, self._which(cell, repeat))
         run_dir = self._folder / cell.folder
         if cell.options.repeats > 1:
             run_dir = run_dir / f"repeat-{repeat}"
         try:
             with driver_log(run_dir):
+                check(cell, session.dataset(cell.options.data, self._display.live))
                 summary = run.execute(
                     cell.options, run_dir, time.time(), self._display, session, part
                 )
         except (DistlabError, WorkerError) as error:
             self.failed += 1
             if isinstance(error, DistlabError):
-                # A user's mistake is no better the second time.
-                self._hopeless.add(cell.key)
-                self._hopeless |= {
-                    added for added, needed_by in self._added.items() if needed_by <= self._hopeless
-                }
+                if not isinstance(error, DivergedError):
+                    self._give_up(cell)
                 error.fix = error.fix.replace("{command}", "python -m distlab.launch ...")
             self._display.close()
             self._display.say(f"failed: {self._which(cell, repeat)}")
             complain(error)
-            parameters = {**flat(cell.options), "execution": cell.execution}
-            self._tracker.failed(part, cell.label, parameters, str(error))
+            parameters = {**flat(cell.options), "execution": cell.execution, "data": cell.data}
+            self._tracker.failed(part, parameters, reason(error))
             return
         self._done.add((cell.key, repeat))
         if summary["group_run"] == 0:
@@ -191,6 +197,13 @@ class Sitting:
         groups.setdefault(str(summary["group"]), []).append(summary["throughput_samples_per_s"])
         self._display.say(self._line(cell, repeat, summary))
         self._see_to_baseline(summary, cell)
+
+    def _give_up(self, cell: Cell) -> None:
+        """Run a cell no more, because a user's mistake is no better the second time."""
+        self._hopeless.add(cell.key)
+        self._hopeless |= {
+            added for added, needed_by in self._added.items() if needed_by <= self._hopeless
+        }
 
     def _line(self, cell: Cell, repeat: int, summary: dict[str, Any]) -> str:
         """A run in one line."""

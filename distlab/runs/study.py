@@ -8,20 +8,37 @@ timed job shares the machine with another.
 """
 
 import logging
+import shlex
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from distlab.cluster import connect
+from distlab.doctor import preflight
+from distlab.errors import DistlabError
 from distlab.experiment import words
-from distlab.experiment.options import Options
+from distlab.experiment.options import Options, TrackingOptions
 from distlab.runs import run
-from distlab.runs.log import driver_log
-from distlab.runs.plan import cells, extended, plain, restored, surroundings
+from distlab.runs.contents import planned_cells, recorded_cells
+from distlab.runs.log import FILE, driver_log
+from distlab.runs.plan import (
+    Cell,
+    cells,
+    extended,
+    goes_on,
+    named,
+    once,
+    plain,
+    surroundings,
+    twice,
+)
 from distlab.runs.progress import Display
 from distlab.runs.sitting import Sitting
+
+if TYPE_CHECKING:
+    from distlab.tracking.study_writer import StudyTracker
 
 _log = logging.getLogger(__name__)
 
@@ -67,29 +84,26 @@ def conduct(
             # What a study taken up again may not need.
             with ThreadPoolExecutor(1) as pool:
                 store = pool.submit(run.prepare_tracking, first)
+                report = pool.submit(preflight.report)
                 display.waiting("starting Ray")
                 connect.connect(first)
                 store.result()
-        from distlab.outcome import schema
-        from distlab.tracking import study_writer
-
-        if first.study:
-            tracker = study_writer.StudyTracker.resume(first.tracking, home, first.study)
-            recorded = [restored(values, first) for values in tracker.plan()]
-            planned, plan = extended(recorded, planned, overrides)
-            tracker.record_plan([plain(options) for options in plan])
+                report.result()
         else:
-            tracker = study_writer.StudyTracker.begin(
-                first.tracking,
-                home,
-                _name(planned),
-                [plain(options) for options in planned],
-                {
-                    "command": words.command(),
-                    **({"experiment": experiment} if experiment else {}),
-                },
-            )
-        sitting = Sitting(cells(planned), tracker, folder, display)
+            preflight.report()
+        from distlab.outcome import schema
+
+        session = run.Session()
+        if first.study:
+            tracker, due = _resumed(planned, overrides, session)
+        else:
+            display.waiting("loading the data")
+            wanted = named(planned_cells(planned, session, display.live))
+            for sentence in twice(wanted):
+                display.say(sentence)
+            due = once(wanted)
+            tracker = _begun(due, home, experiment)
+        sitting = Sitting(due, tracker, folder, display, session)
         status = "FAILED"
         try:
             sitting.complete()
@@ -105,15 +119,22 @@ def conduct(
         finally:
             tracker.finish(status, time.time() - begun)
             study = tracker.load()
+            folder.mkdir(parents=True, exist_ok=True)
             (folder / "study.json").write_text(schema.written("study.json", study))
             if status != "FINISHED":
                 again = [f"study={tracker.study}", *surroundings(overrides)]
                 display.say(f"go on with: {words.command(again)}")
         try:
             _report(study, folder, display)
-        except Exception:
+        except Exception as error:
             _log.exception("the report failed")
-            raise
+            if isinstance(error, DistlabError):
+                raise
+            raise DistlabError(
+                f"to write the report of the study into {folder / 'report'}",
+                f"{type(error).__name__}: {error} (more in {folder / FILE}); its runs are recorded",
+                _report_again(first.tracking, tracker.study),
+            ) from error
     if sitting.failed + refused:
         display.say(f"{sitting.failed + refused} run(s) failed; see above")
         raise SystemExit(1)
@@ -140,8 +161,52 @@ def _report(study: dict[str, Any], folder: Path, display: Display) -> None:
     display.say(f"compare: {views.address(server, study['experiment_id'], study['study'])}")
 
 
-def _name(planned: Sequence[Options]) -> str:
+def _report_again(tracking: TrackingOptions, study: str) -> str:
+    """The command that writes the report of a study that is recorded."""
+    places = {"tracking.uri": tracking.uri, "tracking.experiment": tracking.experiment}
+    default = {"tracking.uri": None, "tracking.experiment": TrackingOptions.experiment}
+    given = [f"{name}={place}" for name, place in places.items() if place != default[name]]
+    return shlex.join(["python", "-m", "distlab.report", f"study={study[:8]}", *given])
+
+
+def _begun(due: Sequence[Cell], home: Path, experiment: str | None) -> "StudyTracker":
+    """Begin a study of these cells."""
+    from distlab.tracking.study_writer import StudyTracker
+
+    return StudyTracker.begin(
+        due[0].options.tracking,
+        home,
+        _name(due),
+        [plain(cell) for cell in due],
+        {
+            "command": words.command(),
+            **({"experiment": experiment} if experiment else {}),
+        },
+    )
+
+
+def _resumed(
+    planned: Sequence[Options], overrides: Sequence[str], session: run.Session
+) -> tuple["StudyTracker", list[Cell]]:
+    """Take a study up again: its writer, and the cells that this command is to complete."""
+    from distlab.tracking.study_writer import StudyTracker
+
+    first = planned[0]
+    assert first.study is not None
+    tracker = StudyTracker.resume(first.tracking, Path.cwd(), first.study)
+    named_folder = any(override.lstrip("+~").startswith("data.dir=") for override in overrides)
+    same = goes_on(overrides)
+    folders = [one.data.dir for one in planned if one.data.dir] if named_folder and same else []
+    recorded = recorded_cells(tracker.plan(), tracker.data(), folders, first, session)
+    wanted = cells(planned) if same else planned_cells(planned, session, False)
+    due, plan = extended(recorded, wanted, overrides)
+    tracker.record_plan([plain(cell) for cell in plan])
+    return tracker, once(due)
+
+
+def _name(due: Sequence[Cell]) -> str:
     """The study in a few words, for the list of runs."""
-    frameworks = ", ".join(dict.fromkeys(options.framework.name for options in planned))
-    models = ", ".join(dict.fromkeys(options.model.name for options in planned))
-    return f"study of {models}: {frameworks}"
+    frameworks = ", ".join(dict.fromkeys(cell.options.framework.name for cell in due))
+    models = ", ".join(dict.fromkeys(cell.options.model.name for cell in due))
+    by = ", ".join(dict.fromkeys(name for cell in due for name in cell.varied))
+    return f"study of {models}: {frameworks}{f' by {by}' if by else ''}"

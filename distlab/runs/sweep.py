@@ -13,6 +13,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
 from distlab.console import complain
+from distlab.doctor import preflight
 from distlab.errors import DistlabError
 from distlab.experiment import words
 from distlab.experiment.options import Options
@@ -33,8 +34,13 @@ class Sweep(Callback):
         self._asked: dict[str, Any] = {}
         self._unheard: dict[str, None] = {}
 
+    def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """See that a run by itself can be recorded, before Hydra makes its folder."""
+        _take(Path(config.hydra.run.dir))
+
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Begin to collect."""
+        _take(Path(config.hydra.sweep.dir))
         self._planned, self._asked = [], _own_sweep(config)
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
@@ -73,6 +79,15 @@ class Sweep(Callback):
                 f"distlab: a fault of its own ended the study: {error!r}\n"
                 f"log: {folder / FILE}\nwhat was recorded stays"
             ) from None
+
+
+def _take(folder: Path) -> None:
+    """Have a folder for records, or end the command."""
+    try:
+        preflight.writable(folder)
+    except DistlabError as error:
+        complain(error)
+        raise SystemExit(1) from None
 
 
 def _own_sweep(config: DictConfig) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from distlab.errors import DistlabError
+from distlab.experiment.names import chosen
 from distlab.experiment.options import TrackingOptions
 from distlab.measure.efficiency import SAME, scaling
 from distlab.outcome import caveats
@@ -29,7 +30,6 @@ PAGE = 1000
 # What equal comparison keys have in common among the options, as parameters of an MLflow run.
 COMPARED = (
     "model.name",
-    "data.name",
     "device",
     "precision",
     "epochs",
@@ -148,11 +148,14 @@ def has_run_with_one_worker(
         The store.
     parameters:
         Options as a run records them; those count that two runs to be compared have in common.
-        What a run alone tells (the content of the data, the devices, versions) may differ.
+        So does the content of their data, ``data_sha256``, if it is known. What a run alone tells
+        (the devices, versions) may differ.
     """
     client, experiment_id = prepare(options, folder)
     same = {name: str(parameters[name]) for name in COMPARED}
     tags = {"framework": parameters["framework.name"], "execution": parameters["execution"]}
+    if parameters.get("data_sha256"):
+        tags["data_sha256"] = parameters["data_sha256"]
     return any(
         same.items() <= run.data.params.items()
         for run in _with_one_worker(client, experiment_id, tags)
@@ -237,6 +240,7 @@ def _failed(run: Run, cell: str, repeat: int) -> dict[str, Any]:
         **{name: told.get(parameter) for name, parameter in DESCRIBED_BY.items()},
         # Without gpus=N there is one worker where there are no GPUs.
         "world_size": number("gpus", 1),
+        "options": chosen(told),
         "batch_size": number("batch_size", 0),
         "cell": cell,
         "repeat": repeat,

@@ -18,9 +18,9 @@ from mlflow.entities import (
 )
 from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 
-from distlab.errors import WorkerError
+from distlab.errors import WorkerError, reason
 from distlab.experiment.options import TrackingOptions
-from distlab.outcome import caveats
+from distlab.outcome import caveats, exchange
 from distlab.outcome.record import Epoch, Record
 from distlab.tracking import predictor
 from distlab.tracking.store import default_uri, now_ms, origin, prepare
@@ -37,6 +37,8 @@ RUN_METRICS = {
     "peak_memory_bytes": "peak_memory_bytes",
     "peak_device_memory_bytes": "peak_device_memory_bytes",
     "communication_share": "communication_share",
+    "communication_share_low": "communication_share_low",
+    "communication_share_high": "communication_share_high",
     "model_flop_utilisation": "model_flop_utilisation",
     "other_cores": "other_cores",
 }
@@ -81,12 +83,15 @@ class Part:
         Which of the repeats it is, from 0.
     position:
         Which of the study's cells, in the order of its plan, from 0.
+    name:
+        What the run is called: its cell with what tells it from the others, and its repeat.
     """
 
     study: str
     cell: str
     repeat: int
     position: int = 0
+    name: str = "run"
 
     def tags(self) -> dict[str, str]:
         """As tags of the run, the first of which makes MLflow show it below its study."""
@@ -143,7 +148,7 @@ class Tracker:
             status = "KILLED"
         else:
             status = "FAILED"
-            self._client.set_tag(self.run_id, "error", str(error)[:4000])
+            self._client.set_tag(self.run_id, "error", reason(error)[:4000])
             if isinstance(error, WorkerError):
                 self._client.set_tag(self.run_id, "log", error.log)
         if self._monitor is not None:
@@ -243,6 +248,12 @@ def _caveat_tags(summary: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
+def _exchange_line(summary: Mapping[str, Any]) -> str:
+    """What the exchange cost, in a line of Markdown; nothing where it was not measured."""
+    said = exchange.in_words(summary)
+    return f"\n\nExchange of gradients: {said}." if said else ""
+
+
 def _caveat_lines(summary: Mapping[str, Any]) -> str:
     """Each caveat of a run as a line of Markdown: what was found, what it means, what follows."""
     return "".join(
@@ -271,5 +282,6 @@ def _description(summary: dict[str, Any], failed: Sequence[str]) -> str:
         f"| {summary['throughput_samples_per_s']:,.0f} samples/s "
         f"| {summary['test_accuracy'][-1]:.2%} "
         f"| {f'{reached:.2f} s to {target}' if reached is not None else f'{target} not reached'} "
-        f"| {summary['startup_s']:.1f} s |\n\n{verdict}{_caveat_lines(summary)}"
+        f"| {summary['startup_s']:.1f} s |\n\n{verdict}"
+        f"{_exchange_line(summary)}{_caveat_lines(summary)}"
     )

@@ -16,6 +16,8 @@ from distlab.tracking.store import default_uri, now_ms, origin, prepare
 
 # MLflow cuts a longer description off without a word.
 NOTE_LENGTH = 8000
+BOUNDS = ("_low", "_high")
+"""Ends of the names of metrics that are the ends of another one's interval."""
 
 
 class StudyTracker:
@@ -88,18 +90,27 @@ class StudyTracker:
         """The cells as they were recorded."""
         return list(reader.read(self._client, self.study, PLAN)["cells"])
 
+    def data(self) -> dict[str, set[str]]:
+        """For the key of each cell the checksums of the data that its finished runs had."""
+        found: dict[str, set[str]] = {}
+        for child in reader.children(self._client, self._client.get_run(self.study)):
+            tags = child.data.tags
+            if child.info.status == "FINISHED" and "data_sha256" in tags:
+                found.setdefault(tags.get("cell", ""), set()).add(tags["data_sha256"])
+        return found
+
     def record_plan(self, plan: Sequence[Mapping[str, Any]]) -> None:
         """Record the cells, in place of those recorded before."""
         self._client.log_dict(self.study, {"cells": list(plan)}, PLAN)
 
-    def failed(self, part: Part, name: str, parameters: Mapping[str, Any], error: str) -> None:
+    def failed(self, part: Part, parameters: Mapping[str, Any], error: str) -> None:
         """Record a run that failed before it had an MLflow run of its own."""
         where = f"tags.cell = '{part.cell}' and tags.repeat = '{part.repeat}'"
         parent = f"tags.`mlflow.parentRunId` = '{self.study}' and {where}"
         ended = f"{parent} and attributes.status = 'FAILED'"
         if self._client.search_runs([self._experiment_id], ended, max_results=1):
             return
-        run = self._client.create_run(self._experiment_id, tags=part.tags(), run_name=name)
+        run = self._client.create_run(self._experiment_id, tags=part.tags(), run_name=part.name)
         self._client.log_batch(
             run.info.run_id,
             params=[Param(key, str(value)) for key, value in parameters.items()],
@@ -147,7 +158,7 @@ def log_report(
         Markdown for the top of the page.
     figures:
         Metrics of the study: (name, value, number of workers, which becomes the step) each. Those
-        whose names differ after the last slash only belong on one chart.
+        whose names differ after the last slash only belong on one chart, but for :data:`BOUNDS`.
     """
     client, now = MlflowClient(data["tracking_uri"]), now_ms()
     run_id = data["study"]
@@ -160,7 +171,7 @@ def log_report(
     charts: dict[str, list[str]] = {}
     for name, _, _ in figures:
         metrics = charts.setdefault(name.rpartition("/")[0], [])
-        if name not in metrics:
+        if name not in metrics and not name.endswith(BOUNDS):
             metrics.append(name)
     views.add(client, data["experiment_id"], run_id, data["name"], list(charts.values()))
 

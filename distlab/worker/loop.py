@@ -7,12 +7,13 @@ happens as events.
 import contextlib
 import gc
 import json
+import math
 import mmap
 import os
 import resource
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from itertools import pairwise
 from pathlib import Path
@@ -29,8 +30,8 @@ from distlab.machine import ceiling, cores, quota
 from distlab.machine.load import CpuSeconds
 from distlab.measure.clock import Window, span_lengths
 from distlab.models.weights import draw, fingerprint
-from distlab.outcome.environment import processor
-from distlab.outcome.events import EpochDone, Event, Finished, Progress, Ready
+from distlab.outcome.environment import processor, software
+from distlab.outcome.events import Divergence, EpochDone, Event, Finished, Progress, Ready
 from distlab.worker import probes
 
 PROGRESS_INTERVAL_S = 1.0
@@ -53,12 +54,19 @@ class Rank:
     fetch_data:
         Gives the training and the test set: (images float32 ``[n, channels, height, width]`` in
         [0, 1], labels int64 ``[n]``) each.
+    facts:
+        What else is known of the process, as plain data, for the record.
     """
 
     def __init__(
-        self, framework: str, placement: Placement, fetch_data: Callable[[], Data]
+        self,
+        framework: str,
+        placement: Placement,
+        fetch_data: Callable[[], Data],
+        facts: Mapping[str, Any] | None = None,
     ) -> None:
         self.placement = placement
+        self._facts = dict(facts or {})
         self._cores = cores.usable()  # before the framework may bind this process to fewer
         self._groups = quota.bounds()
         self._seconds: dict[str, float] = {}
@@ -126,6 +134,8 @@ class Rank:
                 *(len(train_set[1]), len(test_set[1]), self._cpu_seconds),
             )
         weights = backend.weights()
+        if not all(np.isfinite(array).all() for array in weights.values()):
+            yield Divergence(placement.rank, task.epochs - 1, steps - 1, "weights")
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
         device_peak = backend.peak_device_memory()
         exchange = None
@@ -175,6 +185,8 @@ class Rank:
                 )
         resources = {
             **described,
+            **self._facts,
+            **software(),
             "python": sys.executable,
             "cpus": self._cores.machine,
             "cores": asdict(self._cores),
@@ -233,6 +245,11 @@ def _epoch(
         now = time.perf_counter()
         spans.append((int(end - begin), now - mark))
         mark = now
+        # A look at the losses takes some 5 microseconds, of a span of some hundredths of a second.
+        lost = np.flatnonzero(~np.isfinite(losses[-1]))
+        if lost.size:
+            loss = float(losses[-1][lost[0]])
+            yield Divergence(placement.rank, epoch, int(begin + lost[0]), f"loss {loss}")
         if live and now - told >= PROGRESS_INTERVAL_S:
             yield Progress(0, epoch, int(end), now - start, float(losses[-1][-1]))
             told = now
@@ -241,6 +258,9 @@ def _epoch(
     cpu = cpu_seconds() - cpu
     part = evaluation_range(test_samples, placement.rank, placement.world_size)
     evaluation = backend.evaluate(*part)
+    if not math.isfinite(evaluation.loss_sum):
+        figure = f"test loss {evaluation.loss_sum}"
+        yield Divergence(placement.rank, epoch, len(mine) - 1, figure)
     yield EpochDone(placement.rank, epoch, window, np.concatenate(losses), mine, evaluation, cpu)
 
 

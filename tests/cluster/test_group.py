@@ -2,6 +2,7 @@
 
 import importlib
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -19,7 +20,7 @@ from distlab.cluster import connect
 from distlab.cluster.actor import RankActor
 from distlab.cluster.group import WorkerGroup
 from distlab.data.sources import Dataset
-from distlab.errors import DistlabError, WorkerError
+from distlab.errors import DistlabError, DivergedError, WorkerError
 from distlab.experiment.experiment import Experiment, resolve, validate
 from distlab.experiment.task import Task
 from distlab.outcome.events import Event, Finished, Ready, Started
@@ -110,6 +111,21 @@ def test_a_users_mistake_in_a_worker_is_one_in_the_driver(
     program = replace(experiment_of_two.program, local_batch=2, execution="graph")
     with pytest.raises(DistlabError, match="execution=graph"):
         list(group.run(task(experiment_of_two, program=program), tmp_path))
+
+
+def test_a_loss_that_is_none_ends_the_run_with_its_place(
+    experiment_of_two: Experiment, group: WorkerGroup, tmp_path: Path
+) -> None:
+    program = replace(experiment_of_two.program, local_batch=2, learning_rate=1e30)
+    seen = []
+    with pytest.raises(DivergedError) as caught:
+        for event in group.run(task(experiment_of_two, program=program, epochs=50), tmp_path):
+            seen.append(event)
+    place = r"diverged at step \d of epoch 1 on rank [01]: loss (nan|inf)"
+    assert re.fullmatch(place, caught.value.found)
+    assert caught.value.fix == "learning_rate=0.001"
+    # No epoch with such a loss gets any further.
+    assert {type(event) for event in seen} == {Started, Ready}
 
 
 def test_an_error_in_a_worker_is_told_in_its_words(

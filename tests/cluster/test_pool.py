@@ -8,8 +8,8 @@ import pytest
 import ray
 
 from distlab.cluster import pool
-from distlab.cluster.group import tf32_environment
 from distlab.cluster.pool import Jobs, group_key
+from distlab.cluster.worker_environment import tf32
 from distlab.data.sources import Dataset
 from distlab.experiment.experiment import Experiment, resolve
 from distlab.experiment.options import Precision
@@ -136,9 +136,9 @@ def test_tf32_has_processes_of_its_own_where_it_is_not_forbidden(
     rounded, plain = on_gpu("gpus=1"), on_gpu("gpus=1")
     rounded.options.precision = Precision.tf32
     assert group_key(rounded, dataset) != group_key(plain, dataset)
-    assert tf32_environment(Precision.tf32) == {}
+    assert tf32(Precision.tf32) == {}
     for precision in (Precision.fp32, Precision.bf16):
-        assert tf32_environment(precision) == {"NVIDIA_TF32_OVERRIDE": "0"}
+        assert tf32(precision) == {"NVIDIA_TF32_OVERRIDE": "0"}
 
 
 def test_other_devices_and_other_data_need_other_workers(

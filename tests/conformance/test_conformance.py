@@ -28,6 +28,18 @@ def shipped(framework: str, package: str) -> type:
     return pytest.mark.slow(missing(conformance.suite(framework)))
 
 
+@pytest.fixture(scope="module", autouse=True)
+def odd_shell() -> Iterator[None]:
+    """A user's environment, of which nothing may reach the ranks: TensorFlow's would wait for ever.
+
+    (Nothing listens on port 9.)
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("grpc_proxy", "http://127.0.0.1:9")
+        patch.setenv("OMP_PROC_BIND", "true")
+        yield
+
+
 @pytest.fixture(scope="module")
 def torch_steps() -> None:
     """torch's steps, compiled before they are needed; where that fails, the suite tells."""

@@ -20,7 +20,7 @@ from distlab.fairness import checks, kinks, reference
 from distlab.measure.clock import Window
 from distlab.models.layers import ReLU
 from distlab.models.rewrite import pool_first
-from distlab.outcome.events import EpochDone, Event, Finished, Ready
+from distlab.outcome.events import EpochDone, Event, Finished, Ready, Started
 from distlab.outcome.record import Record
 
 CHECKS = {
@@ -45,7 +45,7 @@ def trained(
 ) -> tuple[Experiment, Events]:
     """Two ranks that keep the contract: two epochs of six steps."""
     one = experiment("scaling=strong", "batch_size=20", "gpus=2", "epochs=2", "seed=5")
-    return one, train(one, dataset)
+    return one, [*(Started(rank, "here", 1) for rank in range(2)), *train(one, dataset)]
 
 
 @pytest.fixture
@@ -158,6 +158,14 @@ FAULTS: dict[str, tuple[Change, str]] = {
     "other threads on all ranks": (on(Ready, resources(threads=2)), "resources"),
     "another version on one rank": (
         on(Ready, resources(framework_version="0.1"), rank=1),
+        "resources",
+    ),
+    "another NumPy on one rank": (on(Ready, resources(numpy_version="1.26"), rank=1), "resources"),
+    "another distlab on one rank": (on(Ready, resources(distlab_code="0"), rank=1), "resources"),
+    "another Python on one rank": (on(Ready, resources(python_version="3.9"), rank=1), "resources"),
+    "another niceness on one rank": (on(Ready, resources(nice=15), rank=1), "resources"),
+    "all bound to one of two cores": (
+        on(Ready, resources(cores={"allowed": [0, 1]}, cpu_affinity=[0])),
         "resources",
     ),
     "another device on one rank": (on(Ready, resources(device_name="abacus"), rank=0), "resources"),

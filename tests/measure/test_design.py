@@ -1,9 +1,19 @@
 import math
 from collections import Counter
 
+import numpy as np
 import pytest
+from scipy.special import stdtrit
 
-from distlab.measure.design import level_ratio, place, repeats_a_group
+from distlab.measure.design import (
+    CORRECTION,
+    POWER,
+    level_ratio,
+    place,
+    repeats_a_group,
+    repeats_to_tell,
+)
+from distlab.measure.statistics import Estimate
 
 CELLS = ("a", "b", "c")
 
@@ -64,3 +74,27 @@ def test_processes_that_show_no_difference_are_still_varied() -> None:
 
 def test_where_runs_differ_more_than_processes_a_group_serves_more() -> None:
     assert repeats_a_group([4.0], [1.0], 30, ratio=2.0) == 4
+
+
+def test_more_repeats_are_needed_for_a_smaller_difference_and_more_noise() -> None:
+    def needed(ratio: float, half: float) -> int | None:
+        return repeats_to_tell(Estimate(ratio, ratio / (1 + half), ratio * (1 + half), 5))
+
+    assert needed(1.02, 0.03) is not None
+    assert needed(1.02, 0.03) > needed(1.03, 0.03) > 5  # type: ignore[operator]
+    assert needed(1.02, 0.04) > needed(1.02, 0.03)  # type: ignore[operator]
+    assert needed(1.0001, 0.03) is None
+    assert needed(1 / 1.02, 0.03) == needed(1.02, 0.03)
+    assert repeats_to_tell(Estimate(1.5, None, None, 2)) is None
+
+
+def test_so_many_repeats_tell_a_difference_as_often_as_is_promised() -> None:
+    """Half the interval of 1 % noise at 5 repeats is t(4) / sqrt(5) of it."""
+    random, noise, truth = np.random.default_rng(1), 0.01, 0.015
+    half = 2.776 * noise / math.sqrt(5)
+    ends = math.exp(truth - half), math.exp(truth + half)
+    n = repeats_to_tell(Estimate(math.exp(truth), *ends, 5))
+    assert n is not None
+    draws = random.normal(truth, noise, (4000, n))
+    width = CORRECTION * stdtrit(n - 1, 0.975) * draws.std(axis=1, ddof=1) / math.sqrt(n)
+    assert (draws.mean(axis=1) > width).mean() == pytest.approx(POWER, abs=0.1)

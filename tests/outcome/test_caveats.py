@@ -49,15 +49,26 @@ def test_a_run_counts_if_it_is_verified_and_nothing_speaks_against_it() -> None:
     assert not caveats.counts(summary(caveats=[], verified=False))
 
 
-def test_of_a_run_before_there_were_caveats_the_noise_is_known() -> None:
-    def recorded(**values: Any) -> dict[str, Any]:
-        return {k: value for k, value in summary(**values).items() if k != "caveats"}
+def recorded(**values: Any) -> dict[str, Any]:
+    """A summary of the time before there were caveats."""
+    return {k: value for k, value in summary(**values).items() if k != "caveats"}
 
+
+def test_of_a_run_before_there_were_caveats_the_noise_is_known() -> None:
     assert caveats.of(recorded(load=None)) == []
     assert caveats.of(recorded(load={"too_noisy": None})) == []
     old = recorded(load={"too_noisy": "others computed"})
     assert caveats.of(old) == [NOISY] and not caveats.counts(old)
     assert caveats.of({**old, "caveats": []}) == []
+
+
+@pytest.mark.parametrize("loss", [None, float("nan"), float("inf")])
+@pytest.mark.parametrize("name", ["train_loss", "test_loss"])
+def test_a_loss_that_is_none_in_an_old_record_keeps_the_run_out(name: str, loss: Any) -> None:
+    old = recorded(**{name: [2.3, loss]})
+    assert caveats.codes(caveats.of(old)) == [Code.diverged]
+    assert not caveats.counts(old)
+    assert caveats.counts(recorded(**{name: [2.3, 0.1]}))
 
 
 def test_a_code_of_a_later_version_is_believed_in_nothing() -> None:

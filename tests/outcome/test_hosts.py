@@ -44,6 +44,37 @@ def test_what_counts_are_the_cores_that_may_be_used_and_not_those_of_the_machine
     assert caveats([host(9)]) == []
 
 
+@pytest.mark.parametrize(
+    ("affinities", "allowed", "threads", "expected"),
+    [
+        ([[0], [0]], [0, 1], 2, "2 threads of here are bound to core 0, of 2"),
+        ([[0], [0], [0, 1]], [0, 1, 2], 3, "bound to cores 0, 1, one worker to 1, of 3"),
+        ([[0, 1], [2]], [0, 1, 2, 3], 4, "bound to cores 0, 1, 2, one worker to 1, of 4"),
+        # As the host gives them, or each its own, they have what there is.
+        ([[0], [0]], [0], 2, None),
+        ([[0], [1]], [0, 1], 2, None),
+        ([[0, 1], [0, 1]], [0, 1], 2, None),
+        ([[0, 1], [2, 3]], [0, 1, 2, 3], 4, None),
+    ],
+)
+def test_ranks_that_bound_themselves_to_fewer_cores_are_told(
+    affinities: list[list[int]], allowed: list[int], threads: int, expected: str | None
+) -> None:
+    ranks = [{**may_use(*allowed), "cpu_affinity": affinity} for affinity in affinities]
+    found = [one.detail for one in caveats([host(threads, *ranks)]) if one.code is Code.bound]
+    assert len(found) == (expected is not None)
+    assert expected is None or expected in found[0]
+
+
+def test_a_run_that_its_quota_stopped_is_throttled() -> None:
+    def found(throttled: float) -> list[Caveat]:
+        window = CpuSeconds(wall=10.0, own=9.0, busy=18.0, stolen=0.0, throttled=throttled)
+        return caveats([host(2, may_use(0, 1), may_use(0, 1), windows=[[window], [window]])])
+
+    assert found(throttled=0.19) == []
+    assert found(5.0) == [Caveat(Code.throttled, "for 25% of the time by its CPU quota on here")]
+
+
 def test_each_host_has_its_own_caveats_and_unlike_ones_are_named() -> None:
     large, small = may_use(0, 1, 2, 3), may_use(0, 1)
     found = caveats([host(3, large, name="a"), host(3, small, name="b")])

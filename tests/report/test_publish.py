@@ -91,6 +91,16 @@ def test_cells_that_differ_have_figures_of_their_own() -> None:
     assert len(set(places)) == len(places)
 
 
+def test_the_ends_of_intervals_are_figures_beside_their_means() -> None:
+    found = {(name, step): value for name, value, step in figures(studies.study(models=["mlp"]))}
+    for name, size in (("throughput", 1), ("scaling_efficiency", 2), ("communication_share", 2)):
+        where = f"{name}/mlp-weak-64/torch-eager"
+        low, value, high = (found[where + end, size] for end in ("_low", "", "_high"))
+        assert (low <= value <= high and low < high) or name == "communication_share"
+    once = {name for name, _, _ in figures(studies.study(models=["mlp"], repeats=1))}
+    assert once and not any(name.endswith(("_low", "_high")) for name in once)
+
+
 def test_a_cell_without_a_counted_run_has_no_figures() -> None:
     data = studies.study(
         models=["mlp"],

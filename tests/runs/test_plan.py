@@ -3,9 +3,20 @@ from collections.abc import Callable
 
 import pytest
 
+from distlab.data import sources
 from distlab.experiment.experiment import Experiment
-from distlab.experiment.options import Options
-from distlab.runs.plan import Cell, cells, extended, plain, restored, surroundings
+from distlab.experiment.options import Device, Options
+from distlab.runs.plan import (
+    Cell,
+    cells,
+    extended,
+    named,
+    once,
+    plain,
+    restored,
+    surroundings,
+    twice,
+)
 
 Of = Callable[..., Options]
 
@@ -15,16 +26,22 @@ def options(experiment: Callable[..., Experiment]) -> Of:
     return lambda *overrides: experiment(*overrides).options
 
 
-def key(options: Options) -> str:
-    return Cell(options, "folder").key
+def key(options: Options, checksum: str | None = sources.MNIST5K_CHECKSUM) -> str:
+    return Cell(options, "folder", checksum).key
+
+
+def back(options: Options, now: Options) -> Options:
+    """Options that went through JSON as part of a plan."""
+    recorded = json.loads(json.dumps(plain(Cell(options, "folder"))))
+    return restored(recorded, now)[0]
 
 
 def test_options_come_back_from_json_as_they_were(options: Of) -> None:
     one = options(
         "framework=tf", "execution=graph", "scaling=strong", "gpus=2", "learning_rate=1e-7"
     )
-    assert restored(json.loads(json.dumps(plain(one))), one) == one
-    assert key(restored(json.loads(json.dumps(plain(one))), one)) == key(one)
+    assert back(one, one) == one
+    assert key(back(one, one)) == key(one)
 
 
 def test_where_a_study_is_recorded_and_run_is_the_new_commands_business(options: Of) -> None:
@@ -37,9 +54,9 @@ def test_where_a_study_is_recorded_and_run_is_the_new_commands_business(options:
         "epochs=9",
         "repeats=9",
     )
-    one = restored(plain(before), now)
+    one = back(before, now)
     assert (one.tracking, one.cluster, one.study) == (now.tracking, now.cluster, "abc")
-    assert (one.data.name, one.data.dir) == ("mnist5k", "/data")
+    assert one.data == before.data, "which folder holds them is found out by their content"
     assert (one.epochs, one.repeats) == (3, 4)
     assert key(one) == key(before)
 
@@ -49,7 +66,6 @@ def test_where_a_study_is_recorded_and_run_is_the_new_commands_business(options:
     [
         "framework=tf",
         "model=lenet5",
-        "data=mnist",
         "gpus=2",
         "execution=graph",
         "precision=bf16",
@@ -78,28 +94,32 @@ def test_what_differs_between_sittings_makes_no_other_cell(options: Of, override
 
 
 def test_what_is_planned_twice_is_one_cell_in_the_order_of_the_plan(options: Of) -> None:
-    found = cells([options("framework=tf"), options(), options("framework=tf")])
+    found = once(cells([options("framework=tf"), options(), options("framework=tf")]))
     assert [cell.options.framework.name for cell in found] == ["tf", "torch"]
     assert len({cell.folder for cell in found}) == 2
 
 
 def test_a_study_taken_up_with_nothing_else_runs_its_plan(options: Of) -> None:
-    recorded = [options("epochs=3", "repeats=2"), options("framework=tf")]
+    recorded = named(cells([options("epochs=3", "repeats=2"), options("framework=tf")]))
     for overrides in (["study=a"], ["study=a", "cluster=existing", "tracking.uri=b"]):
-        assert extended(recorded, [options()], overrides) == (recorded, recorded)
+        assert extended(recorded, cells([options()]), overrides) == (recorded, recorded)
+
+
+def repeats(cells: list[Cell]) -> list[int]:
+    return [cell.options.repeats for cell in cells]
 
 
 def test_more_repeats_are_those_of_the_command(options: Of) -> None:
-    recorded = [options("repeats=2"), options("framework=tf", "repeats=2")]
-    run, plan = extended(recorded, [options("repeats=5")], ["study=a", "repeats=5"])
-    assert [one.repeats for one in run] == [one.repeats for one in plan] == [5, 5]
-    run, plan = extended(recorded, [options("repeats=1")], ["study=a", "repeats=1"])
-    assert [one.repeats for one in run] == [1, 1]
-    assert [one.repeats for one in plan] == [2, 2], "a plan doesn't shrink"
+    recorded = cells([options("repeats=2"), options("framework=tf", "repeats=2")])
+    run, plan = extended(recorded, cells([options("repeats=5")]), ["study=a", "repeats=5"])
+    assert repeats(run) == repeats(plan) == [5, 5]
+    run, plan = extended(recorded, cells([options("repeats=1")]), ["study=a", "repeats=1"])
+    assert repeats(run) == [1, 1]
+    assert repeats(plan) == [2, 2], "a plan doesn't shrink"
 
 
 def test_other_cells_are_run_alone_and_added_to_the_plan(options: Of) -> None:
-    recorded, new = [options("repeats=2")], [options("framework=paddle")]
+    recorded, new = cells([options("repeats=2")]), cells([options("framework=paddle")])
     run, plan = extended(recorded, new, ["study=a", "framework=paddle"])
     assert run == new
     assert plan == [*recorded, *new]
@@ -119,18 +139,111 @@ def test_the_resolved_execution_identifies_a_cell_and_not_the_default_that_led_t
     assert key(options(by_model)) == key(options("framework.execution=graph"))
     assert key(options(by_model)) != key(options())
     assert key(options("+framework.execution_by_model.lenet5=graph")) == key(options())
-    assert len(cells([options(), options("execution=eager"), options(by_model)])) == 2
+    assert len(once(cells([options(), options("execution=eager"), options(by_model)]))) == 2
 
 
 def test_defaults_by_model_come_back_from_json_and_name_the_cell(options: Of) -> None:
     one = options("+framework.execution_by_model.mlp=graph", "precision=bf16")
-    again = restored(json.loads(json.dumps(plain(one))), options())
+    again = back(one, options())
     assert again == one
     assert Cell(again, "folder").label == "torch graph mlp x1 bf16"
 
 
 def test_a_plan_recorded_before_there_was_a_precision_is_fp32(options: Of) -> None:
-    values = plain(options())
-    del values["precision"], values["framework"]["execution_by_model"]
-    assert restored(values, options()) == options()
-    assert key(restored(values, options())) == key(options())
+    values = plain(Cell(options(), "folder"))
+    del values["precision"], values["framework"]["execution_by_model"], values["data"]["sha256"]
+    assert restored(values, options()) == (options(), None, None)
+    assert key(restored(values, options())[0]) == key(options())
+    # As it was made of options alone.
+    assert key(options()) == Cell(options(), "folder").by_name == "871cc91bde4b0243"
+
+
+def test_data_are_known_by_their_content(options: Of) -> None:
+    def of(checksum: str | None, *overrides: str) -> str:
+        return key(options(*overrides), checksum)
+
+    a, b = "a" * 64, "b" * 64
+    here, there = ("data=mnist", "data.dir=here"), ("data=mnist", "data.dir=there")
+    assert of(a, *here) != of(b, *here), "other content in one folder"
+    assert of(a, *here) == of(a, *there), "one content in two folders"
+    assert of(None, *here) != of(None, *there), "not to be loaded, so known by the folder alone"
+    assert of(sources.MNIST_CHECKSUM, *here) == of(sources.MNIST_CHECKSUM, "data=mnist")
+    assert of(sources.MNIST5K_CHECKSUM, *here) == of(sources.MNIST5K_CHECKSUM, "data=mnist5k")
+    # Recorded keys of the canonical data sets were made of their names.
+    assert of(sources.MNIST_CHECKSUM, *here) == Cell(options(*here), "folder").by_name
+
+
+def test_one_content_in_two_folders_is_told_and_runs_once(options: Of) -> None:
+    planned = [options("data=mnist", f"data.dir={name}") for name in ("A", "B", "C")]
+    asked = named(cells(planned, ["a" * 64, "a" * 64, "b" * 64]))
+    assert [cell.label for cell in once(asked)] == [
+        "torch eager mlp x1 data=idx:aaaaaaaa",
+        "torch eager mlp x1 data=idx:bbbbbbbb",
+    ]
+    assert twice(asked) == [
+        "data.dir=B is the same cell as data.dir=A and runs once: "
+        "torch eager mlp x1 data=idx:aaaaaaaa"
+    ]
+    assert twice(once(asked)) == []
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "told"),
+    [
+        ("learning_rate=0.001", "learning_rate=0.01", "learning_rate=0.01"),
+        ("optimizer.variant=reference", "optimizer.variant=stock", "optimizer.variant=stock"),
+        ("seed=0", "seed=1", "seed=1"),
+        ("epochs=1", "epochs=5", "epochs=5"),
+        ("batch_size=64", "batch_size=32", "batch_size=32"),
+        ("scaling=weak", "scaling=strong", "scaling=strong"),
+        ("threads_per_worker=1", "threads_per_worker=2", "threads_per_worker=2"),
+        ("target_accuracy=0.9", "target_accuracy=0.95", "target_accuracy=0.95"),
+        ("measure_exchange=true", "measure_exchange=false", "measure_exchange=false"),
+        ("+framework.env.X=1", "+framework.env.X=2", "framework.env.X=2"),
+        ("seed=0", "+framework.env.X=2", "framework.env.X=2"),
+        ("data=mnist", "data=mnist5k", "data=mnist5k"),
+        ("device=cpu", "device=auto", "device=auto"),
+        (
+            "framework.runtime_env=null",
+            "framework.runtime_env=a.yaml",
+            "framework.runtime_env=a.yaml",
+        ),
+    ],
+)
+def test_a_name_holds_what_tells_the_cell_from_its_neighbours(
+    options: Of, one: str, other: str, told: str
+) -> None:
+    common = options("framework=tf"), options("framework=tf", "gpus=2")
+    first, second, *_ = named(cells([options(one), options(other), *common]))
+    assert second.label.endswith(f" {told}")
+    assert first.label != second.label
+    assert first.label.startswith("torch eager mlp x")
+    assert second.alone(Device.cpu).label.split(" ")[:4] == ["torch", "eager", "mlp", "x1"]
+
+
+def test_a_name_holds_nothing_that_follows_from_the_framework_or_the_model(options: Of) -> None:
+    planned = [
+        options(f"framework={framework}", f"model={model}", f"precision={precision}")
+        for framework in ("torch", "tf", "paddle")
+        for model in ("mlp", "lenet5")
+        for precision in ("fp32", "bf16")
+    ]
+    labels = [cell.label for cell in named(cells(planned))]
+    assert len(set(labels)) == 12
+    assert not any("=" in label for label in labels)
+
+
+def test_a_baseline_is_named_as_the_cell_that_it_is_for(options: Of) -> None:
+    planned = [options("gpus=2", f"learning_rate={rate}") for rate in ("0.001", "0.01")]
+    alone = [cell.alone(Device.cpu).label for cell in named(cells(planned))]
+    assert alone == [f"torch eager mlp x1 learning_rate={rate}" for rate in ("0.001", "0.01")]
+
+
+def test_cells_that_join_a_study_make_its_names_longer(options: Of) -> None:
+    recorded = named(cells([options()]))
+    assert recorded[0].label == "torch eager mlp x1"
+    _, plan = extended(recorded, cells([options("seed=1")]), ["study=a", "seed=1"])
+    assert [cell.label for cell in plan] == [
+        "torch eager mlp x1 seed=0",
+        "torch eager mlp x1 seed=1",
+    ]

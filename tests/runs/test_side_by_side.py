@@ -39,6 +39,14 @@ def test_the_table_of_one_run_has_its_conditions_and_figures() -> None:
     assert "yes" in row(text, "verified")
 
 
+def test_what_the_exchange_costs_is_shown_where_it_was_measured() -> None:
+    assert "10.0% of a step (8.0% to 12.0%)" in row(shown(summary()), "exchange")
+    assert "not told from 0" in row(shown(summary(communication_share_low=-0.02)), "exchange")
+    alone = dict.fromkeys([f"communication_share{end}" for end in ("", "_low", "_high")])
+    assert "exchange" not in shown(summary(**alone))
+    assert re.search(r" - .*10\.0%", row(shown(summary(**alone), summary()), "exchange"))
+
+
 def test_time_to_accuracy_is_shown_once_reached() -> None:
     assert "3.00 s (97.0%)" in shown(summary(time_to_accuracy_s=3.0))
 

@@ -7,7 +7,7 @@ from fake_runs import Machine, conduct, names, parent
 from mlflow import MlflowClient
 
 from distlab.cluster import connect
-from distlab.errors import DistlabError, WorkerError
+from distlab.errors import DistlabError, DivergedError, WorkerError
 from distlab.measure import design
 from distlab.runs import sitting
 from distlab.tracking import reader as stored
@@ -332,6 +332,23 @@ def test_a_fault_of_distlab_itself_ends_the_study_as_failed(machine: Machine, op
     assert parent(found).info.status == "FAILED"
     assert machine.order == [("torch", 1, 0)]
     assert "a bug" in Path("study/driver.log").read_text()
+
+
+def test_a_run_that_diverges_is_told_and_another_seed_is_tried(
+    machine: Machine, options: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    where = "diverged at step 2 of epoch 1 on rank 0: loss nan"
+    machine.troubles["torch", 1, 0] = [DivergedError("learning_rate=9", where, "learning_rate=1")]
+    with pytest.raises(SystemExit):
+        conduct(options("repeats=3"), options("framework=tf"))
+    assert machine.order == [("torch", 1, 0), ("tf", 1, 0), ("torch", 1, 1), ("torch", 1, 2)]
+    found = json.loads(Path("study/study.json").read_text())
+    assert [(run["repeat"], run["error"]) for run in found["failed"]] == [(0, where)]
+    assert names(found["runs"]) == [("tf", 1, 0), ("torch", 1, 1), ("torch", 1, 2)]
+    assert f"found: {where}" in capsys.readouterr().err
+    client = MlflowClient(found["tracking_uri"])
+    (lost,) = (r for r in stored.children(client, parent(found)) if r.info.status == "FAILED")
+    assert lost.data.tags["error"] == where
 
 
 def test_a_bf16_run_is_measured_against_one_worker_in_bf16(machine: Machine, options: Any) -> None:

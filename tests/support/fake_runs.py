@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +10,16 @@ import studies
 from mlflow import MlflowClient
 from mlflow.entities import Param, Run
 
+from distlab.data import sources
+from distlab.experiment.names import made_of
 from distlab.experiment.options import Options, flat
 from distlab.outcome import schema
 from distlab.runs import study
 from distlab.tracking.run_writer import Part, Tracker
 
 Name = tuple[str, int, int]
+load_once = cache(sources.load)
+"""As it is, but for tests that make many studies of the same data."""
 
 
 class Workers:
@@ -110,6 +115,9 @@ def summarized(
         "repeat": repeat,
         "position": part.position if part else None,
         "run_seed": options.seed + repeat,
+        "data": sources.called(sources.MNIST5K_CHECKSUM),
+        "data_sha256": sources.MNIST5K_CHECKSUM,
+        "options": made_of(options, "mnist5k"),
         "throughput_samples_per_s": 1000.0 * (1 + workers) / 2 + repeat,
         "mlflow": {
             "tracking_uri": tracker.uri,

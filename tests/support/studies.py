@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from summaries import load, summary
 
+from distlab.report.figures.runs import options
+
 Summary = dict[str, Any]
 Predicate = Callable[[Mapping[str, Any]], bool]
 
@@ -105,6 +107,7 @@ def study(
                         if group_runs is not None:
                             run["group"] = f"{run['cell']}-{repeat // group_runs}"
                         run.update(values or {})
+                        run["options"] = options({**run, "options": None})
                         if failed(run):
                             failures.append(_failure(run))
                             continue
@@ -245,6 +248,7 @@ def _run(
         learning_rate=0.001,
         epochs=epochs,
         threads_per_worker=1,
+        kept_from_workers=[],
         steps_per_epoch=steps,
         target_accuracy=TARGET[model],
         throughput_samples_per_s=rate,
@@ -255,7 +259,7 @@ def _run(
         test_accuracy=accuracy,
         time_to_accuracy_s=None if reached is None else sum(seconds[: reached + 1]),
         loss_curve=_losses(model, steps * epochs, repeat, random),
-        communication_share=None if world_size == 1 else exchange_s / (compute_s + exchange_s),
+        **_shares(exchange_s / (compute_s + exchange_s) if world_size > 1 else None),
         matrix_product_flops_per_s=peak,
         model_flop_utilisation=rate * FLOPS[model] / peak,
         peak_memory_bytes=int(random.integers(400, 600)) * 2**20,
@@ -271,6 +275,13 @@ def _run(
             "run_id": _hash(*own, world_size, repeat, *equal),
         },
     )
+
+
+def _shares(share: float | None) -> dict[str, float | None]:
+    """The communication share of a run, known to within a point."""
+    names = [f"communication_share{end}" for end in ("", "_low", "_high")]
+    shares = [None if share is None else share + error for error in (0.0, -0.01, 0.01)]
+    return dict(zip(names, shares, strict=True))
 
 
 def _losses(model: str, steps: int, repeat: int, random: np.random.Generator) -> dict[str, Any]:
@@ -310,6 +321,7 @@ def _failure(run: Summary) -> dict[str, Any]:
         "scaling",
         "device",
         "batch_size",
+        "options",
         "cell",
         "repeat",
     )

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from distlab.report.figures.runs import options
+
 
 def load(**values: Any) -> dict[str, Any]:
     return {
@@ -17,7 +19,7 @@ def load(**values: Any) -> dict[str, Any]:
 
 
 def summary(**values: Any) -> dict[str, Any]:
-    return {
+    made: dict[str, Any] = {
         "schema_version": 1,
         "study": None,
         "cell": None,
@@ -55,10 +57,17 @@ def summary(**values: Any) -> dict[str, Any]:
             },
             "cpu_affinity": [0, 1],
             "nice": 0,
+            "kept_out": {},
+            "inherited": {},
+            "python_version": "3.11.9",
+            "numpy_version": "2.3.1",
+            "distlab_version": "0.1.0",
+            "distlab_code": "0123456789ab",
             "matrix_product_flops_per_s": 5e10,
         },
         "world_size": 2,
         "threads_per_worker": 1,
+        "kept_from_workers": [],
         "batch_size": 64,
         "global_batch_size": 128,
         "scaling": "weak",
@@ -74,6 +83,8 @@ def summary(**values: Any) -> dict[str, Any]:
         "step_time_ms": {"p50": 1.231, "p95": 2.349, "p99": 3.457},
         "epoch_time_s": [1.0, 2.0],
         "communication_share": 0.1,
+        "communication_share_low": 0.08,
+        "communication_share_high": 0.12,
         "matrix_product_flops_per_s": 1e11,
         "model_flop_utilisation": 0.089,
         "load": None,
@@ -107,3 +118,4 @@ def summary(**values: Any) -> dict[str, Any]:
         },
         **values,
     }
+    return {"options": options(made), **made}

@@ -79,7 +79,7 @@ def test_the_last_try_of_a_run_counts(begin: Any, record: Any) -> None:
     tracker = begin()
     part = Part(tracker.study, "c", 0)
     parameters = {"gpus": None, "batch_size": 32, "model.name": "mlp", "precision": "bf16"}
-    tracker.failed(part, "a run", parameters, "it died")
+    tracker.failed(part, parameters, "it died")
     (failed,) = tracker.load()["failed"]
     told = {"cell": "c", "repeat": 0, "error": "it died", "model": "mlp", "batch_size": 32}
     told["precision"] = "bf16"

@@ -136,6 +136,19 @@ def test_metrics_have_a_history_by_epoch_and_figures_by_run(
     assert found.tags["precision"] == "fp32"
 
 
+def test_the_communication_share_has_its_interval_beside_it_and_is_said(
+    tracker: Track, client: MlflowClient, record: Record
+) -> None:
+    shares = {"": -0.107, "_low": -0.12, "_high": 0.02}
+    told = {f"communication_share{end}": value for end, value in shares.items()}
+    with tracker() as one:
+        one.finish({**summarized(record), **told})
+    found = client.get_run(one.run_id).data
+    assert {name: found.metrics[name] for name in told} == told
+    note = found.tags["mlflow.note.content"]
+    assert "Exchange of gradients: not told from 0 (-12.0% to 2.0%)." in note
+
+
 def test_the_peak_of_device_memory_is_a_metric_where_it_is_known(
     tracker: Track, client: MlflowClient, record: Record
 ) -> None:

@@ -69,16 +69,16 @@ def test_a_failure_without_a_run_gets_one_and_a_second_is_not_recorded_twice(
     begin: Any, client: MlflowClient
 ) -> None:
     tracker = begin()
-    part = Part(tracker.study, "c", 1)
+    part = Part(tracker.study, "c", 1, name="torch mlp")
     for _ in range(2):
-        tracker.failed(part, "torch mlp", {"framework.name": "torch"}, "x" * 5000)
+        tracker.failed(part, {"framework.name": "torch"}, "x" * 5000)
     experiment = client.get_run(tracker.study).info.experiment_id
     (run,) = client.search_runs([experiment], "tags.repeat = '1'")
     assert run.info.status == "FAILED" and run.info.run_name == "torch mlp"
     assert run.data.tags["mlflow.parentRunId"] == tracker.study
     assert run.data.params == {"framework.name": "torch"}
     assert run.data.tags["error"] == "x" * 4000
-    tracker.failed(Part(tracker.study, "c", 2), "torch mlp", {}, "another")
+    tracker.failed(Part(tracker.study, "c", 2), {}, "another")
     assert len(tracker.load()["failed"]) == 2
 
 
@@ -102,6 +102,8 @@ def test_the_report_goes_to_the_studys_page(
         ("throughput/mlp/torch", 1000.0, 1),
         ("throughput/mlp/torch", 1500.0, 2),
         ("throughput/mlp/tf", 900.0, 1),
+        ("throughput/mlp/tf_low", 800.0, 1),
+        ("throughput/mlp/tf_high", 1000.0, 1),
         ("throughput/lenet5/torch", 90.0, 1),
     ]
     log_report(tracker.load(), folder, "n" * (NOTE_LENGTH + 1), figures)
@@ -109,6 +111,7 @@ def test_the_report_goes_to_the_studys_page(
     assert len(run.data.tags["mlflow.note.content"]) == NOTE_LENGTH
     history = client.get_metric_history(tracker.study, "throughput/mlp/torch")
     assert [(one.step, one.value) for one in history] == [(1, 1000.0), (2, 1500.0)]
+    assert run.data.metrics["throughput/mlp/tf_low"] == 800.0
     assert {item.path for item in client.list_artifacts(tracker.study, "report")} == {
         "report/report.html",
         "report/plots",

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from thread_backend import ThreadBackend, World, train
 
+from distlab.backends.base import Evaluation
 from distlab.data.order import epoch_order
 from distlab.data.sources import Dataset
 from distlab.errors import DistlabError
@@ -16,7 +17,7 @@ from distlab.experiment.experiment import Experiment
 from distlab.fairness import checks, reference
 from distlab.measure import clock
 from distlab.models.weights import draw, fingerprint
-from distlab.outcome.events import EpochDone, Event, Finished, Progress, Ready
+from distlab.outcome.events import Divergence, EpochDone, Event, Finished, Progress, Ready
 from distlab.outcome.record import Record
 from distlab.worker import loop, probes
 
@@ -132,6 +133,57 @@ def test_warm_up_is_short_however_long_the_epoch(run: Any, monkeypatch: Any) -> 
     run("epochs=1")
     trained = [len(detail) for name, detail in World.current.calls[0] if name == "train"]
     assert trained == [1, 5, 5, STEPS]
+
+
+def test_the_first_loss_that_is_none_is_told_by_each_rank_that_saw_one(
+    run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Weights that are none on all ranks after step 13, by a loss that rank 1 alone saw."""
+    monkeypatch.setattr(clock, "SPAN_FLOPS", 1.0)
+    trained, begun = ThreadBackend.train, [0, 0]
+
+    def spoiled(self: ThreadBackend, indices: np.ndarray) -> np.ndarray:
+        losses = trained(self, indices)
+        warm = "describe" in [name for name, _ in World.current.calls[self._rank]]
+        steps = np.arange(begun[self._rank], begun[self._rank] + len(losses)) * warm
+        begun[self._rank] += len(losses) * warm
+        losses[(steps > 12) | ((steps == 12) & (self._rank == 1))] = np.nan
+        return losses
+
+    monkeypatch.setattr(ThreadBackend, "train", spoiled)
+    _, events = run("epochs=2", "gpus=2")
+    first = [next(e for e in of_rank(events, k) if isinstance(e, Divergence)) for k in range(2)]
+    assert [str(one) for one in first] == [
+        "diverged at step 14 of epoch 1 on rank 0: loss nan",
+        "diverged at step 13 of epoch 1 on rank 1: loss nan",
+    ]
+    # Before its epoch is told, so that nobody takes the epoch's figures for any.
+    kinds = [type(event) for event in of_rank(events, 1)]
+    assert kinds.index(Divergence) < kinds.index(EpochDone)
+
+
+@pytest.mark.parametrize("figure", ["test loss inf", "weights"])
+def test_what_only_the_last_step_broke_is_seen_too(
+    run: Any, monkeypatch: pytest.MonkeyPatch, figure: str
+) -> None:
+    if figure == "weights":
+        read = ThreadBackend.weights
+        monkeypatch.setattr(
+            ThreadBackend,
+            "weights",
+            lambda self: {name: array * np.float32(np.nan) for name, array in read(self).items()},
+        )
+        monkeypatch.setattr(ThreadBackend, "evaluate", lambda *_: Evaluation(23, 3, 50.0))
+    else:
+        monkeypatch.setattr(ThreadBackend, "evaluate", lambda *_: Evaluation(23, 3, np.inf))
+    _, events = run("epochs=1")
+    told = [str(event) for event in events if isinstance(event, Divergence)]
+    assert told == [f"diverged at step {STEPS} of epoch 1 on rank 0: {figure}"]
+
+
+def test_training_that_stays_finite_has_no_divergence(run: Any) -> None:
+    _, events = run("epochs=2", "gpus=2", "learning_rate=10")
+    assert not [event for event in events if isinstance(event, Divergence)]
 
 
 def test_an_epoch_is_cut_into_spans(run: Any, monkeypatch: Any) -> None:

@@ -17,6 +17,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from distlab.backends.base import Placement
+from distlab.cluster import worker_environment
 from distlab.conformance.problem import Job, Problem
 
 POLL_S = 0.05
@@ -116,12 +117,7 @@ class _Process:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                env={
-                    **os.environ,
-                    **environment,
-                    "OMP_NUM_THREADS": str(job.placement.threads),
-                    "PYTHONPATH": os.pathsep.join(path or str(Path.cwd()) for path in sys.path),
-                },
+                env=_environment(job.placement, environment),
             )
         self._killed = False
 
@@ -142,6 +138,19 @@ class _Process:
         output = self._output.read_text(errors="replace")[-4000:]
         code = None if self._killed else self._popen.returncode
         return Witness(self._placement.rank, notes, code, output, self._placement.threads)
+
+
+def _environment(placement: Placement, asked: Mapping[str, str]) -> dict[str, str]:
+    """The whole environment of a rank's process, as a worker of a run would have it."""
+    kept_out = worker_environment.foreign(os.environ)
+    environment = {
+        **{name: value for name, value in os.environ.items() if name not in kept_out},
+        **asked,
+        "OMP_NUM_THREADS": str(placement.threads),
+        "PYTHONPATH": os.pathsep.join(path or str(Path.cwd()) for path in sys.path),
+    }
+    worker_environment.ask_no_proxy(environment, placement.hosts)
+    return environment
 
 
 def _wait(ranks: list[_Process], deadline: float) -> None:

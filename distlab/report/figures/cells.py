@@ -10,11 +10,25 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from distlab.experiment.names import HELD, distinguishing, phrases, words
 from distlab.measure.blocks import Measured, Sample, mean
 from distlab.measure.statistics import Estimate
 from distlab.outcome.caveats import counts
+from distlab.report.figures import exchange
 from distlab.report.figures.baselines import over_one_worker
-from distlab.report.figures.runs import FP32, SPEED, Run, precision, problems, sample
+from distlab.report.figures.runs import (
+    FP32,
+    SPEED,
+    Run,
+    end,
+    options,
+    precision,
+    problems,
+    sample,
+)
+
+IN_TITLES = ("scaling", "batch_size")
+"""Options that the title of a table or plot holds (:mod:`distlab.report.figures.groups`)."""
 
 
 @dataclass(frozen=True)
@@ -33,10 +47,17 @@ class Cell:
     world_size, scaling, batch_size, global_batch_size, threads_per_worker, epochs, seed,
     comparison_key:
         The conditions, as in a run's summary; runs recorded without a precision are ``fp32``.
+    options:
+        The options that make up the cell, as text, as far as they were recorded.
+    varied, apart:
+        Those of them that tell it from the study's other cells, and from those that it may be
+        compared with.
     runs:
         Summaries of all finished runs, in order of repeat.
     failed:
         Number of repeats that failed and were not made up for.
+    diverged:
+        How many of those failed because their training diverged.
     counted:
         Those of ``runs`` that are verified and have no caveat that keeps them out of rankings.
     throughput:
@@ -62,6 +83,9 @@ class Cell:
         compile time is that of the cell's first run, in processes that were kept from other cells.
     communication_share, model_flop_utilisation:
         Shares of 1; of the former, the geometric mean is that of 1 less the share.
+    communication_told:
+        Whether the communication share is told from 0: its interval lies above, or, with too few
+        runs for one, that of each run. None without a share.
     peak_memory_bytes:
         The greatest of the runs: the host's memory of a worker, also where it has a GPU.
     spread:
@@ -91,8 +115,12 @@ class Cell:
     epochs: int | None
     seed: int | None
     comparison_key: str | None
+    options: dict[str, str]
+    varied: dict[str, str]
+    apart: dict[str, str]
     runs: list[Run]
     failed: int
+    diverged: int
     counted: list[Run]
     throughput: Estimate | None
     epoch_time_s: Estimate | None
@@ -107,6 +135,7 @@ class Cell:
     startup_s: float | None
     compile_s: float | None
     communication_share: Estimate | None
+    communication_told: bool | None
     model_flop_utilisation: Estimate | None
     peak_memory_bytes: float | None
     spread: float | None
@@ -120,9 +149,35 @@ class Cell:
         return f"{self.world_size} {self.device.upper()} worker{'s' * (self.world_size > 1)}"
 
     @property
+    def own(self) -> str:
+        """Who trains, as among those it may be compared with: ``torch eager``."""
+        return f"{self.framework} {self.execution} {words(self.apart)}".rstrip()
+
+    @property
+    def name(self) -> str:
+        """The same with what tells it from any other: ``torch eager learning_rate=0.01``."""
+        return f"{self.framework} {self.execution} {self.difference}".rstrip()
+
+    @property
+    def difference(self) -> str:
+        """What tells it from the study's other cells, as options, but for what titles hold."""
+        return " ".join(self.differences)
+
+    @property
+    def differences(self) -> list[str]:
+        """The same, option by option."""
+        return phrases({name: it for name, it in self.varied.items() if name not in IN_TITLES})
+
+    @property
+    def conditions(self) -> str:
+        """That part of it in which those agree that it may be compared with."""
+        out = (*IN_TITLES, *self.apart)
+        return words({name: it for name, it in self.varied.items() if name not in out})
+
+    @property
     def label(self) -> str:
         """The cell in a few words: ``torch eager, 2 CPU workers``."""
-        return f"{self.framework} {self.execution}, {self.workers}{self.rounded}"
+        return f"{self.name}, {self.workers}{self.rounded}"
 
     @property
     def rounded(self) -> str:
@@ -157,12 +212,32 @@ def cells(study: dict[str, Any]) -> list[Cell]:
         _cell(sorted(done, key=lambda run: run["repeat"]), lost) for done, lost in gathered.values()
     ]
     ranked = [run for cell in found if cell.ranked for run in cell.counted]
-    return _in_order([_related(cell, ranked, study.get("baselines", [])) for cell in found])
+    related = [_related(cell, ranked, study.get("baselines", [])) for cell in found]
+    return _in_order(_told_apart(related))
 
 
 def mean_epochs(runs: Sequence[Run]) -> Sample:
     """The mean seconds of an epoch's window in each run."""
     return _sample(runs, lambda run: statistics.fmean(run["epoch_time_s"]))
+
+
+def _told_apart(found: list[Cell]) -> list[Cell]:
+    """The cells with the options in which they differ."""
+    held = (*HELD, "device")
+    varied = distinguishing([cell.options for cell in found], held)
+    among: dict[str | None, list[Cell]] = {}
+    for cell in found:
+        among.setdefault(cell.comparison_key, []).append(cell)
+    apart = {
+        cell.cell: own
+        for key, alike in among.items()
+        for cell, own in zip(alike, distinguishing([c.options for c in alike], held), strict=True)
+        if key is not None
+    }
+    return [
+        replace(cell, varied=told, apart=apart.get(cell.cell, {}))
+        for cell, told in zip(found, varied, strict=True)
+    ]
 
 
 def _related(cell: Cell, ranked: list[Run], stored: list[Run]) -> Cell:
@@ -181,6 +256,7 @@ def _cell(runs: list[Run], failed: list[Run]) -> Cell:
     speeds = _values(counted, SPEED)
     throughput = _mean(counted, SPEED)
     groups = {run.get("group") for run in counted}
+    share = exchange.share(counted)
     return Cell(
         cell=first["cell"],
         framework=first["framework"],
@@ -199,8 +275,12 @@ def _cell(runs: list[Run], failed: list[Run]) -> Cell:
         epochs=first.get("epochs"),
         seed=first.get("seed"),
         comparison_key=first.get("comparison_key"),
+        options=options(first),
+        varied={},
+        apart={},
         runs=runs,
         failed=len(failed),
+        diverged=[end(run) for run in failed].count("diverged"),
         counted=counted,
         throughput=throughput,
         epoch_time_s=_estimate(mean_epochs(counted)),
@@ -216,7 +296,8 @@ def _cell(runs: list[Run], failed: list[Run]) -> Cell:
         compile_s=_middle(
             _values(fresh or [run for run in counted if run is runs[0]], "compile_s")
         ),
-        communication_share=_share(counted),
+        communication_share=share,
+        communication_told=None if share is None else exchange.told(share, counted),
         model_flop_utilisation=_mean(counted, "model_flop_utilisation"),
         peak_memory_bytes=max(_values(counted, "peak_memory_bytes"), default=None),
         spread=(max(speeds) - min(speeds)) / throughput.value if throughput else None,
@@ -284,17 +365,6 @@ def _time_to_accuracy(runs: Sequence[Run]) -> Estimate | None:
     times = [math.inf if (t := run.get("time_to_accuracy_s")) is None else t for run in runs]
     middle = statistics.median(times)
     return Estimate(middle, None, None, len(times)) if math.isfinite(middle) else None
-
-
-def _share(runs: Sequence[Run]) -> Estimate | None:
-    """The exchange's share of a step: 1 less the ratio of times without and with it."""
-    known = [run for run in runs if run.get("communication_share") is not None]
-    rest = _estimate(_sample(known, lambda run: 1 - run["communication_share"]))
-    if rest is None:
-        return None
-    low = None if rest.high is None else 1 - rest.high
-    high = None if rest.low is None else 1 - rest.low
-    return Estimate(1 - rest.value, low, high, rest.n)
 
 
 def _middle(values: Sequence[float]) -> float | None:

@@ -8,20 +8,22 @@ any; :func:`note` says so.
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
+from distlab.experiment.names import words
 from distlab.measure.blocks import Effect
 from distlab.measure.family import level, told
 from distlab.measure.statistics import FEWEST, Estimate
 from distlab.report.figures.cells import Cell
 from distlab.report.figures.runs import ratio
 
-OWN = ("framework", "framework_version", "execution")
+OWN = ("framework", "framework_version", "execution", "apart")
 EQUAL = ("comparison_key", "precision", "world_size")
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two cells that differ in framework, its version or its execution, and in nothing else.
+    """Two cells that may be compared: they differ in what does not change the work.
 
     Attributes
     ----------
@@ -57,7 +59,7 @@ def compare(cells: Sequence[Cell], looks: int = 1) -> list[Comparison]:
     -------
     list of Comparison
         In the order of the cells. Cells that aren't ranked are in none; two of one framework,
-        version and execution differ in what a report doesn't name, and are not compared.
+        version and execution between which no recorded option differs are not compared.
     """
     ranked = [cell for cell in cells if cell.ranked and cell.comparison_key is not None]
     pairs = [
@@ -86,7 +88,7 @@ def note(comparisons: Sequence[Comparison], looks: int = 1) -> str | None:
     )
 
 
-def _all(cell: Cell, names: Sequence[str]) -> tuple[str | int | None, ...]:
+def _all(cell: Cell, names: Sequence[str]) -> tuple[Any, ...]:
     return tuple(getattr(cell, name) for name in names)
 
 
@@ -148,7 +150,7 @@ def _name(cell: Cell, ranked: Sequence[Cell]) -> str:
         parts.append(str(cell.framework_version))
     if len({other.execution for other in own}) > 1:
         parts.append(cell.execution)
-    return " ".join(parts)
+    return " ".join([*parts, *filter(None, [words(cell.apart)])])
 
 
 def _under(cell: Cell, ranked: Sequence[Cell]) -> str:
@@ -156,11 +158,7 @@ def _under(cell: Cell, ranked: Sequence[Cell]) -> str:
     varied = {
         "scaling": f"{cell.scaling} scaling",
         "batch_size": f"batch {cell.batch_size}",
-        "epochs": f"{cell.epochs} epochs",
-        "data": f"data {cell.data}",
         "device_name": str(cell.device_name),
-        "threads_per_worker": f"threads per worker {cell.threads_per_worker}",
-        "seed": f"seed {cell.seed}",
         "precision": cell.precision,
     }
     alike = [other for other in ranked if other.model == cell.model]
@@ -169,4 +167,5 @@ def _under(cell: Cell, ranked: Sequence[Cell]) -> str:
         for name, words in varied.items()
         if len({getattr(c, name) for c in alike}) > 1 or (name == "precision" and cell.rounded)
     ]
+    said += filter(None, [cell.conditions])
     return f" ({', '.join(said)})" if said else ""

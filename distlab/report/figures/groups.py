@@ -14,9 +14,10 @@ class Group:
     Attributes
     ----------
     title:
-        For people: ``mlp, weak scaling, batch 64 a worker``; other precisions than fp32 are named.
+        For people: ``mlp, weak scaling, batch 64 a worker``; other precisions than fp32 are named,
+        and what else the study varies: ``learning_rate=0.01``.
     slug:
-        For file names: ``mlp-weak-64``, ``mlp-weak-64-bf16``.
+        For file names: ``mlp-weak-64``, ``mlp-weak-64-bf16``, ``mlp-weak-64-seed_1``.
     """
 
     title: str
@@ -55,20 +56,27 @@ def groups(cells: Sequence[Cell]) -> list[Group]:
 
 
 def slug_of(cell: Cell) -> str:
-    """What a group has in common, for names of files: ``mlp-weak-64``, ``mlp-weak-64-bf16``.
+    """What a group has in common, for names: ``mlp-weak-64``, ``mlp-weak-64-seed_1``."""
+    parts = cell.model, cell.scaling, cell.batch_size, cell.rounded[2:], cell.conditions
+    return "-".join(filter(None, (safe(str(part)) for part in parts)))
+
+
+def safe(text: str) -> str:
+    """The text as a part of a file's or a metric's name.
 
     Other characters than ASCII letters, digits, ``.``, ``_`` and ``-`` become ``_``, so that a name
     from a file leads into no other folder and is no markup.
     """
-    rounded = cell.rounded.replace(", ", "-")
-    slug = f"{cell.model}-{cell.scaling}-{cell.batch_size}{rounded}"
-    return re.sub(r"[^A-Za-z0-9._-]", "_", slug)
+    return re.sub(r"[^A-Za-z0-9._-]", "_", text)
 
 
 def _comparable(group: Sequence[Cell], cell: Cell) -> bool:
     names = ("model", "scaling", "batch_size", "precision", "device")
     alike = all(getattr(group[-1], name) == getattr(cell, name) for name in names)
     keys = {c.comparison_key for c in group if c.comparison_key is not None}
+    if cell.comparison_key is None:
+        shared = {n: it for n, it in group[-1].varied.items() if n not in group[-1].apart}
+        alike = alike and shared.items() <= cell.varied.items()
     return alike and (cell.comparison_key is None or not keys or cell.comparison_key in keys)
 
 
@@ -76,7 +84,7 @@ def _title(group: Sequence[Cell]) -> str:
     first = group[0]
     each = "a worker" if first.scaling == "weak" else "over all workers"
     work = f"{first.model}, {first.scaling} scaling, batch {first.batch_size} {each}"
-    return f"{work}{first.rounded}"
+    return ", ".join(filter(None, (f"{work}{first.rounded}", first.conditions)))
 
 
 def _told_apart(titles: list[str], gathered: Sequence[Sequence[Cell]]) -> list[str]:
@@ -84,10 +92,6 @@ def _told_apart(titles: list[str], gathered: Sequence[Sequence[Cell]]) -> list[s
     further: tuple[Callable[[Cell], str | None], ...] = (
         lambda c: c.device.upper(),
         lambda c: c.device_name,
-        lambda c: c.data,
-        lambda c: f"{c.epochs} epochs",
-        lambda c: f"{c.threads_per_worker} threads a worker",
-        lambda c: f"seed {c.seed}",
         lambda c: f"key {c.comparison_key}",
     )
     for show in further:

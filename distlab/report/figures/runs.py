@@ -11,6 +11,24 @@ from distlab.outcome import caveats
 Run = dict[str, Any]
 SPEED = "throughput_samples_per_s"
 
+TOLD_BY = {
+    "framework.name": "framework",
+    "execution": "execution",
+    "precision": "precision",
+    "model.name": "model",
+    "data": "data",
+    "device": "device",
+    "epochs": "epochs",
+    "batch_size": "batch_size",
+    "scaling": "scaling",
+    "learning_rate": "learning_rate",
+    "optimizer.variant": "optimizer",
+    "seed": "seed",
+    "threads_per_worker": "threads_per_worker",
+    "target_accuracy": "target_accuracy",
+}
+"""Options by the fields of a summary that tell them."""
+
 
 def failed_checks(run: Run) -> dict[str, str]:
     """The checks that a run failed, each with what was found."""
@@ -18,15 +36,20 @@ def failed_checks(run: Run) -> dict[str, str]:
     return {name: check["detail"] for name, check in checks if not check["passed"]}
 
 
-def reasons(runs: Sequence[Run], failed: int, found: bool = False) -> str:
+def end(run: Run) -> str:
+    """How a run ended that left no figures: it ``diverged``, or it ``failed`` otherwise."""
+    return "diverged" if str(run["error"]).startswith("diverged at") else "failed"
+
+
+def reasons(runs: Sequence[Run], failed: int, diverged: int, found: bool = False) -> str:
     """Why runs don't count, and how many, in a few words; nothing where all do.
 
     Parameters
     ----------
     runs:
         Finished runs; of a run that is unverified, that alone is said.
-    failed:
-        How many more failed.
+    failed, diverged:
+        How many more failed, and how many of those because their training diverged.
     found:
         Whether to say what was found, too, where that is the same of all.
     """
@@ -39,13 +62,21 @@ def reasons(runs: Sequence[Run], failed: int, found: bool = False) -> str:
         details = {"; ".join(of_run) for of_run in own if of_run}
         what = f" ({details.pop()})" if found and len(details) == 1 else ""
         said.append(f"{sum(map(bool, own))} {code.words}{what}")
-    said += [f"{failed} failed"] * bool(failed)
+    said += [f"{diverged} diverged"] * bool(diverged)
+    said += [f"{failed - diverged} failed"] * (failed > diverged)
     return ", ".join(said)
 
 
 def precision(run: Run) -> str:
     """How its products were rounded; runs recorded before there was a choice are ``fp32``."""
     return run.get("precision") or FP32
+
+
+def options(run: Run) -> dict[str, str]:
+    """The options that make up its cell, as text; of runs recorded without them, those known."""
+    if run.get("options") is not None:
+        return dict(run["options"])
+    return {name: str(run[key]) for name, key in TOLD_BY.items() if run.get(key) is not None}
 
 
 def ratio(numerator: Sequence[Run], denominator: Sequence[Run]) -> Effect:

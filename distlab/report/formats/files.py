@@ -1,9 +1,11 @@
 """Writes a study's report into a folder: page, Markdown, tables for programs, plots."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from distlab.report.contents import contents
 from distlab.report.figures.cells import cells
 from distlab.report.figures.comparisons import compare
 from distlab.report.figures.groups import groups
@@ -11,7 +13,6 @@ from distlab.report.formats import html, markdown
 from distlab.report.formats.rows import as_csv, break_even_rows, cell_rows, run_rows
 from distlab.report.plots import render
 from distlab.report.plots.style import Styles
-from distlab.report.sections.contents import contents
 
 
 def write(study: dict[str, Any], folder: Path) -> Path:
@@ -44,17 +45,16 @@ def write(study: dict[str, Any], folder: Path) -> Path:
     drawn = render.draw(groups(found), styles, comparisons)
     report = contents(study, found, drawn)
     render.save(drawn, folder / "plots")
-    _write(folder / "report.md", markdown.document(report))
-    _write(folder / "cells.csv", as_csv(cell_rows(found)))
-    _write(folder / "runs.csv", as_csv(run_rows(study)))
     data = {
         **{
             key: value for key, value in study.items() if key not in ("runs", "failed", "baselines")
         },
         "verdict": {
             "headline": report.headline,
+            "scope": report.scope,
             "groups": dict(report.verdict),
             "not_told": report.untold,
+            "next_step": None if report.next_step is None else asdict(report.next_step),
         },
         "comparisons": report.sentences,
         "note": report.note,
@@ -62,10 +62,16 @@ def write(study: dict[str, Any], folder: Path) -> Path:
         "cells": cell_rows(found),
         "runs": run_rows(study),
     }
-    text = json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False)
-    _write(folder / "report.json", text + "\n")
+    tables = {
+        "report.json": json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False) + "\n",
+        "cells.csv": as_csv(cell_rows(found)),
+        "runs.csv": as_csv(run_rows(study)),
+    }
+    for name, text in tables.items():
+        _write(folder / name, text)
+    _write(folder / "report.md", markdown.document(report))
     path = folder / "report.html"
-    _write(path, html.page(report, found, styles))
+    _write(path, html.page(report, found, styles, tables))
     return path
 
 

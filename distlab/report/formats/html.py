@@ -1,19 +1,25 @@
 """The report as one self-contained HTML page, by jinja2; it needs no network and no JavaScript."""
 
+import gzip
+import math
 import re
-from collections.abc import Sequence
+from base64 import b64encode
+from collections.abc import Mapping, Sequence
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from distlab import __version__
+from distlab.report.contents import Contents
 from distlab.report.figures.cells import Cell
 from distlab.report.plots.render import Plot
 from distlab.report.plots.style import DARK, Styles
-from distlab.report.sections.contents import Contents
+
+LONG = 4_000
+"""Bytes from which on a file is compressed into the page."""
 
 
-def page(contents: Contents, cells: Sequence[Cell], styles: Styles) -> str:
+def page(contents: Contents, cells: Sequence[Cell], styles: Styles, data: Mapping[str, str]) -> str:
     """Set the report as HTML; all text is escaped.
 
     Parameters
@@ -22,6 +28,8 @@ def page(contents: Contents, cells: Sequence[Cell], styles: Styles) -> str:
         The report.
     cells, styles:
         The cells, and the colours that their frameworks have in the plots.
+    data:
+        Files for other programs, by name: the page holds them, to be saved from it.
     """
     environment = Environment(
         loader=PackageLoader("distlab", "report/formats"),
@@ -33,11 +41,16 @@ def page(contents: Contents, cells: Sequence[Cell], styles: Styles) -> str:
     colours = {
         name: _variable(styles.of(cell).colour)
         for cell in cells
-        for name in (f"{cell.framework} {cell.execution}", cell.label)
+        for name in (cell.name, cell.label)
     }
     template = environment.get_template("page.html.jinja")
     return template.render(
-        contents=contents, colours=colours, dark=DARK, inline=_inline, version=__version__
+        contents=contents,
+        colours=colours,
+        dark=DARK,
+        inline=_inline,
+        version=__version__,
+        downloads=[_download(name, text) for name, text in data.items()],
     )
 
 
@@ -58,3 +71,12 @@ def _inline(plot: Plot) -> Markup:
 def _variable(colour: str) -> str:
     """A colour as a variable of the page, which is another one in dark mode."""
     return f"var(--c{colour[1:]}, {colour})"
+
+
+def _download(name: str, text: str) -> tuple[str, str, str]:
+    """A file's name, its content as an address, and its size; compressed where it is long."""
+    content = text.encode()
+    if len(content) > LONG:
+        name, content = f"{name}.gz", gzip.compress(content, mtime=0)
+    address = f"data:application/octet-stream;base64,{b64encode(content).decode()}"
+    return name, address, f"{math.ceil(len(content) / 1000)} kB"

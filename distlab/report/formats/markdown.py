@@ -3,8 +3,8 @@
 from collections.abc import Iterable
 from typing import Any
 
+from distlab.report.contents import Contents, contents
 from distlab.report.figures.cells import cells
-from distlab.report.sections.contents import Contents, contents
 from distlab.report.sections.tables import Table
 
 NOTE_COLUMNS = (
@@ -26,16 +26,16 @@ def document(report: Contents) -> str:
     if report.apart:
         parts += ["### Set apart, and not ranked", "No figure above is from these runs."]
         parts += _tables(report.apart, "####")
+    parts += _plots(report)
     if report.ratios:
         parts += ["## Framework against framework", escaped(report.ratios_legend)]
         parts += _tables(report.ratios)
     for heading, section in (
         ("When compilation pays", report.compilation),
+        ("What a job takes", report.job_times),
         ("The classroom study, then and now", report.classroom),
         ("Scorecard", report.scorecard),
     ):
-        if heading == "Scorecard":
-            parts += _plots(report)
         if section is not None:
             parts += [f"## {heading}", *map(escaped, section.sentences)]
             parts += _tables(section.tables)
@@ -50,6 +50,7 @@ def document(report: Contents) -> str:
     parts += ["## How the figures were made"]
     parts += [_items(f"{name}: {text}" for name, text in report.method)]
     parts += [f"In full: {', '.join(report.documents)} in distlab's repository."]
+    parts += ["## Citation", f"```bibtex\n{report.citation}\n```"]
     return "\n\n".join(parts) + "\n"
 
 
@@ -93,7 +94,11 @@ def escaped(text: str) -> str:
 
 
 def _verdict(report: Contents) -> list[str]:
-    parts = [escaped(report.headline)]
+    parts = [escaped(report.headline), *([escaped(report.scope)] if report.scope else [])]
+    if report.next_step is not None:
+        parts.append(f"**Next.** {escaped(report.next_step.words)}")
+        if report.next_step.command is not None:
+            parts.append(f"```bash\n{report.next_step.command}\n```")
     if report.verdict:
         parts.append("\n".join(f"- **{escaped(n)}.** {escaped(t)}" for n, t in report.verdict))
     if report.untold:

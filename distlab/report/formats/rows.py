@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any
 
+from distlab.experiment.names import words
 from distlab.measure.statistics import Estimate
 from distlab.outcome import caveats
 from distlab.report.figures.cells import Cell
 from distlab.report.figures.comparisons import Comparison
-from distlab.report.figures.runs import failed_checks, precision
+from distlab.report.figures.runs import end, failed_checks, precision
 from distlab.report.sections.break_even import break_evens
 
 RUN_KEYS = (
@@ -41,6 +42,8 @@ RUN_KEYS = (
     "startup_s",
     "compile_s",
     "communication_share",
+    "communication_share_low",
+    "communication_share_high",
     "model_flop_utilisation",
     "matrix_product_flops_per_s",
     "peak_memory_bytes",
@@ -70,7 +73,7 @@ def cell_rows(cells: Sequence[Cell]) -> list[dict[str, Any]]:
     """Each cell as a flat row; an estimate becomes ``name``, ``name_low``, ``name_high``.
 
     Bounds are of 95 % intervals; what is unknown is None. ``runs``, ``counted_runs`` and
-    ``failed_runs`` are numbers.
+    ``failed_runs`` are numbers; ``varied`` holds the options that tell the cell from the others.
     """
     rows = []
     for cell in cells:
@@ -83,6 +86,8 @@ def cell_rows(cells: Sequence[Cell]) -> list[dict[str, Any]]:
                 row["counted_runs" if field.name == "counted" else "runs"] = len(value)
             elif field.name == "failed":
                 row["failed_runs"] = value
+            elif field.name in ("varied", "apart", "options"):
+                row |= {"varied": words(value)} if field.name == "varied" else {}
             else:
                 row[field.name] = value
         rows.append(row)
@@ -111,9 +116,9 @@ def break_even_rows(comparisons: Sequence[Comparison]) -> list[dict[str, Any]]:
 def run_rows(study: dict[str, Any]) -> list[dict[str, Any]]:
     """Each run as a flat row; ``state`` says whether figures are from it.
 
-    The states are ``counted``, ``unverified``, ``failed``, and the words of the caveats that keep a
-    verified run out of rankings: ``too noisy``. Times are in seconds, throughput in samples/s,
-    memory in bytes; shares are of 1.
+    The states are ``counted``, ``unverified``, ``failed``, ``diverged``, and the words of the
+    caveats that keep a verified run out of rankings: ``too noisy``. Times are in seconds,
+    throughput in samples/s, memory in bytes; shares are of 1.
     """
     rows = []
     for run in study["runs"]:
@@ -141,7 +146,7 @@ def run_rows(study: dict[str, Any]) -> list[dict[str, Any]]:
     for run in study.get("failed", []):
         row = {**dict.fromkeys(known), **{key: run.get(key) for key in RUN_KEYS if key in run}}
         row["precision"] = precision(run)
-        rows.append({**row, "state": "failed", "problem": run["error"]})
+        rows.append({**row, "state": end(run), "problem": run["error"]})
     return rows
 
 

@@ -8,9 +8,9 @@ from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
 
+from distlab.report.contents import contents
 from distlab.report.figures.cells import cells
 from distlab.report.formats import markdown
-from distlab.report.sections.contents import contents
 from distlab.report.sections.tables import Table
 
 COLUMNS = ("framework", "workers", "samples/s", "speed-up", "efficiency", "verified")
@@ -28,7 +28,7 @@ def show(study: dict[str, Any], page: Path, console: Console) -> None:
     report = contents(study, cells(study), [])
     plain = not console.is_terminal
     console.print(Text(report.title, style="bold"))
-    _say(console, report.headline)
+    _say(console, report.headline, *([report.scope] if report.scope else []))
     for table in report.main:
         console.print()
         console.print(Text(table.title, style="bold"))
@@ -46,6 +46,12 @@ def show(study: dict[str, Any], page: Path, console: Console) -> None:
         if sentences:
             console.print()
             _say(console, *([heading] if heading else []), *sentences)
+    if report.next_step is not None:
+        console.print()
+        _say(console, report.next_step.words)
+        if report.next_step.command is not None:
+            # On a line of its own, however long, to be copied whole.
+            console.print(report.next_step.command, markup=False, soft_wrap=True)
     console.print()
     for name in ("report.html", "report.md", "cells.csv", "runs.csv", "report.json", "plots"):
         _say(console, f"wrote {page.parent / name}{'/' if name == 'plots' else ''}")

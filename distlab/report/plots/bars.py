@@ -8,6 +8,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from distlab.measure.statistics import Estimate
+from distlab.outcome.exchange import UNTOLD
 from distlab.report.figures.cells import Cell
 from distlab.report.figures.groups import Group
 from distlab.report.plots.style import (
@@ -87,7 +88,8 @@ class StepParts:
         What the model's floating-point operations take at the rate of large matrix products, which
         is the utilisation's share of the step (Chowdhery et al. 2022, appendix B); None if unknown.
     exchange:
-        What goes away where gradients are not exchanged; None if unknown, 0 with one worker.
+        What goes away where gradients are not exchanged; None if unknown, 0 with one worker and
+        where it is not told from 0.
     rest:
         All else: memory, small kernels, the framework.
     """
@@ -103,7 +105,8 @@ def step_parts(cell: Cell) -> StepParts | None:
     if cell.epoch_time_s is None or not steps:
         return None
     step = 1e3 * cell.epoch_time_s.value / steps
-    exchange = 0.0 if cell.world_size == 1 else _share(cell.communication_share)
+    none = cell.world_size == 1 or cell.communication_told is False
+    exchange = 0.0 if none else _share(cell.communication_share)
     arithmetic = _share(cell.model_flop_utilisation)
     if arithmetic is None and not exchange:
         return None
@@ -139,7 +142,8 @@ def step_time(group: Group, styles: Styles) -> Chart | None:
                     begin += length
             top = max(top, begin)
             _label(axes, place, begin, f" {short(begin)}")
-            said.append(f"{cell.label}: {short(begin)} ms, {_parts(parts)}")
+            untold = f", exchange {UNTOLD}" if cell.communication_told is False else ""
+            said.append(f"{cell.label}: {short(begin)} ms, {_parts(parts)}{untold}")
         axes.set_xlim(0, top * 1.16)
         axes.set_xlabel("ms a step (slowest worker, mean over epochs)")
         names = ("arithmetic at its best", "the rest", "exchange")

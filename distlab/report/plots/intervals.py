@@ -113,7 +113,8 @@ def spread(group: Group, styles: Styles) -> Chart | None:
             known = [run for run in cell.runs if run.get("throughput_samples_per_s") is not None]
             between = len(cell.counted) >= FEWEST
             several |= between
-            epochs = []
+            epochs: list[float] = []
+            strokes: list[tuple[float, float]] = []
             for number, run in enumerate(known):
                 # Repeats from top to bottom, in the order in which they ran.
                 y = place - 0.25 + 0.5 * number / max(len(known) - 1, 1)
@@ -122,7 +123,8 @@ def spread(group: Group, styles: Styles) -> Chart | None:
                 times = np.asarray(run.get("epoch_time_s") or [], dtype=float)
                 inside = 100 * (times.mean() / times - 1) if times.size else times
                 at = 100 * (rate / middle - 1) if between else 0.0
-                axes.plot(at + inside, np.full(times.size, y), "|", color=GREY, markersize=5)
+                for x in at + inside:
+                    strokes += [(x, y - 0.07), (x, y + 0.07), (np.nan, np.nan)]
                 epochs += list(inside)
                 widest = max(widest, abs(at), *np.abs(at + inside))
                 if between:
@@ -130,6 +132,8 @@ def spread(group: Group, styles: Styles) -> Chart | None:
                     look: dict[str, Any] = marker_look(style) if counted else {"marker": "x"}
                     colour = style.colour if counted else GREY
                     axes.plot(at, y, color=colour, ls="", markersize=5, alpha=0.9, **look)
+            if strokes:
+                axes.plot(*zip(*strokes, strict=True), color=GREY, linewidth=0.8, zorder=1)
             runs = f"runs within {cell.spread:.1%} of each other, " if between else ""
             inside_most = max(map(abs, epochs), default=0.0)
             said.append(f"{cell.label}: {runs}epochs within {inside_most:.1f} % of their run")

@@ -1,5 +1,6 @@
 """The report's plots, by matplotlib: SVG for the page, PNG for other uses."""
 
+import contextlib
 import io
 import re
 import textwrap
@@ -130,7 +131,7 @@ def draw(groups: Sequence[Group], styles: Styles, comparisons: Sequence[Comparis
         Of the whole report.
     """
     plots = []
-    with mpl.rc_context(SETTINGS):
+    with settings():
         for kind, name, title, chart in _charts(groups, styles, comparisons):
             file = f"{kind}-{name}"
             plots.append(
@@ -144,6 +145,24 @@ def draw(groups: Sequence[Group], styles: Styles, comparisons: Sequence[Comparis
                 )
             )
     return plots
+
+
+@contextlib.contextmanager
+def settings() -> Iterator[None]:
+    """The report's settings of matplotlib during the block, whatever a user's own are."""
+    with mpl.rc_context():
+        mpl.rcdefaults()
+        mpl.rcParams.update(SETTINGS)
+        yield
+
+
+def ready() -> None:
+    """Draw a figure and throw it away: whether plots can be made is known before a study runs."""
+    with settings():
+        figure = Figure()
+        figure.subplots().set_title("ready")
+        svg.element(figure, "ready")
+        _png(figure)
 
 
 def save(plots: Sequence[Plot], folder: Path) -> None:
@@ -201,7 +220,7 @@ def _with_left_out(chart: Chart, group: Group, kind: str) -> Chart:
         lost = [cell for cell in lost if cell.throughput is None]
     if not lost:
         return chart
-    named = (f"{cell.label} ({reasons(cell.runs, cell.failed)})" for cell in lost)
+    named = (f"{cell.label} ({reasons(cell.runs, cell.failed, cell.diverged)})" for cell in lost)
     said = f"Left out, not ranked: {listed(list(named))}."
     text = "\n".join(textwrap.wrap(said, CHARACTERS))
     chart.figure.supxlabel(text, x=0.01, ha="left", fontsize=7.5, color=GREY)

@@ -89,18 +89,26 @@ class Style:
 
 
 class Styles:
-    """A colour and a marker for each framework; a second execution of one has hollow markers."""
+    """A colour and a marker for each framework; a second execution of one has hollow markers.
+
+    Where an option tells cells of one framework apart that stand in one plot, each of its values
+    has a marker of its own.
+    """
 
     def __init__(self, cells: Sequence[Cell]) -> None:
         others = iter(OTHER_COLOURS * len(cells))
         self._first: dict[str, str] = {}
+        self._values: dict[str, list[dict[str, str]]] = {}
         for cell in cells:
             self._first.setdefault(cell.framework, cell.execution)
+            values = self._values.setdefault(cell.framework, [])
+            values += [] if cell.apart in values else [cell.apart]
         self._colours = {name: KNOWN_COLOURS.get(name) or next(others) for name in self._first}
 
     def of(self, cell: Cell) -> Style:
         """The style of a cell."""
         place = list(self._first).index(cell.framework)
+        place += len(self._first) * self._values[cell.framework].index(cell.apart)
         return Style(
             self._colours[cell.framework],
             MARKERS[place % len(MARKERS)],
@@ -144,7 +152,7 @@ def rows(axes: Axes, cells: Sequence[Cell]) -> list[float]:
 
 def name_of(cell: Cell) -> str:
     """What a row or line of a cell is called, where the number of workers is said elsewhere."""
-    return f"{cell.framework} {cell.execution}"
+    return "\n".join([f"{cell.framework} {cell.execution}", *cell.differences])
 
 
 def height_of(cells: Sequence[Cell]) -> float:
@@ -159,10 +167,10 @@ def listed(said: Sequence[str], most: int = 12) -> str:
 
 
 def series_of(cells: Sequence[Cell]) -> list[list[Cell]]:
-    """The cells of each framework and execution, by rising number of workers."""
-    series: dict[tuple[str, str], list[Cell]] = {}
+    """The cells that differ in their number of workers alone, by rising number."""
+    series: dict[str, list[Cell]] = {}
     for cell in sorted(cells, key=lambda cell: cell.world_size):
-        series.setdefault((cell.framework, cell.execution), []).append(cell)
+        series.setdefault(cell.own, []).append(cell)
     return list(series.values())
 
 

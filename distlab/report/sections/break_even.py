@@ -79,7 +79,7 @@ def break_evens(comparisons: Sequence[Comparison]) -> list[BreakEven]:
         pair = {cell.execution: cell for cell in (one, other)}
         alike = all(
             getattr(one, name) == getattr(other, name)
-            for name in ("framework", "framework_version")
+            for name in ("framework", "framework_version", "apart")
         )
         if alike and pair.keys() == {EAGER, GRAPH}:
             made = _break_even(pair[EAGER], pair[GRAPH], compared.told)
@@ -101,7 +101,7 @@ def table(found: Sequence[BreakEven]) -> Table:
 def _row(pair: BreakEven) -> list[Value]:
     cell = pair.graph
     return [
-        Value(cell.framework, cell.framework_version or ""),
+        Value(f"{cell.framework} {cell.difference}".rstrip(), cell.framework_version or ""),
         Value(
             f"{cell.model}, {cell.workers}{cell.rounded}",
             f"{cell.scaling} scaling, batch {cell.batch_size}",
@@ -159,10 +159,11 @@ def _sentence(
     told: bool,
     after: tuple[int | None, int | None, int | None],
 ) -> str:
+    difference = f", {graph.difference}" if graph.difference else ""
     compiles = "longer" if longer >= 0 else "less long"
     said = (
         f"{graph.framework}, {graph.model} of {graph.data} on {graph.workers} ({graph.scaling} "
-        f"scaling, batch {graph.batch_size}{graph.rounded}): graph compiles for "
+        f"scaling, batch {graph.batch_size}{graph.rounded}{difference}): graph compiles for "
         f"{_seconds(abs(longer))} {compiles}"
     )
     if not told:

@@ -28,6 +28,42 @@ def conditions(study: dict[str, Any], cells: Sequence[Cell]) -> Conditions:
     }
 
 
+def scope(study: dict[str, Any], cells: Sequence[Cell]) -> str:
+    """What the study's answer is about, and what it says nothing of, in two sentences."""
+    runs = study["runs"]
+    if not runs:
+        return ""
+    gpu = any(run["device"] == "gpu" for run in runs)
+    threads = _all(run.get("threads_per_worker") for run in runs)
+    each = "" if gpu else f", {threads} thread{'s' * (threads != '1')} a worker"
+    batches = _all(
+        f"{cell.batch_size} {'a worker' if cell.scaling == 'weak' else 'in all'}" for cell in cells
+    )
+    work = f"{_all(run['model'] for run in runs)} on {_all(run.get('data') for run in runs)}"
+    machines = _all(run.get("device_name") for run in runs)
+    return (
+        f"For {work}, batch {batches}, {_all(run.get('epochs') for run in runs)} epochs, on "
+        f"{machines}{each}. It says nothing of {'' if gpu else 'GPUs, '}other models, larger "
+        "images or other machines."
+    )
+
+
+def citation(study: dict[str, Any]) -> str:
+    """The study as a BibTeX entry."""
+    started, version = str(study.get("started") or ""), study.get("distlab_version") or UNKNOWN
+    commit = str(study.get("git_commit") or "")
+    code = f", commit {commit[:12]}" if commit else ""
+    title = "".join(c for c in str(study.get("name") or "study") if c not in "{}\\%#$&_^~")
+    return (
+        f"@misc{{distlab-{str(study['study'])[:8]},\n"
+        f"  title = {{{title}}},\n"
+        f"  year = {{{started[:4]}}},\n"
+        f"  note = {{{len(study['runs'])} runs by distlab {version}{code}, "
+        f"study {study['study']}, {started[:10]}}}\n"
+        "}"
+    )
+
+
 def packages(study: dict[str, Any]) -> list[tuple[str, str]]:
     """All installed packages with their versions, by name."""
     found = (study.get("environment") or {}).get("packages") or {}

@@ -7,8 +7,8 @@ FIGURES = (
     "is told to be faster than every other framework with as many workers. Start-up and compile "
     "times, in seconds, are medians of runs in freshly started processes (compile: or of a cell's "
     "first run), and in no throughput. Exchange is the share of a step that gradient "
-    "exchange takes; MFU (model FLOP utilisation) is the model's arithmetic over the float32 "
-    "matrix products that the same threads can do."
+    "exchange takes, given where its interval lies above 0; MFU (model FLOP utilisation) is the "
+    "model's arithmetic over the float32 matrix products that the same threads can do."
 )
 RATIOS = (
     "Ratios of throughputs over pairs of repeats, which share their seed and their time. A "
@@ -25,6 +25,12 @@ COMPILATION = (
     "times are of runs in processes that had not compiled the same before: mostly one run a cell, "
     "so they have no interval. What is saved is the mean difference of the epochs of pairs of "
     "repeats; where the report does not tell the two apart, no number of epochs is given."
+)
+JOB_TIMES = (
+    "What a whole job takes: its start and compilation, as measured here, and so many epochs with "
+    "their evaluation. Times of more than ten times the epochs that were measured, marked by ~, "
+    "are extrapolated. Other numbers of samples change an epoch in proportion. They are means "
+    "without intervals, and claim nothing of who is first."
 )
 SCORECARD = (
     "The original study's three criteria. Lines of code and speed are measured; openness is dated "

@@ -7,10 +7,11 @@ from typing import Any
 
 from distlab.measure.statistics import Estimate
 from distlab.outcome import caveats
+from distlab.outcome.exchange import UNTOLD
 from distlab.report.figures.baselines import HERE
 from distlab.report.figures.cells import Cell
 from distlab.report.figures.groups import Group
-from distlab.report.figures.runs import FP32, failed_checks, precision, reasons
+from distlab.report.figures.runs import FP32, end, failed_checks, precision, reasons
 
 NOTHING = "–"  # noqa: RUF001
 
@@ -115,9 +116,10 @@ def not_ranked(cells: Sequence[Cell]) -> Table | None:
     return _if_any("Cells that are not ranked", columns, rows)
 
 
-def set_apart(study: dict[str, Any]) -> Table | None:
+def set_apart(study: dict[str, Any], cells: Sequence[Cell] = ()) -> Table | None:
     """Each run that no figure is from (unverified, with a caveat, failed); None without any."""
     rows = []
+    differences = {cell.cell: cell.difference for cell in cells}
     for run in study["runs"]:
         if caveats.counts(run):
             continue
@@ -128,7 +130,7 @@ def set_apart(study: dict[str, Any]) -> Table | None:
         states += [code.words for code in caveats.codes(doubts)]
         rows.append(
             [
-                *_whose(run),
+                *_whose(run, differences.get(run["cell"], "")),
                 Value(", ".join(states)),
                 Value(number(run.get("throughput_samples_per_s"))),
                 Value("; ".join(why)),
@@ -137,7 +139,14 @@ def set_apart(study: dict[str, Any]) -> Table | None:
     for run in study.get("failed", []):
         error = str(run["error"]).strip() or "no reason given"
         log = f" (log: {run['log']})" if run.get("log") else ""
-        rows.append([*_whose(run), Value("failed"), Value(NOTHING), Value(error + log)])
+        rows.append(
+            [
+                *_whose(run, differences.get(run["cell"], "")),
+                Value(end(run)),
+                Value(NOTHING),
+                Value(error + log),
+            ]
+        )
     columns = ["run", "of", "repeat", "state", "samples/s", "why"]
     return _if_any("Runs that no figure is from", columns, rows)
 
@@ -227,7 +236,7 @@ def _main_row(cell: Cell) -> list[Value]:
         else f"{interval(cell.time_to_accuracy_s, 'seconds')}\n{reached}",
     )
     return [
-        Value(f"{cell.framework} {cell.execution}", cell.framework_version or ""),
+        Value(cell.name, cell.framework_version or ""),
         Value(f"{cell.world_size} {cell.device.upper()}"),
         estimated(cell.throughput),
         Value("1") if alone else _against_one(cell, cell.speedup, "ratio"),
@@ -236,10 +245,15 @@ def _main_row(cell: Cell) -> list[Value]:
         accuracy,
         target,
         Value(number(cell.startup_s, 3), f"compile {number(cell.compile_s, 3)}"),
-        Value(NOTHING) if alone else estimated(cell.communication_share, "{:.1%}"),
+        Value(NOTHING) if alone else _exchange(cell),
         estimated(cell.model_flop_utilisation, "{:.1%}"),
         verified,
     ]
+
+
+def _exchange(cell: Cell) -> Value:
+    shown = estimated(cell.communication_share, "{:.1%}")
+    return shown if cell.communication_told in (None, True) else Value(UNTOLD, shown.detail)
 
 
 def _against_one(cell: Cell, estimate: Estimate | None, kind: str) -> Value:
@@ -253,19 +267,21 @@ def _against_one(cell: Cell, estimate: Estimate | None, kind: str) -> Value:
 
 def _why(cell: Cell) -> str:
     """In a few words, why runs don't count; the runs are listed apart."""
-    return reasons(cell.runs, cell.failed)
+    return reasons(cell.runs, cell.failed, cell.diverged)
 
 
 def _noisy(run: dict[str, Any]) -> bool:
     return caveats.Code.noisy in caveats.codes(caveats.of(run))
 
 
-def _whose(run: dict[str, Any]) -> list[Value]:
+def _whose(run: dict[str, Any], difference: str) -> list[Value]:
     size, device = run.get("world_size"), str(run.get("device") or "").upper()
     rounded = "" if precision(run) == FP32 else f", {precision(run)}"
     workers = f"{size or '?'} {device} worker{'s' * (size != 1)}{rounded}"
     return [
-        Value(f"{run['framework']} {run['execution']}, {workers}"),
+        Value(
+            f"{' '.join(filter(None, (run['framework'], run['execution'], difference)))}, {workers}"
+        ),
         Value(f"{run['model']}, {run['scaling']}, batch {run['batch_size']}"),
         Value(str(run["repeat"])),
     ]

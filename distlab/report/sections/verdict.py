@@ -144,7 +144,7 @@ def untold(found: Sequence[Setting], cells: Sequence[Cell]) -> list[str]:
 
 def name(cell: Cell | None) -> str:
     """A cell by what differs inside a setting: ``torch eager``."""
-    return "" if cell is None else f"{cell.framework} {cell.execution}"
+    return "" if cell is None else cell.own
 
 
 def _not_ranked(cells: Sequence[Cell]) -> list[str]:
@@ -172,7 +172,7 @@ def _lost(cells: Sequence[Cell]) -> str:
     """How few runs of cells count, and why the others don't."""
     runs, failed = [run for c in cells for run in c.runs], sum(cell.failed for cell in cells)
     counted = sum(len(cell.counted) for cell in cells)
-    why = reasons(runs, failed, found=True)
+    why = reasons(runs, failed, sum(cell.diverged for cell in cells), found=True)
     return f"only {counted} of {_count(len(runs) + failed, 'run')} count, {why}"
 
 

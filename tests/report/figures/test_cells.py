@@ -118,6 +118,7 @@ def test_figures_by_hand() -> None:
     assert cell.communication_share is not None and cell.model_flop_utilisation is not None
     assert cell.communication_share.value == pytest.approx(1 - (0.9 * 1.05 * 0.8) ** (1 / 3))
     assert cell.communication_share.low is not None and cell.communication_share.low < 0
+    assert cell.communication_told is False
     assert cell.model_flop_utilisation.value == pytest.approx((0.3 * 0.2 * 0.4) ** (1 / 3))
     assert cell.spread == pytest.approx(30 / 112.662, abs=1e-5)
     assert cell.groups == 3
@@ -129,6 +130,21 @@ def test_one_run_has_figures_without_intervals() -> None:
     assert cell.throughput is not None and cell.throughput.low is None
     assert cell.accuracy_mean is not None and cell.accuracy_sd is None
     assert cell.spread == 0.0
+
+
+def test_a_communication_share_is_told_where_its_interval_or_each_runs_lies_above_0() -> None:
+    def told(repeats: int, **values: float | None) -> bool | None:
+        made = study(repeats=repeats, **ONE, values=values)
+        return cell_of(cells(made), "torch", 2).communication_told
+
+    assert told(3) and told(1)
+    assert cell_of(cells(study(repeats=3, **ONE)), "torch", 1).communication_told is None
+    # Below 0 there is nothing but noise.
+    assert told(3, communication_share=-0.1) is False
+    # Of fewer than three runs, each must tell it; those of old records do not.
+    assert told(2, communication_share_low=-0.01) is False
+    assert told(2, communication_share_low=None) is False
+    assert told(3, communication_share_low=None)
 
 
 def test_what_was_not_measured_is_none() -> None:

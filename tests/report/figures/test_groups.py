@@ -20,8 +20,8 @@ def test_groups_that_look_alike_are_told_apart_by_what_differs() -> None:
     short = study(models=["mlp"], scalings=["weak"], epochs=2)
     long = study(models=["mlp"], scalings=["weak"], epochs=4)
     found = groups(cells({**short, "runs": short["runs"] + long["runs"]}))
-    assert [group.title.rsplit(", ", 1)[1] for group in found] == ["2 epochs", "4 epochs"]
-    assert len({group.slug for group in found}) == 2
+    assert [group.title.rsplit(", ", 1)[1] for group in found] == ["epochs=2", "epochs=4"]
+    assert [group.slug for group in found] == ["mlp-weak-64-epochs_2", "mlp-weak-64-epochs_4"]
 
 
 def test_a_cell_that_only_failed_stands_with_its_like() -> None:

@@ -1,17 +1,18 @@
 import re
+from base64 import b64decode
 from html.parser import HTMLParser
 from typing import Any
 
 import pytest
-from studies import classroom, study, where
+from studies import classroom, study, together, where
 
+from distlab.report.contents import contents
 from distlab.report.figures.cells import cells
 from distlab.report.figures.comparisons import compare
 from distlab.report.figures.groups import groups
 from distlab.report.formats import html
 from distlab.report.plots import render
 from distlab.report.plots.style import Styles
-from distlab.report.sections.contents import contents
 
 pytestmark = pytest.mark.slow
 
@@ -48,7 +49,7 @@ def page(told: dict[str, Any], *, drawn: bool = True) -> tuple[str, Reader]:
     found = cells(told)
     styles = Styles(found)
     made = render.draw(groups(found), styles, compare(found)) if drawn else []
-    text = html.page(contents(told, found, made), found, styles)
+    text = html.page(contents(told, found, made), found, styles, {"cells.csv": "a,b\r\n"})
     reader = Reader()
     reader.feed(text)
     assert reader.open == []
@@ -69,7 +70,8 @@ def test_the_page_needs_no_network_and_no_script() -> None:
 
 def test_the_page_has_its_parts_in_order() -> None:
     text, _ = page(classroom(repeats=3))
-    parts = ["figures", "ratios", "classroom", "plots", "scorecard", "conditions", "method"]
+    parts = ["figures", "plots", "ratios", "jobs", "classroom", "scorecard"]
+    parts += ["conditions", "method", "data"]
     assert re.findall(r'<section id="(\w+)"', text) == parts
     assert re.findall(r'<a href="#(\w+)"', text) == parts
 
@@ -181,3 +183,27 @@ def test_names_from_a_study_are_no_markup_in_plots() -> None:
     text, _ = page(told)
     assert "<script" not in text and "<b>" not in text
     assert text.count("<svg ") == len(OF_A_GROUP)
+
+
+def test_the_page_holds_its_data_to_be_saved() -> None:
+    _, reader = page(study(models=["mlp"], scalings=["weak"], repeats=1), drawn=False)
+    links = [v for tag, name, v in reader.attributes if (tag, name) == ("a", "href")]
+    (address,) = [link for link in links if link.startswith("data:")]
+    assert address.startswith("data:application/octet-stream;base64,")
+    assert b64decode(address.partition(",")[2]) == b"a,b\r\n"
+    assert ("a", "download", "cells.csv") in reader.attributes
+
+
+def test_the_first_screen_says_what_for_and_what_next_in_a_command_to_copy() -> None:
+    text, _ = page(study(models=["mlp"], scalings=["weak"], repeats=1), drawn=False)
+    first = text[: text.index("<nav")]
+    assert "It says nothing of GPUs" in first
+    assert re.search(r'<pre class="copy"><code>python -m distlab.launch study=\w+ repeats=5', first)
+
+
+def test_a_large_study_is_folded() -> None:
+    many = [study(models=["mlp"], repeats=1, batch_size=batch) for batch in (8, 16, 32, 64, 128)]
+    text, _ = page(together(*many), drawn=False)
+    assert text.count("<details>") >= 3
+    few, _ = page(many[0], drawn=False)
+    assert few.count("<details>") <= 1

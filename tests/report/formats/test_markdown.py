@@ -2,13 +2,13 @@ import re
 
 from studies import classroom, study, where
 
+from distlab.report.contents import contents
 from distlab.report.figures.cells import cells
 from distlab.report.figures.comparisons import compare
 from distlab.report.figures.groups import groups
 from distlab.report.formats import markdown
 from distlab.report.plots import render
 from distlab.report.plots.style import Styles
-from distlab.report.sections.contents import contents
 from distlab.report.sections.tables import Table, Value
 
 
@@ -41,12 +41,14 @@ def test_the_document_has_the_parts_of_the_report() -> None:
     text = markdown.document(contents(told, found, drawn))
     assert re.findall(r"^## (.*)$", text, re.MULTILINE) == [
         "Figures",
-        "Framework against framework",
-        "The classroom study, then and now",
         "Plots",
+        "Framework against framework",
+        "What a job takes",
+        "The classroom study, then and now",
         "Scorecard",
         "Conditions",
         "How the figures were made",
+        "Citation",
     ]
     assert "### Set apart, and not ranked" in text
     for plot in drawn:

@@ -65,6 +65,14 @@ def test_the_parts_of_a_step_add_up_to_it() -> None:
         assert bool(parts.exchange) == (cell.world_size > 1)
 
 
+def test_an_exchange_that_is_not_told_from_0_is_no_part_of_its_own() -> None:
+    group, styles, found = one_group(repeats=3, values={"communication_share": -0.1})
+    parts = [bars.step_parts(cell) for cell in found]
+    assert {part.exchange for part in parts if part is not None} == {0.0}
+    chart = bars.step_time(group, styles)
+    assert chart is not None and "exchange not told from 0" in chart.says
+
+
 def test_a_part_that_is_not_known_is_not_made_up() -> None:
     _, _, (cell,) = one_group(
         world_sizes=[1],

@@ -31,16 +31,15 @@ def test_a_run_set_apart_is_a_cross_among_the_repeats() -> None:
     )
     axes = axes_of(intervals.spread(group, styles))
     markers = [line.get_marker() for line in axes.lines if line.get_linestyle() == "None"]
-    assert markers == ["|", "o", "|", "o", "|", "x", "|", "o", "|", "o"]
+    assert markers == ["o", "o", "x", "o", "o"]
 
 
 def test_under_three_runs_the_spread_is_that_of_epochs() -> None:
     group, styles, _ = one_group(world_sizes=[1], frameworks=["torch"], repeats=1)
     (run,) = group.cells[0].runs
     axes = axes_of(intervals.spread(group, styles))
-    (strokes,) = (line for line in axes.lines if line.get_linestyle() == "None")
+    strokes = axes.lines[1]
     mean = sum(run["epoch_time_s"]) / len(run["epoch_time_s"])
-    assert strokes.get_marker() == "|"
-    assert list(strokes.get_xdata()) == pytest.approx(  # type: ignore[arg-type]
+    assert list(strokes.get_xdata())[::3] == pytest.approx(  # type: ignore[arg-type]
         [100 * (mean / seconds - 1) for seconds in run["epoch_time_s"]]
     )

@@ -5,13 +5,13 @@ from typing import Any
 import pytest
 from studies import study, together
 
+from distlab.report.contents import contents
 from distlab.report.figures.cells import cells
 from distlab.report.figures.comparisons import compare
 from distlab.report.formats import html, markdown
 from distlab.report.formats.files import write
 from distlab.report.plots.style import Styles
 from distlab.report.sections.break_even import BreakEven, break_evens, table
-from distlab.report.sections.contents import contents
 
 ONE: dict[str, Any] = {"models": ("mlp",), "scalings": ("weak",), "world_sizes": (1,), "epochs": 2}
 SAMPLES = 60_000
@@ -134,7 +134,7 @@ def test_it_stands_in_every_form_of_the_report(tmp_path: Path) -> None:
     report = contents(data, found, [])
     said = "(weak scaling, batch 64, bf16): graph compiles for 10.0 s longer and saves 4.00 s"
     assert said in markdown.document(report)
-    assert said in html.page(report, found, Styles(found))
+    assert said in html.page(report, found, Styles(found), {})
     assert said in markdown.summary(data)
     (row,) = table(break_evens(compare(found))).rows
     assert [str(value) for value in row] == [

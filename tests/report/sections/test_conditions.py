@@ -2,7 +2,7 @@ import pytest
 from studies import study
 
 from distlab.report.figures.cells import cells
-from distlab.report.sections.conditions import conditions, cost, duration, packages
+from distlab.report.sections.conditions import citation, conditions, cost, duration, packages, scope
 
 
 def told(**options: object) -> dict[str, str]:
@@ -69,3 +69,21 @@ def test_a_study_that_knows_little_of_itself_still_has_its_conditions() -> None:
 
 def test_packages_are_sorted() -> None:
     assert [name for name, _ in packages(study(repeats=1))] == ["mlflow", "numpy", "ray", "torch"]
+
+
+def test_the_scope_says_what_the_answer_is_for_and_what_it_is_not_for() -> None:
+    told = study(models=["mlp"], scalings=["weak"], repeats=1)
+    assert scope(told, cells(told)) == (
+        "For mlp on mnist, batch 64 a worker, 3 epochs, on AMD EPYC 7B13, 1 thread a worker. "
+        "It says nothing of GPUs, other models, larger images or other machines."
+    )
+    assert scope(study(models=["mlp"], failed=lambda run: True, repeats=1), []) == ""
+
+
+def test_a_study_is_cited_by_its_id_day_and_code_and_its_name_is_no_markup() -> None:
+    told = study(models=["mlp"], scalings=["weak"], repeats=1)
+    told["name"] = "study of {x}: \\input{y}"
+    entry = citation(told)
+    assert entry.startswith(f"@misc{{distlab-{told['study'][:8]},")
+    assert "title = {study of x: inputy}" in entry
+    assert "distlab 0.1.0, commit 0123456789ab" in entry and "2026-03-02" in entry

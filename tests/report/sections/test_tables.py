@@ -91,6 +91,15 @@ def test_the_main_table_shows_each_figure_of_the_cell() -> None:
     }
 
 
+def test_an_exchange_that_is_not_told_from_0_says_so_with_its_interval() -> None:
+    (group,) = groups(cells(study(models=["mlp"], scalings=["weak"], world_sizes=[2])))
+    share = Estimate(-0.107, -0.12, 0.01, 5)
+    cell = replace(group.cells[0], communication_share=share, communication_told=False)
+    table = tables.main(replace(group, cells=[cell]), [])
+    shown = str(table.rows[0][table.columns.index("exchange")])
+    assert shown == "not told from 0 (-12.0% to 1.0%)"
+
+
 def test_without_a_baseline_there_is_no_speed_up() -> None:
     (group,) = groups(
         cells(study(models=["mlp"], scalings=["weak"], world_sizes=[2], baselines="nowhere"))
@@ -108,6 +117,9 @@ def test_runs_that_do_not_count_are_set_apart_with_their_reasons() -> None:
         noisy=where(framework="tf", repeat=2, world_size=1),
         failed=where(framework="paddle", repeat=3, world_size=1),
     )
+    told["failed"].append(
+        {**told["failed"][0], "repeat": 4, "error": "diverged at step 2 of epoch 1 on rank 0: nan"}
+    )
     table = tables.set_apart(told)
     assert table is not None
     found = [(row[0].text, row[2].text, row[3].text) for row in table.rows]
@@ -115,6 +127,7 @@ def test_runs_that_do_not_count_are_set_apart_with_their_reasons() -> None:
         ("torch eager, 1 CPU worker", "1", "unverified"),
         ("tf graph, 1 CPU worker", "2", "too noisy"),
         ("paddle eager, 1 CPU worker", "3", "failed"),
+        ("paddle eager, 1 CPU worker", "4", "diverged"),
     ]
     why = [row[5].text for row in table.rows]
     assert "trajectory: relative error 3.1e-02" in why[0]
@@ -129,12 +142,16 @@ def test_runs_that_do_not_count_are_set_apart_with_their_reasons() -> None:
         "oversubscribed",
         "4 threads on 2 cores of here",
     )
+    assert "step 2 of epoch 1 on rank 0" in why[3]
+    told["runs"] = [
+        run for run in told["runs"] if not where(framework="paddle", repeat=4, world_size=1)(run)
+    ]
     (group,) = groups(cells(told))
     verified = [str(row[-1]) for row in tables.main(group, []).rows[:3]]
     assert verified == [
         "4 of 5 (1 unverified: trajectory)",
         "5 of 5 (1 too noisy)",
-        "4 of 5 (1 failed)",
+        "3 of 5 (1 diverged, 1 failed)",
     ]
 
 

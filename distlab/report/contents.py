@@ -8,11 +8,12 @@ from distlab.report.figures.cells import Cell
 from distlab.report.figures.comparisons import Comparison, compare, note
 from distlab.report.figures.groups import Group, groups
 from distlab.report.plots.render import KINDS, Plot
-from distlab.report.sections import break_even, glossary, machine, tables, verdict
+from distlab.report.sections import break_even, glossary, job_time, machine, tables, verdict
 from distlab.report.sections import conditions as facts
-from distlab.report.sections.classroom import classroom
+from distlab.report.sections.classroom.scorecard import Score, scorecard
+from distlab.report.sections.classroom.then_and_now import classroom
 from distlab.report.sections.conditions import Conditions
-from distlab.report.sections.scorecard import Score, scorecard
+from distlab.report.sections.next_step import NextStep, next_step
 from distlab.report.sections.tables import Table, Value
 
 FILES = ("report.md", "cells.csv", "runs.csv", "report.json", "plots/")
@@ -43,6 +44,8 @@ class Contents:
     title: str
     subtitle: str
     headline: str
+    scope: str
+    next_step: NextStep | None
     note: str
     verdict: list[tuple[str, str]]
     untold: list[str]
@@ -53,10 +56,12 @@ class Contents:
     ratios: list[Table]
     sentences: list[str]
     compilation: Section | None
+    job_times: Section | None
     classroom: Section | None
     plots: list[PlotKind]
     scorecard: Section | None
     conditions: Conditions
+    citation: str
     loads: Table | None
     packages: list[tuple[str, str]]
     method: list[tuple[str, str]]
@@ -81,11 +86,13 @@ def contents(study: dict[str, Any], cells: Sequence[Cell], plots: Sequence[Plot]
     comparisons = compare(cells, looks)
     settings = verdict.settings(found, comparisons)
     fastest = [setting.fastest for setting in settings if setting.fastest is not None]
-    apart = [tables.not_ranked(cells), tables.set_apart(study)]
+    apart = [tables.not_ranked(cells), tables.set_apart(study, cells)]
     return Contents(
         title=str(study.get("name") or "Study"),
         subtitle=_subtitle(study),
         headline=verdict.headline(settings, cells),
+        scope=facts.scope(study, cells),
+        next_step=next_step(study, settings, cells),
         note=_ended(note(comparisons, looks)),
         verdict=verdict.sentences(settings, found),
         untold=[*verdict.untold(settings, cells), *machine.untold(cells)],
@@ -96,6 +103,7 @@ def contents(study: dict[str, Any], cells: Sequence[Cell], plots: Sequence[Plot]
         ratios=_ratios(found, comparisons),
         sentences=[_ended(pair.sentence) for pair in comparisons],
         compilation=_compilation(comparisons),
+        job_times=_job_times(found),
         classroom=_classroom(study, cells, comparisons),
         plots=[
             PlotKind(how.title, how.caption, [plot for plot in plots if plot.kind == kind])
@@ -104,6 +112,7 @@ def contents(study: dict[str, Any], cells: Sequence[Cell], plots: Sequence[Plot]
         ],
         scorecard=_scorecard(cells, comparisons),
         conditions=facts.conditions(study, cells),
+        citation=facts.citation(study),
         loads=tables.loads(cells),
         packages=facts.packages(study),
         method=glossary.METHOD,
@@ -126,8 +135,8 @@ def _ratios(found: Sequence[Group], comparisons: Sequence[Comparison]) -> list[T
         members = {cell.cell for cell in group.cells}
         rows = [
             [
-                Value(verdict.name(pair.faster)),
-                Value(verdict.name(pair.slower)),
+                Value(pair.faster.name),
+                Value(pair.slower.name),
                 Value(str(pair.faster.world_size)),
                 tables.estimated(pair.ratio, "ratio"),
                 Value(_ended(pair.sentence)),
@@ -152,6 +161,11 @@ def _compilation(comparisons: Sequence[Comparison]) -> Section | None:
         return None
     sentences = [_ended(pair.sentence) for pair in found]
     return Section([*sentences, glossary.COMPILATION], [break_even.table(found)])
+
+
+def _job_times(found: Sequence[Group]) -> Section | None:
+    tables = job_time.tables(found)
+    return Section([glossary.JOB_TIMES], tables) if tables else None
 
 
 def _classroom(

@@ -5,12 +5,18 @@ import pytest
 from omegaconf import OmegaConf
 from studies import study, where
 
+from distlab.report.contents import contents
 from distlab.report.figures.cells import Cell, cells
 from distlab.report.figures.code_lines import backend_sources, count
 from distlab.report.figures.comparisons import compare
-from distlab.report.sections import scorecard as module
-from distlab.report.sections.contents import contents
-from distlab.report.sections.scorecard import UNKNOWN, Score, cadence, relative_speeds, scorecard
+from distlab.report.sections.classroom import scorecard as module
+from distlab.report.sections.classroom.scorecard import (
+    UNKNOWN,
+    Score,
+    cadence,
+    relative_speeds,
+    scorecard,
+)
 
 
 def of(found: list[Cell]) -> list[Score]:

@@ -9,9 +9,9 @@ import ray
 from ray.exceptions import RayError, RuntimeEnvSetupError
 from ray.util.placement_group import PlacementGroup, placement_group_table
 
-from distlab.cluster import interpreter
 from distlab.cluster.actor import Seat
-from distlab.cluster.causes import cause, node_of
+from distlab.cluster.start import interpreter
+from distlab.cluster.start.causes import cause, node_of
 from distlab.errors import DistlabError, WorkerError
 from distlab.experiment.options import Options
 from distlab.outcome.events import Notice

@@ -6,7 +6,7 @@ from studies import study, where
 
 from distlab.report.figures.cells import cells
 from distlab.report.figures.comparisons import compare
-from distlab.report.sections.classroom import Classroom, classroom
+from distlab.report.sections.classroom.then_and_now import Classroom, classroom
 
 
 def found(data: dict[str, Any]) -> Classroom:

@@ -1,0 +1,173 @@
+"""What surrounds a framework in the process of a rank: variables, niceness, proxies.
+
+Workers inherit the environment of whoever started Ray: a user's shell or, on a cluster, an
+administrator's. What stands there of threads, cores and instructions would reach one framework
+and not the other, or all ranks of a machine alike: with ``OMP_PROC_BIND=true`` each binds itself to
+core 0. So it is kept out, and the user is told; what is meant stands in ``framework.env``, which is
+part of the record.
+"""
+
+import contextlib
+import os
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Any
+
+from distlab.experiment.experiment import Experiment
+from distlab.experiment.options import FrameworkOptions, Precision
+
+KEPT_OUT = (
+    # OpenMP of GNU, LLVM and Intel, and libraries of linear algebra: threads, cores, instructions.
+    *("OMP_*", "GOMP_*", "KMP_*", "MKL_*", "OPENBLAS_*", "GOTO_*", "BLIS_*", "ONEDNN_*", "DNNL_*"),
+    # What one framework alone reads of how it computes.
+    *("ATEN_*", "PYTORCH_*", "TORCHDYNAMO_*", "TORCHINDUCTOR_*", "TORCH_COMPILE_*"),
+    *("TORCH_ALLOW_*", "TORCH_DISTRIBUTED_*", "XLA_*", "FLAGS_*", "PADDLE_*"),
+    # TensorFlow's by name: TF_VAR_*, TF_CLI_* and others are Terraform's.
+    *("TF_CONFIG", "TF_CUDNN_*", "TF_DETERMINISTIC_*", "TF_DISABLE_*", "TF_ENABLE_*"),
+    *("TF_FORCE_*", "TF_GPU_*", "TF_MLIR_*", "TF_NUM_*", "TF_OVERRIDE_*", "TF_USE_*", "TF_XLA_*"),
+    *("CUDA_LAUNCH_BLOCKING", "NVIDIA_TF32_OVERRIDE"),
+    # A launcher around the command: torch would wait for a store that this one doesn't keep.
+    "TORCHELASTIC_*",
+)
+"""Patterns of variables that do not reach workers from the environment that Ray was started in."""
+LET_IN = ("KMP_DUPLICATE_LIB_OK", "TORCHINDUCTOR_CACHE_DIR")
+"""Of these, what changes no figure. threadpoolctl itself sets the first one."""
+RECORDED = ("LD_PRELOAD", "GLIBC_TUNABLES", "MALLOC_*", "NCCL_*", "GLOO_*")
+"""What reaches workers and may change figures: a system may not work without it."""
+NO_PROXY = ("no_proxy", "NO_PROXY", "no_grpc_proxy")
+"""Where libraries look for hosts that no proxy is asked for; gRPC looks at its own first."""
+
+
+@dataclass(frozen=True)
+class WorkerEnvironment:
+    """What the process of a rank is given before it imports its framework.
+
+    Attributes
+    ----------
+    variables:
+        Environment variables to be set.
+    asked:
+        Variables that the user gave to workers on purpose.
+    nice:
+        The niceness of the command, which its workers share.
+    """
+
+    variables: Mapping[str, str]
+    asked: frozenset[str]
+    nice: int
+
+    @classmethod
+    def of(cls, experiment: Experiment) -> "WorkerEnvironment":
+        """The environment of an experiment's workers."""
+        options = experiment.options
+        variables = {
+            **tf32(options.precision),
+            **{name: str(value) for name, value in options.framework.env.items()},
+            "OMP_NUM_THREADS": str(options.threads_per_worker),
+            # On a machine with GPUs a CPU worker must not see, let alone occupy, one of them.
+            **({} if experiment.device == "gpu" else {"CUDA_VISIBLE_DEVICES": ""}),
+        }
+        return cls(variables, asked(options.framework), os.getpriority(os.PRIO_PROCESS, 0))
+
+    def enter(self, hosts: Iterable[str]) -> dict[str, Any]:
+        """Set up the calling process, before the framework is imported.
+
+        Parameters
+        ----------
+        hosts:
+            The hosts of all ranks.
+
+        Returns
+        -------
+        dict
+            Plain data for the record: ``kept_out``, variables that stood in the environment and
+            were removed; ``inherited``, those of :data:`RECORDED` that stay.
+        """
+        removed = foreign(os.environ, self.asked)
+        for name in removed:
+            del os.environ[name]
+        os.environ.update(self.variables)
+        ask_no_proxy(os.environ, hosts)
+        # A user without privileges may not take niceness back; then the record tells the other one.
+        with contextlib.suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, 0, self.nice)
+        return {
+            # Ray itself sets some of these, and they are set anew.
+            "kept_out": {
+                name: value for name, value in removed.items() if name not in self.variables
+            },
+            "inherited": _matching(os.environ, RECORDED),
+        }
+
+
+def asked(framework: FrameworkOptions) -> frozenset[str]:
+    """Variables that a user gives to workers on purpose: in ``env`` or Ray's ``runtime_env``."""
+    runtime_env = framework.runtime_env if isinstance(framework.runtime_env, Mapping) else {}
+    return frozenset({*framework.env, *(runtime_env.get("env_vars") or {})})
+
+
+def foreign(environment: Mapping[str, str], asked: Iterable[str] = ()) -> dict[str, str]:
+    """Variables of an environment that are kept from workers, unless they are asked for."""
+    found = _matching(environment, KEPT_OUT)
+    let_in = {*asked, *_matching(found, LET_IN)}
+    return {name: value for name, value in found.items() if name not in let_in}
+
+
+def kept_out(environment: Mapping[str, str], experiment: Experiment) -> list[str]:
+    """Names of what an environment holds that the experiment's workers have not, or otherwise."""
+    given = WorkerEnvironment.of(experiment)
+    found = foreign(environment, given.asked)
+    return sorted(name for name, value in found.items() if given.variables.get(name) != value)
+
+
+def told(names: Iterable[str]) -> str:
+    """One line on what was kept from workers."""
+    return (
+        f"kept from workers: {', '.join(sorted(names))} of the environment "
+        "(what they shall have goes into framework.env)"
+    )
+
+
+@contextlib.contextmanager
+def clean(environment: MutableMapping[str, str]) -> Iterator[None]:
+    """Take out of an environment, for the time of the block, what is kept from workers.
+
+    A Ray that is started in it hands the rest to workers from the birth of their processes on: some
+    libraries read the environment before any Python does, if ``LD_PRELOAD`` loads them.
+    """
+    removed = foreign(environment)
+    for name in removed:
+        del environment[name]
+    try:
+        yield
+    finally:
+        environment.update(removed)
+
+
+def ask_no_proxy(environment: MutableMapping[str, str], hosts: Iterable[str]) -> None:
+    """Add hosts to those that are reached directly, whatever proxies the environment names.
+
+    TensorFlow's gRPC would ask the proxy of ``http_proxy`` for the endpoints of other ranks.
+    """
+    named = [entry for name in NO_PROXY for entry in environment.get(name, "").split(",")]
+    value = ",".join(dict.fromkeys(filter(None, (*map(str.strip, named), *hosts))))
+    environment.update(dict.fromkeys(NO_PROXY, value))
+
+
+def tf32(precision: Precision) -> dict[str, str]:
+    """What forbids TF32 in NVIDIA's libraries, whatever a framework says; nothing for ``tf32``.
+
+    cuBLAS and cuDNN read ``NVIDIA_TF32_OVERRIDE`` once in the life of a process (NVIDIA's
+    documentation of cuBLAS, "NVIDIA_TF32_OVERRIDE"). Not yet run on a GPU.
+    """
+    return {} if precision is Precision.tf32 else {"NVIDIA_TF32_OVERRIDE": "0"}
+
+
+def _matching(environment: Mapping[str, str], patterns: Iterable[str]) -> dict[str, str]:
+    patterns = tuple(patterns)
+    return {
+        name: value
+        for name, value in environment.items()
+        if any(fnmatchcase(name, pattern) for pattern in patterns)
+    }

@@ -1,0 +1,136 @@
+"""What surrounds a framework in a worker; here the environments are made up, and no Ray runs."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from distlab.cluster import worker_environment
+from distlab.cluster.worker_environment import WorkerEnvironment, ask_no_proxy, clean, foreign
+from distlab.experiment.experiment import Experiment
+
+BINDING = {
+    "OMP_PROC_BIND": "true",
+    "OMP_PLACES": "cores",
+    "GOMP_CPU_AFFINITY": "0-1",
+    "KMP_AFFINITY": "granularity=fine,compact,1,0",
+    "KMP_BLOCKTIME": "0",
+    "MKL_NUM_THREADS": "7",
+    "MKL_CBWR": "COMPATIBLE",
+    "OPENBLAS_NUM_THREADS": "7",
+    "ONEDNN_MAX_CPU_ISA": "SSE41",
+    "ATEN_CPU_CAPABILITY": "default",
+    "TF_NUM_INTRAOP_THREADS": "7",
+    "TF_XLA_FLAGS": "--tf_xla_auto_jit=2",
+    "FLAGS_check_nan_inf": "1",
+    "TORCH_DISTRIBUTED_DEBUG": "DETAIL",
+    "TORCHELASTIC_USE_AGENT_STORE": "True",
+    "CUDA_LAUNCH_BLOCKING": "1",
+}
+HARMLESS = {
+    "PATH": "/usr/bin",
+    "HOME": "/root",
+    "COMPANY_NAME": "OMP_",
+    "TF_CPP_MIN_LOG_LEVEL": "0",
+    "TF_CLI_CONFIG_FILE": "/etc/terraform.rc",
+    "KMP_DUPLICATE_LIB_OK": "True",
+    "TORCHINDUCTOR_CACHE_DIR": "/cache",
+    "GLOO_SOCKET_IFNAME": "eth1",
+    "LD_PRELOAD": "/usr/lib/libjemalloc.so",
+    "http_proxy": "http://proxy:3128",
+}
+
+
+@pytest.fixture
+def process(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, str]]:
+    """The environment of this process for the time of a test, as a plain dictionary."""
+    environment: dict[str, str] = {}
+    monkeypatch.setattr(worker_environment.os, "environ", environment)
+    yield environment
+
+
+def test_what_would_change_one_framework_is_kept_out_and_nothing_else() -> None:
+    assert foreign({**BINDING, **HARMLESS}) == BINDING
+    assert foreign({**BINDING, **HARMLESS}, asked=["OMP_PLACES"]).keys() == (
+        BINDING.keys() - {"OMP_PLACES"}
+    )
+
+
+def test_ray_is_started_without_them_and_the_command_has_them_back() -> None:
+    environment = {**BINDING, **HARMLESS}
+    with pytest.raises(RuntimeError), clean(environment):
+        assert environment == HARMLESS
+        raise RuntimeError
+    assert environment == {**BINDING, **HARMLESS}
+
+
+def test_a_worker_has_what_was_asked_for_and_says_what_it_had(
+    experiment: Callable[..., Experiment], process: dict[str, str]
+) -> None:
+    one = experiment(
+        "gpus=2",
+        "threads_per_worker=3",
+        "+framework.env.KMP_BLOCKTIME=200",
+        "framework.runtime_env={env_vars: {OMP_PLACES: cores}}",
+    )
+    process.update({**BINDING, **HARMLESS, "OMP_NUM_THREADS": "8"})
+    facts = WorkerEnvironment.of(one).enter(["10.0.0.1", "10.0.0.2"])
+    left = {name: process[name] for name in process if name in BINDING}
+    assert left == {"KMP_BLOCKTIME": "200", "OMP_PLACES": "cores"}
+    assert process["OMP_NUM_THREADS"] == "3" and process["CUDA_VISIBLE_DEVICES"] == ""
+    # Ray sets OMP_NUM_THREADS by itself, and it is set anew: nobody is told.
+    assert facts["kept_out"] == {name: value for name, value in BINDING.items() if name not in left}
+    assert facts["inherited"] == {
+        "LD_PRELOAD": "/usr/lib/libjemalloc.so",
+        "GLOO_SOCKET_IFNAME": "eth1",
+    }
+    assert process["no_proxy"].split(",") == ["10.0.0.1", "10.0.0.2"]
+
+
+def test_the_command_tells_what_its_workers_do_not_have_as_it_stands_there(
+    experiment: Callable[..., Experiment],
+) -> None:
+    one = experiment("threads_per_worker=3", "+framework.env.KMP_BLOCKTIME=200")
+    found = {"OMP_PROC_BIND": "true", "KMP_BLOCKTIME": "0", "PATH": "/bin"}
+    names = worker_environment.kept_out({**found, "OMP_NUM_THREADS": "8"}, one)
+    assert names == ["OMP_NUM_THREADS", "OMP_PROC_BIND"]
+    assert "OMP_NUM_THREADS, OMP_PROC_BIND" in worker_environment.told(names)
+    assert worker_environment.kept_out({"OMP_NUM_THREADS": "3"}, one) == []
+
+
+def test_no_proxy_is_asked_for_a_rank_and_what_a_user_excludes_stays_excluded() -> None:
+    environment = {"no_proxy": "localhost, .corp", "no_grpc_proxy": "10.9.9.9", "http_proxy": "p"}
+    ask_no_proxy(environment, ["10.0.0.1", "localhost"])
+    assert environment["no_proxy"] == "localhost,.corp,10.9.9.9,10.0.0.1"
+    assert environment["NO_PROXY"] == environment["no_grpc_proxy"] == environment["no_proxy"]
+    ask_no_proxy(environment, ["10.0.0.1"])
+    assert environment["no_proxy"] == "localhost,.corp,10.9.9.9,10.0.0.1"
+
+
+NICE = """
+import os, sys
+from distlab.cluster.worker_environment import WorkerEnvironment
+os.setpriority(os.PRIO_PROCESS, 0, 5)
+if sys.argv[1] == "unprivileged":
+    os.setuid(65534)
+WorkerEnvironment({}, frozenset(), int(sys.argv[2])).enter([])
+print(os.getpriority(os.PRIO_PROCESS, 0))
+"""
+
+
+@pytest.mark.parametrize(
+    ("user", "asked", "found"),
+    [("privileged", 0, 0), ("privileged", 9, 9), ("unprivileged", 9, 9), ("unprivileged", 0, 5)],
+)
+def test_a_worker_is_as_nice_as_the_command_if_it_may(user: str, asked: int, found: int) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("niceness is given back to root alone")
+    command = [sys.executable, "-c", NICE, user, str(asked)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.stdout == f"{found}\n", done.stderr
+
+
+def test_the_workers_niceness_is_the_commands(experiment: Callable[..., Experiment]) -> None:
+    assert WorkerEnvironment.of(experiment()).nice == os.getpriority(os.PRIO_PROCESS, 0)
