@@ -16,6 +16,9 @@ LAST_WORDS_S = 2.0
 PORT_TAKEN = re.compile(r"address already in use|EADDRINUSE|could not start gRPC", re.IGNORECASE)
 """What frameworks say where a port is another's."""
 
+NODE_LOST = "its node has died"
+"""What Ray says of a worker whose machine is lost."""
+
 
 class PortTakenError(WorkerError):
     """A worker could not have its port, because another process has it by now."""
@@ -51,7 +54,9 @@ class Ending:
         errors = {rank: _error(end) for rank, end in enumerate(ends) if end in ended}
         for rank, error in errors.items():
             if isinstance(error, RayActorError):
-                return self._told(rank, f"died: {cause(error)}")
+                died = self._told(rank, f"died: {cause(error)}")
+                died.may_pass = NODE_LOST in str(error)
+                return died
         if failed is not None:
             kind = PortTakenError if PORT_TAKEN.search(failed.traceback) else WorkerError
             return self._told(failed.rank, f"failed: {failed.message}", kind)

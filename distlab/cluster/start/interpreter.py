@@ -23,6 +23,9 @@ from distlab.experiment.options import ClusterMode, FrameworkOptions, Options
 ANSWER_S = 20.0
 """Seconds that an interpreter may take to say what it is, or Ray to ask it elsewhere."""
 
+NOT_FOUND = (126, 127)
+"""How a shell ends where a command is no executable file, or none at all (POSIX, sh, 2.8.2)."""
+
 _PROBE = """
 import importlib.metadata, importlib.util, json, sys
 def version(name):
@@ -85,15 +88,20 @@ def refuse_if_unfit(framework: FrameworkOptions, node: str, where: str) -> None:
     # Another backend's module may lie on a path that only its workers have.
     package = framework.package if ":" not in framework.name else "distlab"
     variables = {name: str(value) for name, value in (given.get("env_vars") or {}).items()}
-    why = unfit(_asked(node, command, package, variables))
+    answer = _asked(node, command, package, variables)
+    why = unfit(answer)
     if why is not None:
+        runs = answer[0] not in NOT_FOUND
         raise DistlabError(
             f"framework.runtime_env={{py_executable: {command}}}"
             if "py_executable" in given
             else f"workers that run in {command}",
             f"{where}{why}",
             f'in that environment: pip install "distlab[{framework.extra}]"\n'
-            f"with the driver's Python {sys.version.split()[0]} and Ray {version('ray')}",
+            f"with the driver's Python {sys.version.split()[0]} and Ray {version('ray')}"
+            if runs
+            else "name the Python of an environment that is there, a space in its path quoted: "
+            "'framework.runtime_env={py_executable: /path/to/bin/python}'",
         )
 
 
@@ -101,9 +109,12 @@ def unfit(answer: tuple[int, str, str]) -> str | None:
     """Why an interpreter with this exit code, output and complaint cannot run workers, if so."""
     code, out, complaint = answer
     last = next((line for line in reversed(complaint.splitlines()) if line.strip()), "").strip()
+    last = last.removeprefix("bash: line 1: ")
     try:
         python, its_ray, its_distlab, has_package = json.loads(out.splitlines()[-1])
     except (IndexError, ValueError):
+        if code in NOT_FOUND:
+            return last
         return f"it ends with code {code} before it runs anything{': ' * bool(last)}{last}"
     if python.split(".")[:2] != sys.version.split(".")[:2]:
         return f"it is Python {python}, and the driver's is {sys.version.split()[0]}"
