@@ -13,7 +13,7 @@ import psutil
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from distlab import __version__
@@ -25,8 +25,9 @@ from distlab.experiment import words
 from distlab.experiment.experiment import validate
 from distlab.experiment.options import CONF, Options, register
 from distlab.experiment.refused import refused
+from distlab.masking import learn, learn_environment
 from distlab.runs import run, study
-from distlab.runs.log import driver_log
+from distlab.runs.log import driver_log, hide_secrets
 from distlab.runs.progress import Display
 
 _log = logging.getLogger(__name__)
@@ -44,6 +45,8 @@ def _compose_and_run(options: DictConfig) -> Options | None:
     single = job.mode is RunMode.RUN
     run_dir = Path(job.runtime.output_dir)
     overrides = words.overrides(job)
+    learn(OmegaConf.to_container(options))
+    hide_secrets(run_dir)
     try:
         validated = validate(options)
         if not single:
@@ -81,6 +84,7 @@ def main() -> None:
         signal.signal(number, _interrupt)
     ready()
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")
+    learn_environment()
     register()
     if "--version" in sys.argv:
         # Hydra would tell its own.

@@ -1,4 +1,5 @@
 import json
+import os
 import re
 import signal
 import sys
@@ -14,6 +15,7 @@ from mlflow import MlflowClient
 
 from distlab.data.order import digest, epoch_order
 from distlab.data.sources import load
+from distlab.machine.cores import usable
 from distlab.models.spec import MODELS
 from distlab.models.weights import draw, fingerprint
 
@@ -34,8 +36,10 @@ if __name__ == "__main__":
 
 @pytest.fixture(scope="module")
 def ended(tmp_path_factory: pytest.TempPathFactory) -> Ended:
-    """A run on two CPU workers."""
-    ended = command.run(tmp_path_factory.mktemp("run"), *JOB, *STRONG, "gpus=2")
+    """A run on two CPU workers, in a shell that would bind each of them to the first core."""
+    shell = {**command.ENVIRONMENT, "OMP_PROC_BIND": "true", "GOMP_CPU_AFFINITY": "0-1"}
+    folder = tmp_path_factory.mktemp("run")
+    ended = command.run(folder, *JOB, *STRONG, "gpus=2", environment=shell)
     assert ended.code == 0, ended.out + ended.err
     return ended
 
@@ -155,6 +159,17 @@ def test_figures_are_what_the_seed_and_the_clock_give(summary: dict[str, Any]) -
 
 
 @pytest.mark.slow
+def test_workers_have_what_the_machine_has_and_not_what_the_shell_says(
+    ended: Ended, summary: dict[str, Any]
+) -> None:
+    assert summary["kept_from_workers"] == ["GOMP_CPU_AFFINITY", "OMP_PROC_BIND"]
+    assert ended.out.count("kept from workers: GOMP_CPU_AFFINITY, OMP_PROC_BIND") == 1
+    # They were born without them.
+    assert summary["resources"]["kept_out"] == {}
+    assert set(summary["resources"]["cpu_affinity"]) == os.sched_getaffinity(0)
+
+
+@pytest.mark.slow
 def test_it_learns_and_is_verified(summary: dict[str, Any]) -> None:
     assert summary["verified"], summary["checks"]
     assert all(check["passed"] for check in summary["checks"].values())
@@ -214,6 +229,7 @@ def test_output_is_the_announcement_the_epochs_and_the_table(ended: Ended) -> No
         "logs": r"logs: .*",
         "epoch": r"epoch [12]/2 +[\d.]+ s +[\d,]+ samples/s  loss [\d.]+  accuracy [\d.]+%",
         "table": r"[┏┃┡│└].*",
+        "caveat": r"caveat:  .*: not ranked",
         "record": r"(record|summary): .*",
         "mlflow": r"MLflow:  mlflow ui --backend-store-uri sqlite:.*",
     }
@@ -223,7 +239,9 @@ def test_output_is_the_announcement_the_epochs_and_the_table(ended: Ended) -> No
         assert len(matching) == 1, f"a line of no known kind: {line!r}"
         if not found or found[-1] != matching[0]:
             found += matching
-    assert found == list(kinds)
+    # Whether other load spoiled the run.
+    assert [kind for kind in kinds if kind in found] == found
+    assert kinds.keys() - {*found} <= {"caveat"}
     assert sum(line.startswith("epoch") for line in lines) == 2
 
 
@@ -241,6 +259,27 @@ def test_any_number_of_workers_does_the_same_mathematics(
         assert error[0] <= 2e-6 and error.max() <= 1e-4, error
         assert run["evaluated_samples"] == 1000
         assert run["verified"], run["checks"]
+
+
+@pytest.mark.slow
+def test_more_threads_than_cores_are_a_caveat_before_and_after_the_run(
+    one_and_three: Ended,
+) -> None:
+    study = json.loads((one_and_three.run_dir / "study.json").read_text())
+    client = MlflowClient(study["tracking_uri"])
+    said = one_and_three.out.splitlines()
+    for run in study["runs"]:
+        too_many = run["world_size"] > usable().usable
+        found = [one["detail"] for one in run["caveats"] if one["code"] == "oversubscribed"]
+        assert len(found) == too_many
+        assert all(detail.startswith(f"{run['world_size']} thread") for detail in found)
+        told = client.get_run(run["mlflow"]["run_id"]).data.tags.get("not_ranked", "")
+        assert ("oversubscribed" in told) == too_many
+        cell = f"torch eager mlp x{run['world_size']}"
+        (line,) = (line for line in said if line.startswith("[") and cell in line)
+        assert ("NOT RANKED: oversubscribed" in line) == too_many
+        before = [line for line in said if line.startswith("not to be ranked") and cell in line]
+        assert bool(before) == too_many
 
 
 @pytest.mark.slow

@@ -22,6 +22,7 @@ class Code(StrEnum):
     throttled = "throttled"
     noisy = "noisy"
     diverged = "diverged"
+    shared_cores = "shared_cores"
     unlike_hosts = "unlike_hosts"
     unknown = "unknown"
 
@@ -80,6 +81,13 @@ MEANINGS = {
         "diverged",
         "A loss was no longer finite, so that the run trained nothing from there on.",
     ),
+    # As a machine is mostly used, and alike for all frameworks: but it is no scaling over cores.
+    Code.shared_cores: Meaning(
+        "shared cores",
+        "Threads shared physical cores (SMT, Hyper-Threading), where each has less than a core's "
+        "pace: more workers are not as many more cores.",
+        ranked=True,
+    ),
     # Every step waits for the slowest host, so that the figure is true of these hosts together.
     Code.unlike_hosts: Meaning(
         "unlike hosts",
@@ -131,8 +139,9 @@ def counts(summary: Mapping[str, Any]) -> bool:
 
 
 def codes(caveats: Sequence[Caveat]) -> list[Code]:
-    """The different codes of caveats, in the order of their first."""
-    return list(dict.fromkeys(caveat.code for caveat in caveats))
+    """The different codes of caveats, in the order of the list of all."""
+    found = {caveat.code for caveat in caveats}
+    return [code for code in Code if code in found]
 
 
 def words(caveats: Sequence[Caveat]) -> str:

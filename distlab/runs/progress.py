@@ -14,6 +14,8 @@ from rich.progress import (
 )
 
 from distlab.console import Terminal, ui_command
+from distlab.masking import mask
+from distlab.outcome import caveats
 from distlab.outcome.events import Progress as Position
 from distlab.outcome.record import Epoch
 from distlab.runs.side_by_side import results
@@ -37,7 +39,7 @@ class Display:
 
     def say(self, line: str) -> None:
         """Print one line, above the progress bar if there is one."""
-        self.console.print(line, soft_wrap=True, markup=False)
+        self.console.print(mask(line), soft_wrap=True, markup=False)
 
     def once(self, line: str) -> None:
         """Print a line, unless it was printed before."""
@@ -105,8 +107,10 @@ class Display:
             )
 
     def report(self, summaries: list[dict[str, Any]], run_dir: Path) -> None:
-        """Show the final table, where everything is, and how to open the MLflow UI."""
+        """Show the final table, caveats, where everything is, and how to open the MLflow UI."""
         self.table(summaries)
+        for caveat in (caveat for summary in summaries for caveat in caveats.of(summary)):
+            self.say(f"caveat:  {caveat}{'' if caveat.code.ranked else ': not ranked'}")
         self.where(run_dir, summaries[-1]["mlflow"]["tracking_uri"])
 
     def table(self, summaries: list[dict[str, Any]]) -> None:

@@ -114,3 +114,14 @@ def test_the_report_says_where_everything_is(tmp_path: Path) -> None:
     lines = file.getvalue().splitlines()
     assert str(tmp_path) in lines[-2]
     assert lines[-1].endswith("mlflow ui --backend-store-uri sqlite:////there/mlflow.db")
+
+
+def test_the_report_says_what_speaks_against_a_run(tmp_path: Path) -> None:
+    one, file = display()
+    over = {"code": "oversubscribed", "detail": "4 threads on 2 cores of here"}
+    unlike = {"code": "unlike_hosts", "detail": "4 cores on a, 2 cores on b"}
+    one.report([summary(caveats=[over, unlike])], tmp_path)
+    assert [line for line in file.getvalue().splitlines() if line.startswith("caveat")] == [
+        "caveat:  oversubscribed (4 threads on 2 cores of here): not ranked",
+        "caveat:  unlike hosts (4 cores on a, 2 cores on b)",
+    ]

@@ -161,6 +161,11 @@ class TorchBackend(Backend):
             dist.barrier()
             dist.destroy_process_group()
 
+    @classmethod
+    def gpus_seen(cls) -> int | None:
+        """See the base class."""
+        return torch.cuda.device_count()
+
     def matrix_product_rate(self) -> float | None:
         """On a GPU; see :meth:`distlab.backends.base.Backend.matrix_product_rate`."""
         if self._device.type != "cuda":

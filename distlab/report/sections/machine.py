@@ -4,16 +4,33 @@ from collections.abc import Sequence
 
 from distlab.machine.load import OTHER_CORES_AT_MOST
 from distlab.measure.drift import drift
+from distlab.outcome import caveats
 from distlab.report.figures.cells import Cell
 from distlab.report.figures.runs import SPEED
 
 WORTH_SAYING = 0.01
 """A share of a run's speed below which others' work is not mentioned."""
+MOST_DETAILS = 3
+"""Of the different findings of one caveat."""
 
 
 def untold(cells: Sequence[Cell]) -> list[str]:
     """Sentences, none where there is nothing to be said."""
-    return [*_drift(cells), *_others(cells), *_too_short(cells)]
+    return [*_caveats(cells), *_drift(cells), *_others(cells), *_too_short(cells)]
+
+
+def _caveats(cells: Sequence[Cell]) -> list[str]:
+    """Those of runs that count all the same."""
+    runs = [caveats.of(run) for cell in cells for run in cell.counted]
+    said = []
+    for code in caveats.codes([caveat for of_run in runs for caveat in of_run]):
+        own = [[c.detail for c in of_run if c.code is code] for of_run in runs]
+        details = dict.fromkeys(detail for of_run in own for detail in of_run)
+        said.append(
+            f"{sum(map(bool, own))} of {len(runs)} runs that count: {code.words} "
+            f"({'; '.join(list(details)[:MOST_DETAILS])}). {code.sentence}"
+        )
+    return said
 
 
 def _drift(cells: Sequence[Cell]) -> list[str]:

@@ -34,13 +34,13 @@ def test_a_row_for_each_run_says_whether_it_counts() -> None:
     states = {(r["framework"], r["repeat"]): r["state"] for r in rows if r["state"] != "counted"}
     assert states == {
         ("torch", 1): "unverified",
-        ("tf", 2): "too noisy, oversubscribed",
+        ("tf", 2): "oversubscribed, too noisy",
         ("tf", 4): "oversubscribed",
         ("paddle", 3): "failed",
     }
     assert {tuple(row) for row in rows} == {tuple(rows[0])}
     caveats = {(r["framework"], r["repeat"]): r["caveats"] for r in rows if r["caveats"]}
-    assert caveats == {("tf", 2): ["noisy", "oversubscribed"], ("tf", 4): ["oversubscribed"]}
+    assert caveats == {("tf", 2): ["oversubscribed", "noisy"], ("tf", 4): ["oversubscribed"]}
     first = told["runs"][0]
     assert rows[0]["training_time_s"] == pytest.approx(sum(first["epoch_time_s"]))
     assert rows[0]["final_test_accuracy"] == first["test_accuracy"][-1]

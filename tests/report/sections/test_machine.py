@@ -50,3 +50,17 @@ def test_windows_that_are_too_short_to_judge_are_said() -> None:
 
     (said,) = told(short)
     assert "5 of 15 runs" in said
+
+
+def test_caveats_of_runs_that_count_are_said_and_explained() -> None:
+    def unlike(run: dict[str, Any]) -> None:
+        quiet(run)
+        if run["framework"] == "torch":
+            detail = f"4 cores on a, {run['repeat'] % 2 + 1} cores on b"
+            run["caveats"] = [{"code": "unlike_hosts", "detail": detail}]
+
+    (said,) = told(unlike)
+    assert said == (
+        "5 of 15 runs that count: unlike hosts (4 cores on a, 1 cores on b; 4 cores on a, 2 cores "
+        "on b). The run's hosts differ, and the slowest of them sets the pace."
+    )

@@ -5,7 +5,8 @@ from studies import study, together, where
 from distlab.report.figures.cells import Cell, cells
 from distlab.report.figures.comparisons import compare
 from distlab.report.figures.groups import Group, groups
-from distlab.report.sections import tables, verdict
+from distlab.report.sections import verdict
+from distlab.report.sections.main_table import main
 
 
 def judged(**options: Any) -> tuple[list[verdict.Setting], list[Group], list[Cell]]:
@@ -59,22 +60,22 @@ def test_unverified_frameworks_win_nothing_and_are_named() -> None:
     assert verdict.name(found[0].fastest) == "paddle eager"
     (text,) = verdict.untold(found, every)
     assert text.startswith("tf graph, 1 CPU worker")
-    assert "only 0 of 5 runs count" in text
+    assert "none of 5 runs counts" in text
 
 
 def test_without_any_run_that_counts_nothing_is_ranked() -> None:
     found, _, every = judged(scalings=["weak", "strong"], unverified=lambda run: True)
     assert "nothing is ranked" in verdict.headline(found)
     (text,) = verdict.untold(found, every)
-    assert text.startswith("12 of 12 cells are not ranked: only 0 of 60 runs count, 60 unverified")
+    assert text.startswith("12 of 12 cells are not ranked: none of 60 runs counts: 60 unverified")
 
 
 def test_a_setting_of_which_nothing_can_be_told_says_why() -> None:
     found, _, every = judged(oversubscribed=where(world_size=2))
     text, *others = verdict.untold(found, every)
     assert text == (
-        "mlp on 2 CPU workers (weak scaling, batch 64 a worker): nothing can be told, for only 0 "
-        "of 15 runs count, 15 oversubscribed (4 threads on 2 cores of here)."
+        "mlp on 2 CPU workers (weak scaling, batch 64 a worker): nothing can be told, for none "
+        "of 15 runs counts: 15 oversubscribed (4 threads on 2 cores of here)."
     )
     assert others == []
     assert verdict.headline(found) == "tf graph is the fastest."
@@ -89,15 +90,15 @@ def test_a_cell_whose_runs_have_caveats_names_them_with_what_was_found_of_all() 
     )
     (text,) = verdict.untold(found, every)
     assert text.endswith(
-        "is not ranked: only 2 of 5 runs count, 2 too noisy (other processes kept 1.3 of 2 cores "
-        "busy), 2 oversubscribed (4 threads on 2 cores of here)."
+        "is not ranked: only 2 of 5 runs count: 2 oversubscribed (4 threads on 2 cores of here), "
+        "2 too noisy (other processes kept 1.3 of 2 cores busy)."
     )
 
 
 def test_the_headline_says_why_nothing_is_ranked() -> None:
     found, _, every = judged(world_sizes=[2], repeats=3, oversubscribed=lambda run: True)
     assert verdict.headline(found, every) == (
-        "No cell has enough runs that count, so nothing is ranked: only 0 of 9 runs count, 9 "
+        "No cell has enough runs that count, so nothing is ranked: none of 9 runs counts: 9 "
         "oversubscribed (4 threads on 2 cores of here)."
     )
 
@@ -130,5 +131,16 @@ def test_a_speed_up_over_another_study_says_so() -> None:
     found, grouped, _ = judged(world_sizes=[2], baselines="store")
     ((_, text),) = verdict.sentences(found, grouped)
     assert "with torch eager over another study (95 % CI" in text
-    shown = tables.main(grouped[0], []).rows[0]
-    assert shown[3].detail.endswith("\nover another study")
+    shown = main(grouped[0], []).rows[0]
+    assert shown[4].detail.endswith("\nover another study")
+
+
+def test_more_workers_that_reach_the_target_later_are_told_beside_their_speed_up() -> None:
+    told = study(models=["mlp"], scalings=["weak"], frameworks=["torch"], repeats=3)
+    for run in told["runs"]:
+        run["time_to_accuracy_s"] = 0.86 if run["world_size"] == 1 else 0.96
+    found = cells(told)
+    grouped = groups(found)
+    ((_, text),) = verdict.sentences(verdict.settings(grouped, compare(found)), grouped)
+    assert "torch eager 0.96 s on 2 CPU workers, 0.86 s on 1" in text
+    assert "steps are fewer and of larger batches" in text
