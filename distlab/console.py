@@ -3,6 +3,7 @@
 import io
 import os
 import shlex
+import stat
 import sys
 from pathlib import Path
 
@@ -25,6 +26,15 @@ def unread() -> None:
     """Lead stdout nowhere: its reader has left, as ``head`` does."""
     with Path(os.devnull).open("w") as nowhere:
         os.dup2(nowhere.fileno(), sys.stdout.fileno())
+
+
+def terminal_is_gone() -> None:
+    """Lead stdout and stderr nowhere if they are a terminal: one that hung up fails every word."""
+    with Path(os.devnull).open("w") as nowhere:
+        for stream in (1, 2):
+            # It no longer says that it is one (isatty), but it is a device.
+            if stat.S_ISCHR(os.fstat(stream).st_mode):
+                os.dup2(nowhere.fileno(), stream)
 
 
 def ready() -> None:

@@ -1,6 +1,7 @@
 import json
 import os
 import re
+import shlex
 import signal
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ import command
 import mlflow.pyfunc
 import numpy as np
 import pytest
+import yaml
 from command import Ended, Running, alive
 from mlflow import MlflowClient
 
@@ -22,6 +24,8 @@ from distlab.models.weights import draw, fingerprint
 JOB = (*command.SMALL_JOB, "seed=1")
 STRONG = ("scaling=strong", "batch_size=48", "epochs=2", "execution=eager")
 STEPS = 4000 // 48
+# Words that Hydra could not read as they stand.
+TEXT = "framework.env.NOTE=é, (a=b)"
 FRAMEWORKS = ("torch", "tensorflow", "keras", "paddle", "jax")
 # The command line, which then tells which frameworks its own process has imported.
 DRIVER = f"""
@@ -34,12 +38,22 @@ if __name__ == "__main__":
 """
 
 
+# The command line, whose work is to get a signal.
+SIGNALLED = """
+import signal, sys
+from distlab import launch
+number = int(sys.argv.pop())
+launch._compose_and_run = lambda: signal.raise_signal(number)
+launch.main()
+"""
+
+
 @pytest.fixture(scope="module")
 def ended(tmp_path_factory: pytest.TempPathFactory) -> Ended:
     """A run on two CPU workers, in a shell that would bind each of them to the first core."""
     shell = {**command.ENVIRONMENT, "OMP_PROC_BIND": "true", "GOMP_CPU_AFFINITY": "0-1"}
     folder = tmp_path_factory.mktemp("run")
-    ended = command.run(folder, *JOB, *STRONG, "gpus=2", environment=shell)
+    ended = command.run(folder, *JOB, *STRONG, "gpus=2", TEXT, environment=shell)
     assert ended.code == 0, ended.out + ended.err
     return ended
 
@@ -56,7 +70,11 @@ def one_and_three(tmp_path_factory: pytest.TempPathFactory) -> Ended:
     script = folder / "driver.py"
     script.write_text(DRIVER)
     started = [sys.executable, str(script)]
-    ended = command.run(folder, "-m", *JOB, *STRONG, "gpus=1,3", command=started)
+    # As in a notebook, whose backend of matplotlib is not installed here.
+    notebook = {**command.ENVIRONMENT, "MPLBACKEND": "module://matplotlib_inline.backend_inline"}
+    ended = command.run(
+        folder, "-m", *JOB, *STRONG, "gpus=1,3", command=started, environment=notebook
+    )
     assert ended.code == 0, ended.out + ended.err
     return ended
 
@@ -195,6 +213,14 @@ def test_mlflow_has_the_run(ended: Ended, summary: dict[str, Any]) -> None:
 
 
 @pytest.mark.slow
+def test_words_are_recorded_as_they_were_typed(ended: Ended) -> None:
+    typed = shlex.split(ended.mlflow_run().data.tags["command"])
+    assert typed == ["python", "-m", "distlab.launch", *JOB, *STRONG, "gpus=2", TEXT]
+    config = yaml.safe_load((ended.run_dir / "config.yaml").read_text())
+    assert config["framework"]["env"] == {"NOTE": TEXT.partition("=")[2]}
+
+
+@pytest.mark.slow
 def test_the_logged_model_is_the_trained_one(summary: dict[str, Any]) -> None:
     mlflow.set_tracking_uri(summary["mlflow"]["tracking_uri"])
     model = mlflow.pyfunc.load_model(f"runs:/{summary['mlflow']['run_id']}/model")
@@ -227,6 +253,7 @@ def test_output_is_the_announcement_the_epochs_and_the_table(ended: Ended) -> No
     kinds = {
         "announcement": r"torch \(eager\) trains mlp on mnist5k, 2 epochs, on 2 CPU workers.*",
         "logs": r"logs: .*",
+        "environment": r"kept from workers: .*",
         "epoch": r"epoch [12]/2 +[\d.]+ s +[\d,]+ samples/s  loss [\d.]+  accuracy [\d.]+%",
         "table": r"[┏┃┡│└].*",
         "caveat": r"caveat:  .*: not ranked",
@@ -386,3 +413,20 @@ def test_help_shows_groups_and_examples_in_two_screens(tmp_path: Path) -> None:
 def test_the_driver_imports_no_framework(one_and_three: Ended) -> None:
     """Neither for runs nor for the study and its report."""
     assert json.loads((one_and_three.folder / "frameworks.json").read_text()) == []
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+)
+def test_the_code_tells_which_signal_ended_the_command(
+    tmp_path: Path, number: int, code: int
+) -> None:
+    ended = command.run(tmp_path, str(int(number)), command=[sys.executable, "-c", SIGNALLED])
+    assert (ended.code, ended.out) == (code, "")
+    assert ended.err == "interrupted: a run that had begun is recorded as KILLED\n"
+
+
+def test_a_command_that_outlives_its_terminal_is_not_ended_by_it(tmp_path: Path) -> None:
+    nohup = ["nohup", sys.executable, "-c", SIGNALLED]
+    ended = command.run(tmp_path, str(int(signal.SIGHUP)), command=nohup)
+    assert ended.code == 0, ended.err

@@ -160,8 +160,15 @@ def _check_batch(experiment: Experiment, dataset: sources.Dataset) -> None:
 
 
 def prepare_tracking(options: Options) -> store.Store:
-    """Import MLflow and open its store, which takes as long as starting Ray does."""
-    return store.open_store(options.tracking, Path.cwd())
+    """Import MLflow and open its store, which takes as long as starting Ray does.
+
+    What dead processes left running there is ended.
+    """
+    opened = store.open_store(options.tracking, Path.cwd())
+    from distlab.tracking import owner
+
+    owner.end_orphans(opened.client)
+    return opened
 
 
 def _connected(options: Options, run_dir: Path, display: Display, session: Session) -> "Connection":
@@ -259,7 +266,8 @@ def _tracked(
             tracker.model(record, run_dir)
     except BaseException as error:
         if isinstance(error, KeyboardInterrupt):
-            signal.signal(signal.SIGINT, signal.SIG_IGN)
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                signal.signal(number, signal.SIG_IGN)
         if group is not None:
             jobs.drop(group)
         raise

@@ -211,14 +211,22 @@ def _resumed(
 
     first = planned[0]
     assert first.study is not None
-    tracker = StudyTracker.resume(first.tracking, Path.cwd(), first.study, folder, display.say)
-    named_folder = any(override.lstrip("+~").startswith("data.dir=") for override in overrides)
-    same = goes_on(overrides)
-    folders = [one.data.dir for one in planned if one.data.dir] if named_folder and same else []
-    recorded = recorded_cells(tracker.plan(), tracker.data(), folders, first, session)
-    wanted = cells(planned) if same else planned_cells(planned, session, False)
-    due, plan = extended(recorded, wanted, overrides)
-    tracker.record_plan([plain(cell) for cell in plan])
+    tracker = StudyTracker.resume(
+        first.tracking, Path.cwd(), first.study, folder, display.say, first.take_over
+    )
+    try:
+        named_folder = any(one.lstrip("+~").startswith("data.dir=") for one in overrides)
+        same = goes_on(overrides)
+        folders = [one.data.dir for one in planned if one.data.dir] if named_folder and same else []
+        recorded = recorded_cells(tracker.plan(), tracker.data(), folders, first, session)
+        wanted = cells(planned) if same else planned_cells(planned, session, False)
+        due, plan = extended(recorded, wanted, overrides)
+        tracker.record_plan([plain(cell) for cell in plan])
+        tracker.go_on()
+    except BaseException:
+        tracker.leave()
+        tracker.close()
+        raise
     return tracker, once(due)
 
 

@@ -14,7 +14,7 @@ from distlab.experiment.options import TrackingOptions
 from distlab.masking import mask
 from distlab.outcome import caveats, exchange
 from distlab.outcome.record import Epoch, Record
-from distlab.tracking import journal, predictor
+from distlab.tracking import journal, owner, predictor
 from distlab.tracking.outbox import Connection, Outbox
 from distlab.tracking.store import open_store, origin
 
@@ -100,7 +100,7 @@ class Tracker:
     """One MLflow run, from its start to its end; a context manager.
 
     Nothing in it waits for the store: see :mod:`distlab.tracking.outbox`. Leaving the block ends
-    the run: FINISHED if it was left in order, KILLED on Ctrl-C or SIGTERM
+    the run: FINISHED if it was left in order, KILLED on Ctrl-C or another signal
     (``KeyboardInterrupt``), FAILED on any other exception.
 
     Parameters
@@ -138,7 +138,8 @@ class Tracker:
         self._options = options
         if part is not None:
             connection.begun.add((part.cell, part.repeat))
-        self._out = Outbox(connection, run_dir, run_name, part.tags() if part else {})
+        tags = {**owner.tags(), **(part.tags() if part else {})}
+        self._out = Outbox(connection, run_dir, run_name, tags)
         self.run_id = self._out.run_id
         self._monitor = _SystemMetrics(self._out) if options.system_metrics else None
 

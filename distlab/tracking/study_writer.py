@@ -10,7 +10,7 @@ from distlab.errors import DistlabError
 from distlab.experiment.options import TrackingOptions
 from distlab.masking import masked
 from distlab.outcome import environment
-from distlab.tracking import journal, reader, views
+from distlab.tracking import journal, owner, reader, views
 from distlab.tracking.outbox import Connection, Outbox
 from distlab.tracking.reader import ENVIRONMENT, KIND, PLAN, STUDY
 from distlab.tracking.run_writer import Part
@@ -40,8 +40,9 @@ class StudyTracker:
         Where calls for the study's own run go.
     """
 
-    def __init__(self, out: Outbox, known: dict[str, Any], looks: int = 0) -> None:
+    def __init__(self, out: Outbox, known: dict[str, Any], claim: str, looks: int = 0) -> None:
         self.out, self.connection, self.study = out, out.connection, out.run_id
+        self._claim = claim
         self._known, self._looks, self._wall_before = known, looks, known["wall_s"]
         self._measured_against = {run["mlflow"]["run_id"] for run in known["baselines"]}
         self._ran: list[dict[str, Any]] = []
@@ -78,11 +79,13 @@ class StudyTracker:
             What shows a line to the user.
         """
         connection = Connection(open_store(options, folder), records, say)
-        own = {KIND: STUDY, **origin(), **tags}
+        claim = owner.claim_tags()
+        own = {KIND: STUDY, **origin(), **tags, **claim}
         out = Outbox(connection, records, name, own)
         surroundings = environment.describe()
         out.text(json.dumps(surroundings, indent=2), ENVIRONMENT)
-        tracker = cls(out, reader.begun(connection.store, out.run_id, name, own, surroundings))
+        known = reader.begun(connection.store, out.run_id, name, own, surroundings)
+        tracker = cls(out, known, next(iter(claim)))
         tracker.record_plan(plan)
         return tracker
 
@@ -94,26 +97,42 @@ class StudyTracker:
         study_id: str,
         records: Path | None = None,
         say: Callable[[str], None] = _log.warning,
+        take_over: bool = False,
     ) -> "StudyTracker":
-        """Take a study up again.
+        """Take a study up again, as its only owner; :meth:`go_on` then has it run.
 
-        Runs that were broken off with the command (RUNNING) become KILLED. Parameters as for
-        :meth:`begin`.
+        Parameters
+        ----------
+        options, folder, records, say:
+            As for :meth:`begin`.
+        study_id:
+            Its id, or the first digits of it.
+        take_over:
+            Whether to take it from an owner on another host that can't be asked.
 
         Raises
         ------
         DistlabError
-            If the store has no such study.
+            If the store has no such study, or another process runs it.
         """
         store = open_store(options, folder, make=False)
-        client, run = store.client, reader.find(store, study_id)
-        client.update_run(run.info.run_id, status="RUNNING")
-        for child in reader.children(client, run):
-            if child.info.status == "RUNNING":
-                client.set_terminated(child.info.run_id, "KILLED")
+        run = reader.find(store, study_id)
+        claim = owner.claim(store.client, run.info.run_id, take_over, say)
         out = Outbox(Connection(store, records, say), records, "", {}, run.info.run_id)
         looks = int(run.data.tags.get("looks", 0))
-        return cls(out, reader.gather(client, client.get_run(run.info.run_id)), looks)
+        return cls(out, reader.gather(store.client, run), claim, looks)
+
+    def go_on(self) -> None:
+        """Mark it as running; runs that were broken off with an earlier command become KILLED."""
+        client = self.connection.store.client
+        for child in reader.children(client, client.get_run(self.study)):
+            if child.info.status == "RUNNING":
+                owner.end(client, child.info.run_id, "the study went on without its command")
+        client.update_run(self.study, status="RUNNING")
+
+    def leave(self) -> None:
+        """Give the study free for other commands."""
+        self.out.batch(tags={self._claim: owner.left()})
 
     def plan(self) -> list[dict[str, Any]]:
         """The cells as they were recorded.
@@ -191,6 +210,7 @@ class StudyTracker:
         self._known["finished"] = reader.iso(now_ms()) if status == "FINISHED" else None
         self.out.batch(tags={"wall_s": f"{wall:.1f}"})
         self.out.end(status)
+        self.leave()
         self.out.flush()
 
     def close(self) -> None:

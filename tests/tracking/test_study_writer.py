@@ -36,6 +36,7 @@ def test_sittings_add_up(begin: Any, options: TrackingOptions, tmp_path: Path, c
     first.finish("KILLED", 10.0)
     second = StudyTracker.resume(options, tmp_path, first.study[:12])
     assert second.study == first.study
+    second.go_on()
     assert client.get_run(first.study).info.status == "RUNNING"
     second.finish("FINISHED", 5.5)
     run = client.get_run(first.study)
@@ -52,7 +53,7 @@ def test_only_the_studys_own_broken_runs_are_cleared_away(
         client.create_run(experiment, tags=Part(tracker.study, "c", 0).tags()).info.run_id
         for tracker in (one, other)
     )
-    StudyTracker.resume(options, tmp_path, one.study)
+    StudyTracker.resume(options, tmp_path, one.study).go_on()
     assert client.get_run(mine).info.status == "KILLED"
     assert client.get_run(others).info.status == "RUNNING"
     assert client.get_run(other.study).info.status == "RUNNING"
