@@ -291,9 +291,9 @@ class PaddleBackend(Backend):
         if paddle.distributed.is_initialized():
             paddle.distributed.destroy_process_group()
 
-    def matrix_product_rate(self) -> float | None:
-        """On a GPU: see :meth:`Backend.matrix_product_rate`."""
-        return device.product_rate() if self._gpu else None
+    def matrix_product_rates(self) -> dict[str, float]:
+        """See :meth:`Backend.matrix_product_rates`."""
+        return {"Paddle": device.product_rate("gpu" if self._gpu else "cpu")}
 
     def peak_device_memory(self) -> int | None:
         """On a GPU: see :meth:`Backend.peak_device_memory`."""
