@@ -3,12 +3,14 @@
 import io
 import os
 import shlex
+import stat
 import sys
 from pathlib import Path
 
 from rich.console import Console
 
 from distlab.errors import DistlabError, WorkerError
+from distlab.masking import mask
 
 
 class Terminal(Console):
@@ -24,6 +26,15 @@ def unread() -> None:
     """Lead stdout nowhere: its reader has left, as ``head`` does."""
     with Path(os.devnull).open("w") as nowhere:
         os.dup2(nowhere.fileno(), sys.stdout.fileno())
+
+
+def terminal_is_gone() -> None:
+    """Lead stdout and stderr nowhere if they are a terminal: one that hung up fails every word."""
+    with Path(os.devnull).open("w") as nowhere:
+        for stream in (1, 2):
+            # It no longer says that it is one (isatty), but it is a device.
+            if stat.S_ISCHR(os.fstat(stream).st_mode):
+                os.dup2(nowhere.fileno(), stream)
 
 
 def ready() -> None:
@@ -45,10 +56,10 @@ def complain(error: DistlabError | WorkerError) -> None:
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     if isinstance(error, DistlabError):
         console.print("distlab: error", style="bold red")
-        console.print(str(error), markup=False)
+        console.print(mask(str(error)), markup=False)
     else:
         console.print("distlab: the run failed, and is recorded as FAILED", style="bold red")
-        console.print(f"{error}\nlog:   {error.log}", markup=False)
+        console.print(mask(f"{error}\nlog:   {error.log}"), markup=False)
 
 
 def print_to_stdout(text: str) -> None:
@@ -58,9 +69,12 @@ def print_to_stdout(text: str) -> None:
 
 def print_to_stderr(text: str) -> None:
     """Print a plain line on stderr."""
-    print(text, file=sys.stderr)  # noqa: T201
+    print(mask(text), file=sys.stderr)  # noqa: T201
 
 
 def ui_command(uri: str) -> str:
     """How to see a store in a browser: the server's address, or the command that serves a file."""
-    return uri if uri.startswith("http") else f"mlflow ui --backend-store-uri {shlex.quote(uri)}"
+    shown = mask(uri)
+    if uri.startswith("http"):
+        return shown
+    return f"mlflow ui --backend-store-uri {shlex.quote(shown)}"

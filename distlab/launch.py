@@ -13,24 +13,33 @@ import psutil
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from distlab import __version__
 from distlab.cluster.connect import disconnected_at_end
-from distlab.console import complain, print_to_stderr, print_to_stdout, ready, unread
+from distlab.console import (
+    complain,
+    print_to_stderr,
+    print_to_stdout,
+    ready,
+    terminal_is_gone,
+    unread,
+)
 from distlab.doctor import preflight
 from distlab.errors import DistlabError, WorkerError
 from distlab.experiment import words
 from distlab.experiment.experiment import validate
 from distlab.experiment.options import CONF, Options, register
 from distlab.experiment.refused import refused
+from distlab.masking import learn, learn_environment
 from distlab.runs import run, study
-from distlab.runs.log import driver_log
+from distlab.runs.log import driver_log, hide_secrets
 from distlab.runs.progress import Display
 
 _log = logging.getLogger(__name__)
-FAILED, INTERRUPTED = 1, 130
+FAILED = 1
+_received: list[int] = []
 
 
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
@@ -44,6 +53,8 @@ def _compose_and_run(options: DictConfig) -> Options | None:
     single = job.mode is RunMode.RUN
     run_dir = Path(job.runtime.output_dir)
     overrides = words.overrides(job)
+    learn(OmegaConf.to_container(options))
+    hide_secrets(run_dir)
     try:
         validated = validate(options)
         if not single:
@@ -76,11 +87,18 @@ def _run(options: Options, run_dir: Path) -> None:
 
 
 def main() -> None:
-    """Run the command line; exit 0 on success, 1 on an error, 130 if interrupted."""
-    for number in (signal.SIGINT, signal.SIGTERM):
+    """Run the command line.
+
+    It exits with 0 on success, 1 on an error, and, as shells tell it, 128 and the number of the
+    signal that ended it: 130 for SIGINT (Ctrl-C), 143 for SIGTERM, 129 for SIGHUP.
+    """
+    # Where it is ignored it stays so: nohup lets a command outlive its terminal.
+    hung_up = signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN
+    for number in (signal.SIGINT, signal.SIGTERM, *[signal.SIGHUP] * hung_up):
         signal.signal(number, _interrupt)
     ready()
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")
+    learn_environment()
     register()
     if "--version" in sys.argv:
         # Hydra would tell its own.
@@ -102,11 +120,15 @@ def main() -> None:
         sys.exit(FAILED)
     except KeyboardInterrupt:
         print_to_stderr("interrupted: a run that had begun is recorded as KILLED")
-        sys.exit(INTERRUPTED)
+        sys.exit(128 + [*_received, signal.SIGINT][0])
 
 
 def _interrupt(signal_number: int, frame: FrameType | None) -> None:
-    """End the run; SIGTERM does what Ctrl-C does."""
+    """End the run; SIGTERM and SIGHUP do what Ctrl-C does."""
+    # Not in the exception, in whose place Ray may raise its own.
+    _received.append(signal_number)
+    if signal_number == signal.SIGHUP:
+        terminal_is_gone()
     raise KeyboardInterrupt
 
 

@@ -26,6 +26,9 @@ from distlab.experiment.options import CONF, Options, register
 os.environ["AOTI_RUNTIME_CHECK_INPUTS"] = "1"
 # What calls their kernels, and computes nothing, need not be optimised: compiled in half the time.
 os.environ["AOT_INDUCTOR_COMPILE_WRAPPER_OPT_LEVEL"] = "O0"
+# A test says where it records.
+for name in ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME", "MLFLOW_EXPERIMENT_ID"):
+    os.environ.pop(name, None)
 
 
 RAY = (
@@ -189,5 +192,5 @@ def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
     # In the order of the plan, so that a test can say which run it means.
     monkeypatch.setattr(sitting, "place", lambda *_: "")
     monkeypatch.setattr(connect, "connect", lambda options: connect.Resources(2, 0, 1))
-    monkeypatch.setattr(publish, "publish", lambda data, folder: folder / "report.html")
+    monkeypatch.setattr(publish, "publish", lambda data, folder, out: folder / "report.html")
     return one

@@ -28,6 +28,7 @@ ROOMS = (
     "measure",
     "machine",
     "console",
+    "masking",
     "errors",
 )
 """From the roof down: a room imports only from rooms below it."""

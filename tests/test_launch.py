@@ -1,4 +1,5 @@
 import json
+import os
 import re
 import signal
 import sys
@@ -33,10 +34,22 @@ if __name__ == "__main__":
 """
 
 
+# The command line, whose work is to get a signal.
+SIGNALLED = """
+import signal, sys
+from distlab import launch
+number = int(sys.argv.pop())
+launch._compose_and_run = lambda: signal.raise_signal(number)
+launch.main()
+"""
+
+
 @pytest.fixture(scope="module")
 def ended(tmp_path_factory: pytest.TempPathFactory) -> Ended:
-    """A run on two CPU workers."""
-    ended = command.run(tmp_path_factory.mktemp("run"), *JOB, *STRONG, "gpus=2")
+    """A run on two CPU workers, in a shell that would bind each of them to the first core."""
+    shell = {**command.ENVIRONMENT, "OMP_PROC_BIND": "true", "GOMP_CPU_AFFINITY": "0-1"}
+    folder = tmp_path_factory.mktemp("run")
+    ended = command.run(folder, *JOB, *STRONG, "gpus=2", environment=shell)
     assert ended.code == 0, ended.out + ended.err
     return ended
 
@@ -154,6 +167,17 @@ def test_figures_are_what_the_seed_and_the_clock_give(summary: dict[str, Any]) -
     assert summary["step_time_ms"]["mean"] == pytest.approx(mean)
     assert summary["startup_s"] < summary["wall_s"]
     assert sum(summary["epoch_time_s"]) < summary["wall_s"]
+
+
+@pytest.mark.slow
+def test_workers_have_what_the_machine_has_and_not_what_the_shell_says(
+    ended: Ended, summary: dict[str, Any]
+) -> None:
+    assert summary["kept_from_workers"] == ["GOMP_CPU_AFFINITY", "OMP_PROC_BIND"]
+    assert ended.out.count("kept from workers: GOMP_CPU_AFFINITY, OMP_PROC_BIND") == 1
+    # They were born without them.
+    assert summary["resources"]["kept_out"] == {}
+    assert set(summary["resources"]["cpu_affinity"]) == os.sched_getaffinity(0)
 
 
 @pytest.mark.slow
@@ -373,3 +397,20 @@ def test_help_shows_groups_and_examples_in_two_screens(tmp_path: Path) -> None:
 def test_the_driver_imports_no_framework(one_and_three: Ended) -> None:
     """Neither for runs nor for the study and its report."""
     assert json.loads((one_and_three.folder / "frameworks.json").read_text()) == []
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+)
+def test_the_code_tells_which_signal_ended_the_command(
+    tmp_path: Path, number: int, code: int
+) -> None:
+    ended = command.run(tmp_path, str(int(number)), command=[sys.executable, "-c", SIGNALLED])
+    assert (ended.code, ended.out) == (code, "")
+    assert ended.err == "interrupted: a run that had begun is recorded as KILLED\n"
+
+
+def test_a_command_that_outlives_its_terminal_is_not_ended_by_it(tmp_path: Path) -> None:
+    nohup = ["nohup", sys.executable, "-c", SIGNALLED]
+    ended = command.run(tmp_path, str(int(signal.SIGHUP)), command=nohup)
+    assert ended.code == 0, ended.err

@@ -301,6 +301,14 @@ class Backend(ABC):
     def close(self) -> None:
         """Leave the process group; the process can exit cleanly afterwards."""
 
+    @classmethod
+    def gpus_seen(cls) -> int | None:
+        """How many GPUs this framework sees in this process, for ``python -m distlab.doctor``.
+
+        None (what this method returns unless it is overridden) where it is not known.
+        """
+        return None
+
     def matrix_product_rates(self) -> dict[str, float]:
         """How fast this rank's device multiplies float32 matrices, by this framework's libraries.
 

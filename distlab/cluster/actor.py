@@ -16,6 +16,7 @@ from distlab.backends.base import Placement
 from distlab.cluster.worker_environment import WorkerEnvironment
 from distlab.errors import DistlabError
 from distlab.experiment.task import Task
+from distlab.machine import cores
 from distlab.outcome.events import Event, Failed, Started
 from distlab.worker import loop
 
@@ -69,9 +70,12 @@ class RankActor:
         try:
             yield Started(placement.rank, socket.gethostname(), os.getpid())
             if self._rank is None:
-                facts = assignment.environment.enter(placement.hosts)
+                may_use = cores.usable()
+                facts = assignment.environment.enter(placement)
                 self._rank = loop.Rank(
-                    task.framework, placement, lambda: ray.get(assignment.data[0]), facts
+                    *(task.framework, placement, lambda: ray.get(assignment.data[0])),
+                    facts,
+                    may_use,
                 )
             yield from self._rank.run(task)
         except Exception as error:

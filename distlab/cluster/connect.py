@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from distlab.cluster import joining, local_ray, worker_environment
 from distlab.errors import DistlabError
 from distlab.experiment.experiment import Experiment, resolve
-from distlab.experiment.options import ClusterMode, Options
+from distlab.experiment.options import ClusterMode, Options, Pin
+from distlab.machine.cores import shares, usable
 
 # What this command asks of Ray, unless the user's environment says otherwise.
 SETTINGS = {
@@ -79,6 +80,9 @@ def place(options: Options, resources: Resources) -> Experiment:
         If Ray has too few GPUs, or too few CPUs for the workers' threads.
     """
     experiment = resolve(options, resources.gpus)
+    if options.pin is Pin.cores and options.cluster.mode is ClusterMode.local:
+        # On other hosts the workers themselves see whether there are enough.
+        shares(usable().allowed, experiment.world_size, options.threads_per_worker)
     needed = experiment.world_size * options.threads_per_worker
     # On this machine alone more threads than cores may be asked for; the run says so.
     if options.cluster.mode is ClusterMode.existing and needed > resources.cpus:

@@ -40,7 +40,7 @@ def start() -> None:
                 include_dashboard=False,
                 log_to_driver=False,
                 logging_level=logging.ERROR,
-                _temp_dir=_short_folder() if folder_is_unfit(_ray_temp()) else None,
+                _temp_dir=_short_folder() if folder_is_unfit(ray_temp()) else None,
             )
             return
         except Exception as error:
@@ -48,7 +48,7 @@ def start() -> None:
             ray.shutdown()
             if left and "timed out" in str(error).lower():
                 continue
-            logs = Path(_own_folder or f"{_ray_temp()}/ray") / "session_latest" / "logs"
+            logs = Path(_own_folder or f"{ray_temp()}/ray") / "session_latest" / "logs"
             raise DistlabError(
                 "to start Ray on this machine (cluster=local)",
                 f"Ray said: {cause(error)}",
@@ -89,7 +89,7 @@ def has_stored_token() -> bool:
         return False
 
 
-def _ray_temp() -> str:
+def ray_temp() -> str:
     """The folder below which Ray would put its sessions, as Ray chooses it."""
     return os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp"
 

@@ -95,6 +95,7 @@ def group_key(experiment: Experiment, dataset: Dataset) -> Hashable:
         experiment.device,
         experiment.world_size,
         options.threads_per_worker,
+        options.pin,
         dataset.checksum,
     )
 

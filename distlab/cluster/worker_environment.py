@@ -14,8 +14,10 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
 
+from distlab.backends.base import Placement
 from distlab.experiment.experiment import Experiment
-from distlab.experiment.options import FrameworkOptions, Precision
+from distlab.experiment.options import FrameworkOptions, Pin, Precision
+from distlab.machine.cores import shares
 
 KEPT_OUT = (
     # OpenMP of GNU, LLVM and Intel, and libraries of linear algebra: threads, cores, instructions.
@@ -51,11 +53,14 @@ class WorkerEnvironment:
         Variables that the user gave to workers on purpose.
     nice:
         The niceness of the command, which its workers share.
+    pin:
+        What each worker has for itself.
     """
 
     variables: Mapping[str, str]
     asked: frozenset[str]
     nice: int
+    pin: Pin | None = None
 
     @classmethod
     def of(cls, experiment: Experiment) -> "WorkerEnvironment":
@@ -68,15 +73,13 @@ class WorkerEnvironment:
             # On a machine with GPUs a CPU worker must not see, let alone occupy, one of them.
             **({} if experiment.device == "gpu" else {"CUDA_VISIBLE_DEVICES": ""}),
         }
-        return cls(variables, asked(options.framework), os.getpriority(os.PRIO_PROCESS, 0))
+        nice = os.getpriority(os.PRIO_PROCESS, 0)
+        return cls(variables, asked(options.framework), nice, options.pin)
 
-    def enter(self, hosts: Iterable[str]) -> dict[str, Any]:
-        """Set up the calling process, before the framework is imported.
+    def enter(self, placement: Placement) -> dict[str, Any]:
+        """Set up the calling process and thread, before the framework is imported.
 
-        Parameters
-        ----------
-        hosts:
-            The hosts of all ranks.
+        Threads that are made later inherit its niceness and its cores.
 
         Returns
         -------
@@ -88,10 +91,14 @@ class WorkerEnvironment:
         for name in removed:
             del os.environ[name]
         os.environ.update(self.variables)
-        ask_no_proxy(os.environ, hosts)
+        ask_no_proxy(os.environ, placement.hosts)
         # A user without privileges may not take niceness back; then the record tells the other one.
         with contextlib.suppress(OSError):
             os.setpriority(os.PRIO_PROCESS, 0, self.nice)
+        if self.pin is Pin.cores:
+            here = placement.hosts.count(placement.hosts[placement.rank])
+            own = shares(os.sched_getaffinity(0), here, placement.threads)
+            os.sched_setaffinity(0, own[placement.local_rank])
         return {
             # Ray itself sets some of these, and they are set anew.
             "kept_out": {

@@ -4,7 +4,7 @@ import hashlib
 import importlib.util
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -21,6 +21,7 @@ from distlab.experiment.options import (
     Precision,
     Scaling,
     flat,
+    with_mlflow_variables,
 )
 from distlab.models.spec import MODELS, ModelSpec
 
@@ -97,7 +98,7 @@ class Experiment:
         options = {
             name: str(value)
             for name, value in flat(self.options).items()
-            if not name.startswith(NOT_OF_A_SERIES)
+            if not name.startswith(NOT_OF_A_SERIES) and not (name == "pin" and value is None)
         }
         options |= known_by_content(self.options.data.name, data_checksum)
         made_up_of = json.dumps([self.execution, options], sort_keys=True)
@@ -126,9 +127,11 @@ class Experiment:
             "seed": options.seed,
             "threads_per_worker": options.threads_per_worker,
         }
-        # Keys of runs recorded before there was a choice were of fp32, and stay what they are.
+        # Keys of runs recorded before there were these choices stay what they are.
         if options.precision is not Precision.fp32:
             equal["precision"] = str(options.precision)
+        if options.pin is not None:
+            equal["pin"] = str(options.pin)
         return hashlib.sha256(json.dumps(equal, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -197,7 +200,7 @@ def validate(config: DictConfig) -> Options:
         ),
         (
             "tracking.experiment",
-            bool(options.tracking.experiment.strip()),
+            options.tracking.experiment is None or bool(options.tracking.experiment.strip()),
             "an experiment has a name",
             "distlab",
         ),
@@ -225,7 +228,7 @@ def validate(config: DictConfig) -> Options:
     if not options.study:
         _check_installed(options.framework)
     _check_executions(options)
-    return options
+    return replace(options, tracking=with_mlflow_variables(options.tracking))
 
 
 def resolve(options: Options, gpus_present: int) -> Experiment:

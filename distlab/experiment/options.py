@@ -1,6 +1,7 @@
 """All options of a command as typed dataclasses: the schema of the config tree (for Hydra)."""
 
-from dataclasses import asdict, dataclass, field
+import os
+from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ from omegaconf import MISSING, OmegaConf
 from distlab.backends import registry
 
 _PACKAGED = Path(__file__).parents[1] / "conf"
+EXPERIMENT = "distlab"
+"""The MLflow experiment where no other is named."""
 CONF = _PACKAGED if _PACKAGED.is_dir() else Path(__file__).parents[2] / "conf"
 """The config tree: inside the installed package, or at the top of the repository."""
 
@@ -43,6 +46,12 @@ class Scaling(StrEnum):
 
     weak = "weak"
     strong = "strong"
+
+
+class Pin(StrEnum):
+    """What of a machine each worker has for itself."""
+
+    cores = "cores"
 
 
 class OptimizerVariant(StrEnum):
@@ -101,7 +110,7 @@ class TrackingOptions:
     """The section ``tracking``."""
 
     uri: str | None = None
-    experiment: str = "distlab"
+    experiment: str | None = None
     log_model: bool = True
     system_metrics: bool = True
 
@@ -135,6 +144,7 @@ class Options:
     learning_rate: float = 1e-3
     seed: int = 0
     threads_per_worker: int = 1
+    pin: Pin | None = None
     target_accuracy: float = MISSING
     measure_exchange: bool = True
     repeats: int = 1
@@ -147,6 +157,29 @@ class Options:
         """The execution asked for, else the framework's default for the model, else in general."""
         by_model = self.framework.execution_by_model.get(self.model.name)
         return str(self.execution or by_model or self.framework.execution)
+
+
+def with_mlflow_variables(options: TrackingOptions) -> TrackingOptions:
+    """Take from MLflow's own variables what the options leave open.
+
+    ``MLFLOW_TRACKING_URI`` names the store. ``MLFLOW_EXPERIMENT_NAME`` names the experiment, or
+    ``MLFLOW_EXPERIMENT_ID`` does, which the store translates (``experiment`` stays None).
+    """
+    name = options.experiment or os.environ.get("MLFLOW_EXPERIMENT_NAME")
+    if not name and not os.environ.get("MLFLOW_EXPERIMENT_ID"):
+        name = EXPERIMENT
+    uri = options.uri or os.environ.get("MLFLOW_TRACKING_URI")
+    return replace(options, uri=uri or None, experiment=name or None)
+
+
+def mlflow_variables(options: TrackingOptions) -> str:
+    """MLflow's own variables that say where records go, as ``NAME=VALUE`` words; or nothing."""
+    used = {"MLFLOW_TRACKING_URI": options.uri, "MLFLOW_EXPERIMENT_NAME": options.experiment}
+    if options.experiment is None:
+        used["MLFLOW_EXPERIMENT_ID"] = os.environ.get("MLFLOW_EXPERIMENT_ID")
+    return " ".join(
+        f"{name}={value}" for name, value in used.items() if value and os.environ.get(name) == value
+    )
 
 
 def register() -> None:
@@ -168,6 +201,14 @@ def names() -> list[str]:
     choices = [f"{file.parent.name}/{file.stem}" for file in CONF.glob("*/*.yaml")]
     frameworks = [f"framework/{name}" for name in registry.available()]
     return sorted({*flat(Options()), *choices, *frameworks})
+
+
+def package_of(framework: str) -> str:
+    """What a framework is imported as: ``tensorflow`` for ``tf``."""
+    file = CONF / "framework" / f"{framework}.yaml"
+    if file.exists():
+        return str(OmegaConf.load(file).package)
+    return registry.available()[framework].module.split(".")[0]
 
 
 def flat(options: Any) -> dict[str, Any]:

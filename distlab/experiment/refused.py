@@ -5,12 +5,10 @@ import re
 from collections.abc import Callable, Sequence
 
 from hydra.errors import OverrideParseException
-from omegaconf import OmegaConf
 
-from distlab.backends import registry
 from distlab.errors import DistlabError
 from distlab.experiment import words
-from distlab.experiment.options import CONF, Options, flat, names
+from distlab.experiment.options import Options, flat, names, package_of
 
 # Parts of Hydra's complaints that say nothing to a user of distlab.
 _NOISE = re.compile(
@@ -75,7 +73,7 @@ def _renamed(typed: Sequence[str], unknown: str) -> list[str]:
     options = [name.partition("/")[2] for name in names() if name.startswith(f"{group}/")]
     known = {option.lower(): option for option in options}
     if group == "framework":
-        known |= {_package(option): option for option in options}
+        known |= {package_of(option): option for option in options}
     close = difflib.get_close_matches(choice.lower(), known, 1, 0.7)
     near = next((one for one in [*known, *close] if one in close or one in choice.lower()), None)
     if near is None:
@@ -86,14 +84,6 @@ def _renamed(typed: Sequence[str], unknown: str) -> list[str]:
         return ",".join(known[near] if one == choice else one for one in value.split(","))
 
     return _with(typed, group, lambda value: f"{group}={mended(value)}")
-
-
-def _package(framework: str) -> str:
-    """What a framework's package is called: ``tensorflow`` of ``tf``."""
-    file = CONF / "framework" / f"{framework}.yaml"
-    if file.exists():
-        return str(OmegaConf.load(file).package)
-    return registry.available()[framework].module.split(".")[0]
 
 
 def _exemplary(typed: Sequence[str], name: str, choices: re.Match[str] | None = None) -> list[str]:

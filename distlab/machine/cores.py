@@ -5,11 +5,14 @@ system, a control group's ``cpuset``, which the kernel takes off the affinity) a
 CPU time (:mod:`distlab.machine.quota`).
 """
 
+import itertools
 import os
+import socket
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from distlab.errors import DistlabError
 from distlab.machine import quota
 
 CPUS = "sys/devices/system/cpu"
@@ -82,6 +85,52 @@ def by_sibling(cores: Iterable[int], root: Path = quota.ROOT) -> list[tuple[int,
         siblings = _read(root / CPUS / f"cpu{core}/topology/thread_siblings_list")
         found.setdefault(siblings or f"core {core}", []).append(core)
     return [tuple(together) for together in found.values()]
+
+
+def shares(
+    cores: Iterable[int], workers: int, threads: int, root: Path = quota.ROOT
+) -> list[tuple[int, ...]]:
+    """Cores of its own for each worker of a host, as many for each; some may be left over.
+
+    A worker has whole physical cores, with all their threads (SMT), if there is one for each of its
+    computing threads, else threads of the same physical cores as far as possible. Cores of one
+    package come one after the other.
+
+    Parameters
+    ----------
+    cores:
+        The cores that all workers may use.
+    workers, threads:
+        Workers on the host, and computing threads of each.
+    root:
+        Where ``/sys`` is; tests have a made-up one.
+
+    Raises
+    ------
+    DistlabError
+        If a worker would have fewer cores than threads.
+    """
+    together = by_sibling(cores, root)
+    together.sort(key=lambda siblings: _package(siblings[0], root))
+    if len(together) < workers * threads:
+        together = [(core,) for siblings in together for core in siblings]
+    each = len(together) // workers
+    if each < threads:
+        raise DistlabError(
+            f"pin=cores for {workers} workers of {threads} thread{'s' * (threads > 1)} on "
+            f"{socket.gethostname()}",
+            f"{len(together)} core{'s' * (len(together) != 1)} may be used there",
+            "pin=null, fewer workers (gpus) or fewer threads_per_worker",
+        )
+    return [
+        tuple(sorted(itertools.chain(*together[worker * each : (worker + 1) * each])))
+        for worker in range(workers)
+    ]
+
+
+def _package(core: int, root: Path) -> int:
+    """Which package (socket) a core belongs to; 0 where it can't be read."""
+    return int(_read(root / CPUS / f"cpu{core}/topology/physical_package_id") or 0)
 
 
 def _turbo(root: Path) -> bool | None:

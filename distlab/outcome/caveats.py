@@ -22,6 +22,7 @@ class Code(StrEnum):
     throttled = "throttled"
     noisy = "noisy"
     diverged = "diverged"
+    shared_cores = "shared_cores"
     unlike_hosts = "unlike_hosts"
     unknown = "unknown"
 
@@ -79,6 +80,13 @@ MEANINGS = {
     Code.diverged: Meaning(
         "diverged",
         "A loss was no longer finite, so that the run trained nothing from there on.",
+    ),
+    # As a machine is mostly used, and alike for all frameworks: but it is no scaling over cores.
+    Code.shared_cores: Meaning(
+        "shared cores",
+        "Threads shared physical cores (SMT, Hyper-Threading), where each has less than a core's "
+        "pace: more workers are not as many more cores.",
+        ranked=True,
     ),
     # Every step waits for the slowest host, so that the figure is true of these hosts together.
     Code.unlike_hosts: Meaning(

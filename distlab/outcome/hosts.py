@@ -42,6 +42,17 @@ class Host:
         return min([self.allowed, *filter(None, quotas)])
 
     @property
+    def physical(self) -> int | None:
+        """How many physical cores the ranks may run on; None where that isn't known.
+
+        It is if all of them may run on the same.
+        """
+        told = {
+            (tuple(_allowed(one)), one.get("cores", {}).get("physical")) for one in self.resources
+        }
+        return told.pop()[1] if len(told) == 1 else None
+
+    @property
     def bound(self) -> str | None:
         """How ranks came to have fewer cores than threads though they may use more, or None.
 
@@ -79,6 +90,9 @@ class Host:
         found = []
         if self.allowed:
             found.append(oversubscribed(self.threads, self.usable, self.name))
+        if self.physical and self.physical < self.threads <= self.usable:
+            shared = f"{self.threads} threads on {self.physical} physical cores of {self.name}"
+            found.append(Caveat(Code.shared_cores, shared))
         if self.bound is not None:
             found.append(Caveat(Code.bound, self.bound))
         if self.load is not None:

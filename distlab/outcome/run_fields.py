@@ -123,7 +123,7 @@ class Caveat(Strict):
         Field(strict=False),
         WithJsonSchema({"enum": [str(code) for code in Code], "type": "string"}),
     ]
-    """What it is; all but ``unlike_hosts`` keep the run out of every ranking."""
+    """What it is; all but ``unlike_hosts`` and ``shared_cores`` keep the run out of rankings."""
     detail: str
     """What was found, in words."""
 
@@ -240,6 +240,8 @@ class Run(Strict):
     """How many runs these processes had made before; 0 if they were started for this one."""
     threads_per_worker: Positive
     """Computing threads of each worker, as asked."""
+    pin: Literal["cores"] | None
+    """``cores`` if each worker had cores of its own (see ``cpu_affinity``), else null."""
     kept_from_workers: list[str]
     """Environment variables that stood around the command or its Ray and were kept from workers."""
     target_accuracy: Share

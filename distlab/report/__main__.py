@@ -5,6 +5,7 @@ import json
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,13 @@ from rich.console import Console
 
 from distlab.console import Terminal, complain, ready
 from distlab.errors import DistlabError
-from distlab.experiment.options import TrackingOptions, flat
+from distlab.experiment.options import (
+    TrackingOptions,
+    flat,
+    mlflow_variables,
+    with_mlflow_variables,
+)
+from distlab.masking import mask
 from distlab.report.formats import files, terminal
 
 FAILED, INTERRUPTED = 1, 130
@@ -24,8 +31,9 @@ python -m distlab.report [option=value ...]
 Reports a study that was recorded in MLflow: the latest, if none is named.
 
 study=ID                  the study's id, or its first characters
-tracking.uri=URI          where it was recorded (default: ./mlruns/mlflow.db)
-tracking.experiment=NAME  under which experiment (default: distlab)
+tracking.uri=URI          where it was recorded (default: MLFLOW_TRACKING_URI, else
+                          ./mlruns/mlflow.db)
+tracking.experiment=NAME  under which experiment (default: MLFLOW_EXPERIMENT_NAME, else distlab)
 file=study.json           report from a file instead, without a store
 output=FOLDER             where to write (default: ./reports/ and the first 8 characters of the id)
 """
@@ -36,7 +44,7 @@ class Store:
     """The section ``tracking``: where a study is looked for."""
 
     uri: str | None = None
-    experiment: str = TrackingOptions.experiment
+    experiment: str | None = None
 
 
 @dataclass
@@ -113,17 +121,27 @@ def read(path: Path) -> dict[str, Any]:
 
 def report(options: ReportOptions, console: Console) -> None:
     """Load the study, write its report, log it to the study's own run, and show the main part."""
+    out = None
     if options.file is None:
         from distlab.report.publish import publish
-        from distlab.tracking.reader import load
+        from distlab.tracking import reader, study_writer
 
-        tracking = TrackingOptions(options.tracking.uri, options.tracking.experiment)
-        study, make = load(tracking, options.study, Path.cwd()), publish
+        asked = TrackingOptions(options.tracking.uri, options.tracking.experiment)
+        tracking = with_mlflow_variables(asked)
+        if used := mlflow_variables(tracking):
+            console.print(f"as the environment says: {mask(used)}", markup=False, soft_wrap=True)
+        study = reader.load(tracking, options.study, Path.cwd())
+        say = partial(console.print, markup=False, soft_wrap=True)
+        out = study_writer.page(tracking, Path.cwd(), study["study"], say)
     else:
-        study, make = read(Path(options.file)), files.write
+        study = read(Path(options.file))
     output = Path(options.output or f"reports/{str(study['study'])[:8]}")
     try:
-        page = make(study, output)
+        if out is None:
+            page = files.write(study, output)
+        else:
+            page = publish(study, output, out)
+            out.close()
     except OSError as error:
         raise DistlabError(
             f"to write the report into output={output}",

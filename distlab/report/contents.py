@@ -13,6 +13,7 @@ from distlab.report.sections import conditions as facts
 from distlab.report.sections.classroom.scorecard import Score, scorecard
 from distlab.report.sections.classroom.then_and_now import classroom
 from distlab.report.sections.conditions import Conditions
+from distlab.report.sections.main_table import main
 from distlab.report.sections.next_step import NextStep, next_step
 from distlab.report.sections.tables import Table, Value
 
@@ -35,6 +36,7 @@ class PlotKind:
     title: str
     description: str
     plots: list[Plot]
+    wide: bool = False
 
 
 @dataclass(frozen=True)
@@ -97,7 +99,7 @@ def contents(study: dict[str, Any], cells: Sequence[Cell], plots: Sequence[Plot]
         verdict=verdict.sentences(settings, found),
         untold=[*verdict.untold(settings, cells), *machine.untold(cells)],
         legend=glossary.FIGURES,
-        main=[tables.main(group, fastest) for group in found if group.ranked],
+        main=[main(group, fastest) for group in found if group.ranked],
         apart=[table for table in apart if table is not None],
         ratios_legend=f"{glossary.RATIOS} {_ended(note(comparisons, looks))}".strip(),
         ratios=_ratios(found, comparisons),
@@ -106,7 +108,7 @@ def contents(study: dict[str, Any], cells: Sequence[Cell], plots: Sequence[Plot]
         job_times=_job_times(found),
         classroom=_classroom(study, cells, comparisons),
         plots=[
-            PlotKind(how.title, how.caption, [plot for plot in plots if plot.kind == kind])
+            PlotKind(how.title, how.caption, [p for p in plots if p.kind == kind], kind == "map")
             for kind, how in KINDS.items()
             if any(plot.kind == kind for plot in plots)
         ],

@@ -7,18 +7,28 @@ from distlab.report.figures.cells import cells
 from distlab.report.figures.groups import safe, slug_of
 from distlab.report.formats import files, markdown
 from distlab.tracking import study_writer
+from distlab.tracking.outbox import Outbox
 from distlab.tracking.study_writer import BOUNDS
 
 # Plots that the note shows, by the beginning of their files' names.
 SHOWN = ("throughput", "scaling")
 
 
-def publish(study: dict[str, Any], folder: Path) -> Path:
+def publish(study: dict[str, Any], folder: Path, out: Outbox) -> Path:
     """Write the report into ``folder`` and log it to the study's MLflow run.
 
     That run gets the report as artifacts, its verdict, tables and plots as a note, each cell's
     throughput, efficiency and communication share as metrics by number of workers, and saved views;
     each run of the study that is measured against another gets its speed-up.
+
+    Parameters
+    ----------
+    study:
+        The study as :func:`distlab.tracking.reader.load` gives it.
+    folder:
+        Where to write.
+    out:
+        Where calls for the study's run go.
 
     Returns
     -------
@@ -26,8 +36,8 @@ def publish(study: dict[str, Any], folder: Path) -> Path:
         The page, ``report.html``.
     """
     page = files.write(study, folder)
-    study_writer.add_scaling(study["runs"])
-    study_writer.log_report(study, folder, _note(study, folder), figures(study))
+    study_writer.add_scaling(study["runs"], out)
+    study_writer.log_report(study, folder, _note(study, folder), out, figures(study))
     return page
 
 

@@ -5,14 +5,23 @@ import logging
 from collections.abc import Iterator
 from pathlib import Path
 
+from distlab.masking import mask
+
 FILE = "driver.log"
+
+
+class _Masking(logging.Formatter):
+    """Lines and tracebacks without secrets."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return mask(super().format(record))
 
 
 @contextlib.contextmanager
 def driver_log(folder: Path) -> Iterator[None]:
     """Send log lines from INFO up to ``driver.log`` in ``folder`` during the block."""
     handler = logging.FileHandler(folder / FILE, delay=True)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    handler.setFormatter(_Masking("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     folder.mkdir(parents=True, exist_ok=True)
     root = logging.getLogger()
     root.addHandler(handler)
@@ -21,3 +30,12 @@ def driver_log(folder: Path) -> Iterator[None]:
     finally:
         root.removeHandler(handler)
         handler.close()
+
+
+def hide_secrets(folder: Path) -> None:
+    """Mask what Hydra wrote of the command into its own files in and right below a folder."""
+    for pattern in (".hydra/*.yaml", "*/.hydra/*.yaml", "multirun.yaml"):
+        for file in folder.glob(pattern):
+            text = file.read_text(encoding="utf-8")
+            if (shown := mask(text)) != text:
+                file.write_text(shown, encoding="utf-8")

@@ -20,7 +20,7 @@ from distlab.experiment.names import (
 from distlab.experiment.options import Device, Execution, Options, Precision, flat
 
 # Options that were added later; cells in which they have these values keep the keys they had.
-ADDED = {"precision": "fp32", "framework.execution_by_model": "{}"}
+ADDED = {"precision": "fp32", "pin": "None", "framework.execution_by_model": "{}"}
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from rich.progress import (
 )
 
 from distlab.console import Terminal, ui_command
+from distlab.masking import mask
 from distlab.outcome import caveats
 from distlab.outcome.events import Progress as Position
 from distlab.outcome.record import Epoch
@@ -38,7 +39,7 @@ class Display:
 
     def say(self, line: str) -> None:
         """Print one line, above the progress bar if there is one."""
-        self.console.print(line, soft_wrap=True, markup=False)
+        self.console.print(mask(line), soft_wrap=True, markup=False)
 
     def once(self, line: str) -> None:
         """Print a line, unless it was printed before."""

@@ -16,17 +16,28 @@ from distlab.data import sources
 from distlab.data.order import epoch_order
 from distlab.experiment import words
 from distlab.experiment.experiment import Experiment, resolve
-from distlab.experiment.options import ClusterMode, DataOptions, Device, Options, Precision, flat
+from distlab.experiment.options import (
+    ClusterMode,
+    DataOptions,
+    Device,
+    Options,
+    Precision,
+    flat,
+    mlflow_variables,
+)
 from distlab.experiment.task import Task
 from distlab.machine import cores
+from distlab.masking import mask, masked
 from distlab.outcome import environment
 from distlab.outcome.caveats import Caveat, oversubscribed
 from distlab.outcome.events import Progress
 from distlab.outcome.record import Record
 from distlab.runs.progress import Display
+from distlab.tracking import store
 
 if TYPE_CHECKING:
     from distlab.cluster.pool import Jobs
+    from distlab.tracking.outbox import Connection
     from distlab.tracking.run_writer import Part, Tracker
 
 
@@ -38,9 +49,12 @@ class Session:
     ----------
     jobs:
         The workers, from the first run on.
+    connection:
+        The store; None until a run by itself opens it.
     """
 
     jobs: "Jobs | None" = None
+    connection: "Connection | None" = None
     _datasets: dict[tuple[str, str | None], sources.Dataset] = field(default_factory=dict)
 
     def dataset(self, options: DataOptions, progress: bool) -> sources.Dataset:
@@ -95,8 +109,12 @@ def execute(
     distlab.errors.WorkerError
         If a worker failed; the run is recorded as FAILED.
     """
+    if session.connection is None:
+        store.check(options.tracking, Path.cwd())
+    if told := mlflow_variables(options.tracking):
+        display.detail(f"as the environment says: {mask(told)}")
     with ThreadPoolExecutor(1) as pool:
-        store = pool.submit(prepare_tracking, options)
+        opened = pool.submit(_connected, options, run_dir, display, session)
         display.waiting("loading the data")
         begun = time.time()
         dataset = session.dataset(options.data, progress=display.live)
@@ -104,6 +122,8 @@ def execute(
         if options.cluster.mode is ClusterMode.local and options.device is Device.cpu:
             # Nothing that Ray knows is needed to see a mistake.
             _check_batch(resolve(options, gpus_present=0), dataset)
+        if not store.is_local(options.tracking):
+            opened.result()
         display.waiting("starting Ray")
         if unused := connect.unused_address(options):
             display.detail(unused)
@@ -122,10 +142,14 @@ def execute(
         if options.cluster.mode is ClusterMode.local:
             # The Ray of this command was started without them.
             record.kept_out = worker_environment.kept_out(os.environ, experiment)
-        store.result()
-        with _open_tracker(experiment, part) as tracker:
-            record.mark("tracker")
-            summary = _tracked(record, tracker, run_dir, display, session.jobs, part)
+        connection = opened.result()
+        try:
+            with _open_tracker(experiment, part, run_dir, connection) as tracker:
+                record.mark("tracker")
+                summary = _tracked(record, tracker, run_dir, display, session.jobs, part)
+        finally:
+            if part is None:
+                connection.catch_up()
     return summary
 
 
@@ -135,14 +159,31 @@ def _check_batch(experiment: Experiment, dataset: sources.Dataset) -> None:
     epoch_order(experiment.run_seed, 0, samples, experiment.global_batch)
 
 
-def prepare_tracking(options: Options) -> None:
-    """Import MLflow and open its store, which takes as long as starting Ray does."""
-    from distlab.tracking import store
+def prepare_tracking(options: Options) -> store.Store:
+    """Import MLflow and open its store, which takes as long as starting Ray does.
 
-    store.prepare(options.tracking, Path.cwd())
+    What dead processes left running there is ended.
+    """
+    opened = store.open_store(options.tracking, Path.cwd())
+    from distlab.tracking import owner
+
+    owner.end_orphans(opened.client)
+    return opened
 
 
-def _open_tracker(experiment: Experiment, part: "Part | None") -> "Tracker":
+def _connected(options: Options, run_dir: Path, display: Display, session: Session) -> "Connection":
+    """The command's store, opened by its first run."""
+    if session.connection is None:
+        opened = prepare_tracking(options)
+        from distlab.tracking.outbox import Connection
+
+        session.connection = Connection(opened, run_dir, display.say)
+    return session.connection
+
+
+def _open_tracker(
+    experiment: Experiment, part: "Part | None", run_dir: Path, connection: "Connection"
+) -> "Tracker":
     """Start the MLflow run."""
     from distlab.tracking.run_writer import Tracker
 
@@ -150,7 +191,7 @@ def _open_tracker(experiment: Experiment, part: "Part | None") -> "Tracker":
     name = f"{framework}-{model}-{experiment.world_size}{experiment.device}"
     if part is not None:
         name = part.name
-    return Tracker(experiment.options.tracking, name, Path.cwd(), part)
+    return Tracker(experiment.options.tracking, name, Path.cwd(), part, run_dir, connection)
 
 
 def _tracked(
@@ -178,7 +219,7 @@ def _tracked(
     }
     tracker.begin(record, resolved, words.command())
     config_file = run_dir / "config.yaml"
-    config_file.write_text(OmegaConf.to_yaml(OmegaConf.create(_plain(asdict(options)))))
+    config_file.write_text(OmegaConf.to_yaml(OmegaConf.create(_plain(masked(asdict(options))))))
     environment_file = _write_json(run_dir / "environment.json", environment.describe())
     display.detail(_announcement(experiment, dataset))
     display.detail(f"logs: {run_dir / 'logs'}")
@@ -216,13 +257,14 @@ def _tracked(
                 "run_id": tracker.run_id,
             },
         }
+        (run_dir / "summary.json").write_text(schema.written("summary.json", summary))
         tracker.finish(summary)
         if experiment.repeat == 0:
             tracker.model(record, run_dir)
-        (run_dir / "summary.json").write_text(schema.written("summary.json", summary))
     except BaseException as error:
         if isinstance(error, KeyboardInterrupt):
-            signal.signal(signal.SIGINT, signal.SIG_IGN)
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                signal.signal(number, signal.SIG_IGN)
         if group is not None:
             jobs.drop(group)
         raise

@@ -129,6 +129,8 @@ def _workers(summary: Summary) -> str:
 
 
 def _scaling(summary: Summary) -> str:
+    if caveats.doubts(summary):
+        return "not ranked"
     if summary.get("speedup") is None:
         return "no baseline"
     return f"{summary['speedup']:.2f} {summary['scaling_efficiency']:.0%}"

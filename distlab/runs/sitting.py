@@ -1,6 +1,7 @@
 """The runs that a study still needs: in which order, in which processes, and how they went."""
 
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -62,6 +63,7 @@ class Sitting:
         repeats = max(cell.options.repeats for cell in self._cells)
         if not self._say_what_will_run():
             return
+        self._session.connection = self._tracker.connection
         with self._session as session:
             self._display.waiting("starting Ray")
             connect.connect(self._cells[0].options)
@@ -111,7 +113,8 @@ class Sitting:
             elif experiment.world_size > 1 and not self._has_alone(cell, device):
                 told = {**flat(alone.options), "execution": alone.execution}
                 told["data_sha256"] = alone.checksum
-                if not has_run_with_one_worker(cell.options.tracking, Path.cwd(), told):
+                store = self._tracker.connection
+                if not store.ask(partial(has_run_with_one_worker, store.store, told), False):
                     self._add(alone, cell)
 
     def _has_alone(self, cell: Cell, device: Device) -> bool:
@@ -189,6 +192,7 @@ class Sitting:
             parameters = {**flat(cell.options), "execution": cell.execution, "data": cell.data}
             self._tracker.failed(part, parameters, reason(error))
             return
+        self._tracker.ran(summary)
         self._done.add((cell.key, repeat))
         if summary["group_run"] == 0:
             self._start_s.append(summary["startup_s"])
@@ -240,7 +244,10 @@ class Sitting:
         device = Device(summary["device"])
         if self._has_alone(cell, device):
             return
-        stored = stored_baselines(cell.options.tracking, Path.cwd(), summary)
+        store = self._tracker.connection
+        stored: list[dict[str, Any]] = store.ask(
+            partial(stored_baselines, store.store, summary), []
+        )
         # This study's own are those of a cell that an earlier sitting added and may not be done.
         elsewhere = [one for one in stored if one.get("study") != self._tracker.study]
         if elsewhere:

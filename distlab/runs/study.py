@@ -19,7 +19,8 @@ from distlab.cluster import connect
 from distlab.doctor import preflight
 from distlab.errors import DistlabError
 from distlab.experiment import words
-from distlab.experiment.options import Options, TrackingOptions
+from distlab.experiment.options import EXPERIMENT, Options, TrackingOptions, mlflow_variables
+from distlab.masking import mask
 from distlab.runs import run
 from distlab.runs.contents import planned_cells, recorded_cells
 from distlab.runs.log import FILE, driver_log
@@ -36,8 +37,10 @@ from distlab.runs.plan import (
 )
 from distlab.runs.progress import Display
 from distlab.runs.sitting import Sitting
+from distlab.tracking import store
 
 if TYPE_CHECKING:
+    from distlab.tracking.outbox import Outbox
     from distlab.tracking.study_writer import StudyTracker
 
 _log = logging.getLogger(__name__)
@@ -80,14 +83,19 @@ def conduct(
     first, home = planned[0], Path.cwd()
     folder.mkdir(parents=True, exist_ok=True)
     with Display(brief=True) as display, driver_log(folder):
+        if told := mlflow_variables(first.tracking):
+            display.say(f"as the environment says: {mask(told)}")
         if not first.study:
             # What a study taken up again may not need.
+            store.check(first.tracking, home)
             with ThreadPoolExecutor(1) as pool:
-                store = pool.submit(run.prepare_tracking, first)
+                opened = pool.submit(run.prepare_tracking, first)
+                if not store.is_local(first.tracking):
+                    opened.result()
                 report = pool.submit(preflight.report)
                 display.waiting("starting Ray")
                 connect.connect(first)
-                store.result()
+                opened.result()
                 report.result()
         else:
             preflight.report()
@@ -95,14 +103,14 @@ def conduct(
 
         session = run.Session()
         if first.study:
-            tracker, due = _resumed(planned, overrides, session)
+            tracker, due = _resumed(planned, overrides, session, folder, display)
         else:
             display.waiting("loading the data")
             wanted = named(planned_cells(planned, session, display.live))
             for sentence in twice(wanted):
                 display.say(sentence)
             due = once(wanted)
-            tracker = _begun(due, home, experiment)
+            tracker = _begun(due, home, experiment, folder, display)
         sitting = Sitting(due, tracker, folder, display, session)
         status = "FAILED"
         try:
@@ -125,7 +133,7 @@ def conduct(
                 again = [f"study={tracker.study}", *surroundings(overrides)]
                 display.say(f"go on with: {words.command(again)}")
         try:
-            _report(study, folder, display)
+            _report(study, folder, display, tracker.out)
         except Exception as error:
             _log.exception("the report failed")
             if isinstance(error, DistlabError):
@@ -135,12 +143,14 @@ def conduct(
                 f"{type(error).__name__}: {error} (more in {folder / FILE}); its runs are recorded",
                 _report_again(first.tracking, tracker.study),
             ) from error
+        finally:
+            tracker.close()
     if sitting.failed + refused:
         display.say(f"{sitting.failed + refused} run(s) failed; see above")
         raise SystemExit(1)
 
 
-def _report(study: dict[str, Any], folder: Path, display: Display) -> None:
+def _report(study: dict[str, Any], folder: Path, display: Display, out: "Outbox") -> None:
     """Write the report, put it on the study's page in MLflow, and show the runs side by side."""
     if not study["runs"]:
         return
@@ -149,7 +159,7 @@ def _report(study: dict[str, Any], folder: Path, display: Display) -> None:
     from distlab.tracking import views
 
     display.waiting("writing the report")
-    page = publish(study, folder / "report")
+    page = publish(study, folder / "report", out)
     display.close()
     if any(summary["repeat"] for summary in study["runs"]):
         terminal.show(study, page, display.console)
@@ -164,12 +174,14 @@ def _report(study: dict[str, Any], folder: Path, display: Display) -> None:
 def _report_again(tracking: TrackingOptions, study: str) -> str:
     """The command that writes the report of a study that is recorded."""
     places = {"tracking.uri": tracking.uri, "tracking.experiment": tracking.experiment}
-    default = {"tracking.uri": None, "tracking.experiment": TrackingOptions.experiment}
+    default = {"tracking.uri": None, "tracking.experiment": EXPERIMENT}
     given = [f"{name}={place}" for name, place in places.items() if place != default[name]]
     return shlex.join(["python", "-m", "distlab.report", f"study={study[:8]}", *given])
 
 
-def _begun(due: Sequence[Cell], home: Path, experiment: str | None) -> "StudyTracker":
+def _begun(
+    due: Sequence[Cell], home: Path, experiment: str | None, folder: Path, display: Display
+) -> "StudyTracker":
     """Begin a study of these cells."""
     from distlab.tracking.study_writer import StudyTracker
 
@@ -182,25 +194,39 @@ def _begun(due: Sequence[Cell], home: Path, experiment: str | None) -> "StudyTra
             "command": words.command(),
             **({"experiment": experiment} if experiment else {}),
         },
+        folder,
+        display.say,
     )
 
 
 def _resumed(
-    planned: Sequence[Options], overrides: Sequence[str], session: run.Session
+    planned: Sequence[Options],
+    overrides: Sequence[str],
+    session: run.Session,
+    folder: Path,
+    display: Display,
 ) -> tuple["StudyTracker", list[Cell]]:
     """Take a study up again: its writer, and the cells that this command is to complete."""
     from distlab.tracking.study_writer import StudyTracker
 
     first = planned[0]
     assert first.study is not None
-    tracker = StudyTracker.resume(first.tracking, Path.cwd(), first.study)
-    named_folder = any(override.lstrip("+~").startswith("data.dir=") for override in overrides)
-    same = goes_on(overrides)
-    folders = [one.data.dir for one in planned if one.data.dir] if named_folder and same else []
-    recorded = recorded_cells(tracker.plan(), tracker.data(), folders, first, session)
-    wanted = cells(planned) if same else planned_cells(planned, session, False)
-    due, plan = extended(recorded, wanted, overrides)
-    tracker.record_plan([plain(cell) for cell in plan])
+    tracker = StudyTracker.resume(
+        first.tracking, Path.cwd(), first.study, folder, display.say, first.take_over
+    )
+    try:
+        named_folder = any(one.lstrip("+~").startswith("data.dir=") for one in overrides)
+        same = goes_on(overrides)
+        folders = [one.data.dir for one in planned if one.data.dir] if named_folder and same else []
+        recorded = recorded_cells(tracker.plan(), tracker.data(), folders, first, session)
+        wanted = cells(planned) if same else planned_cells(planned, session, False)
+        due, plan = extended(recorded, wanted, overrides)
+        tracker.record_plan([plain(cell) for cell in plan])
+        tracker.go_on()
+    except BaseException:
+        tracker.leave()
+        tracker.close()
+        raise
     return tracker, once(due)
 
 

@@ -18,7 +18,7 @@ from distlab.errors import DistlabError
 from distlab.experiment import words
 from distlab.experiment.options import Options
 from distlab.runs import study
-from distlab.runs.log import FILE
+from distlab.runs.log import FILE, hide_secrets
 
 
 class Sweep(Callback):
@@ -62,6 +62,7 @@ class Sweep(Callback):
         if not self._planned:
             raise SystemExit(1)
         folder = Path(config.hydra.sweep.dir).resolve()
+        hide_secrets(folder)
         try:
             study.conduct(
                 self._planned,

@@ -4,6 +4,7 @@ The store alone holds a study: its plan and its environment are artifacts of the
 runs are the parent's children. So a study that stopped anywhere can be read and continued.
 """
 
+import contextlib
 import json
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -13,19 +14,24 @@ from typing import Any
 
 from mlflow import MlflowClient
 from mlflow.entities import Run
+from mlflow.exceptions import MlflowException
 
 from distlab.errors import DistlabError
 from distlab.experiment.names import chosen
 from distlab.experiment.options import TrackingOptions
+from distlab.masking import mask
 from distlab.measure.efficiency import SAME, scaling
 from distlab.outcome import caveats
 from distlab.outcome.schema import VERSION
 from distlab.tracking.run_writer import UNRANKED
-from distlab.tracking.store import default_uri, prepare
+from distlab.tracking.store import Store, now_ms, open_store, unanswered
 
 KIND, STUDY = "kind", "study"
 PLAN, ENVIRONMENT, SUMMARY = "plan.json", "environment.json", "summary.json"
 PAGE = 1000
+
+# What makes a file the summary of a run.
+OF_A_RUN = ("framework", "world_size", "cell", "repeat", "throughput_samples_per_s")
 
 # What equal comparison keys have in common among the options, as parameters of an MLflow run.
 COMPARED = (
@@ -52,6 +58,10 @@ DESCRIBED_BY = {
 }
 
 
+class LostError(Exception):
+    """An artifact that isn't in the store any more, or is damaged; the message says which."""
+
+
 def load(options: TrackingOptions, study: str | None, folder: Path) -> dict[str, Any]:
     """A study and its runs as plain data (the content of ``study.json``).
 
@@ -69,12 +79,11 @@ def load(options: TrackingOptions, study: str | None, folder: Path) -> dict[str,
     DistlabError
         If there is no such study.
     """
-    client, experiment_id = prepare(options, folder)
-    uri = options.uri or default_uri(folder)
-    return gather(client, find(client, experiment_id, study, uri))
+    store = open_store(options, folder, make=False)
+    return gather(store.client, find(store, study))
 
 
-def find(client: MlflowClient, experiment_id: str, study: str | None, uri: str) -> Run:
+def find(store: Store, study: str | None) -> Run:
     """The study's MLflow run, by its id, its first digits, or as the latest.
 
     Raises
@@ -82,8 +91,8 @@ def find(client: MlflowClient, experiment_id: str, study: str | None, uri: str) 
     DistlabError
         If there is none, or the digits fit several.
     """
-    found = client.search_runs(
-        [experiment_id],
+    found = store.client.search_runs(
+        [store.experiment_id],
         f"tags.{KIND} = '{STUDY}'",
         max_results=PAGE,
         order_by=["attributes.start_time DESC"],
@@ -94,7 +103,7 @@ def find(client: MlflowClient, experiment_id: str, study: str | None, uri: str) 
         asked = f"study={study}" if study else "the latest study"
         problem = "several studies begin so" if fitting else "there is no such study"
         raise DistlabError(
-            f"{asked} in {uri}",
+            f"{asked} in {mask(store.uri)}, experiment {store.experiment}",
             f"{problem}; the latest are\n{ids}" if found else "there is no study at all",
             "give the whole id: study=ID"
             if found
@@ -119,7 +128,7 @@ def children(client: MlflowClient, parent: Run) -> list[Run]:
             return runs
 
 
-def stored_baselines(options: TrackingOptions, folder: Path, summary: dict[str, Any]) -> list[Any]:
+def stored_baselines(store: Store, summary: dict[str, Any]) -> list[Any]:
     """Verified runs with one worker that differ from a run in nothing else, from the store.
 
     Returns
@@ -127,31 +136,33 @@ def stored_baselines(options: TrackingOptions, folder: Path, summary: dict[str, 
     list of dict
         Summaries: the newest such run and, where that belongs to a study, its repeats.
     """
-    client, experiment_id = prepare(options, folder)
+    client, experiment_id = store.client, store.experiment_id
     same = {name: summary[name] for name in (*SAME, "series") if name in summary}
     quiet = _with_one_worker(client, experiment_id, same)
     if not quiet:
         return []
     study = quiet[0].data.tags.get("study")
     chosen = [run for run in quiet if study and run.data.tags.get("study") == study] or quiet[:1]
-    return [read(client, run.info.run_id, SUMMARY) for run in chosen]
+    summaries = []
+    for run in chosen:
+        with contextlib.suppress(LostError):
+            summaries.append(_summary(client, run.info.run_id))
+    return summaries
 
 
-def has_run_with_one_worker(
-    options: TrackingOptions, folder: Path, parameters: Mapping[str, Any]
-) -> bool:
+def has_run_with_one_worker(store: Store, parameters: Mapping[str, Any]) -> bool:
     """Whether the store has a verified run with one worker of these options.
 
     Parameters
     ----------
-    options, folder:
+    store:
         The store.
     parameters:
         Options as a run records them; those count that two runs to be compared have in common.
         So does the content of their data, ``data_sha256``, if it is known. What a run alone tells
         (the devices, versions) may differ.
     """
-    client, experiment_id = prepare(options, folder)
+    client, experiment_id = store.client, store.experiment_id
     same = {name: str(parameters[name]) for name in COMPARED}
     tags = {"framework": parameters["framework.name"], "execution": parameters["execution"]}
     if parameters.get("data_sha256"):
@@ -178,20 +189,29 @@ def _with_one_worker(
 
 
 def gather(client: MlflowClient, parent: Run) -> dict[str, Any]:
-    """Gather the study from its parent run and its children."""
+    """Gather the study from its parent run and its children.
+
+    A run whose summary is lost is among the failed ones, with what became of it as its error.
+    """
     tags, info = parent.data.tags, parent.info
     runs: dict[tuple[str, int], dict[str, Any]] = {}
     failed: dict[tuple[str, int], dict[str, Any]] = {}
     for child in children(client, parent):
         key = (child.data.tags.get("cell", ""), int(child.data.tags.get("repeat", 0)))
         if child.info.status == "FINISHED":
-            runs[key] = read(client, child.info.run_id, SUMMARY)
+            try:
+                runs[key] = _summary(client, child.info.run_id)
+            except LostError as error:
+                failed[key] = {
+                    **failure(child.data.params, child.data.tags, *key),
+                    "error": str(error),
+                }
         elif child.info.status == "FAILED":
-            failed[key] = _failed(child, *key)
-    baselines = [
-        read(client, run_id, SUMMARY)
-        for run_id in filter(None, tags.get("baselines", "").split(","))
-    ]
+            failed[key] = failure(child.data.params, child.data.tags, *key)
+    baselines = []
+    for run_id in filter(None, tags.get("baselines", "").split(",")):
+        with contextlib.suppress(LostError):
+            baselines.append(_summary(client, run_id))
     summaries = list(runs.values())
     relate(summaries, baselines)
     ended = info.end_time if info.status == "FINISHED" else None
@@ -201,19 +221,61 @@ def gather(client: MlflowClient, parent: Run) -> dict[str, Any]:
         "name": info.run_name,
         "command": tags.get("command", ""),
         "experiment": tags.get("experiment"),
-        "started": _iso(info.start_time),
-        "finished": _iso(ended) if ended else None,
+        "started": iso(info.start_time),
+        "finished": iso(ended) if ended else None,
         "wall_s": float(tags.get("wall_s", 0.0)),
         "looks": max(1, int(tags.get("looks", 1))),
         "distlab_version": tags.get("distlab_version", ""),
         "git_commit": tags.get("mlflow.source.git.commit"),
-        "environment": read(client, info.run_id, ENVIRONMENT),
-        "tracking_uri": client.tracking_uri,
+        "environment": _environment(client, info.run_id),
+        "tracking_uri": mask(client.tracking_uri),
         "experiment_id": info.experiment_id,
         "runs": summaries,
         "failed": [entry for key, entry in failed.items() if key not in runs],
         "baselines": baselines,
     }
+
+
+def begun(
+    store: Store, study: str, name: str, tags: Mapping[str, str], surroundings: dict[str, Any]
+) -> dict[str, Any]:
+    """A study that has just begun, as :func:`gather` gives it."""
+    return {
+        "schema_version": VERSION,
+        "study": study,
+        "name": name,
+        "command": mask(tags.get("command", "")),
+        "experiment": tags.get("experiment"),
+        "started": iso(now_ms()),
+        "finished": None,
+        "wall_s": 0.0,
+        "looks": 1,
+        "distlab_version": tags["distlab_version"],
+        "git_commit": tags.get("mlflow.source.git.commit"),
+        "environment": surroundings,
+        "tracking_uri": mask(store.uri),
+        "experiment_id": store.experiment_id,
+        "runs": [],
+        "failed": [],
+        "baselines": [],
+    }
+
+
+def with_runs(
+    study: dict[str, Any], ran: Sequence[dict[str, Any]], failed: Sequence[dict[str, Any]]
+) -> dict[str, Any]:
+    """A study with runs that its store doesn't have yet, as they stand in their folders."""
+
+    def key(run: dict[str, Any]) -> tuple[str, int]:
+        return run["cell"], run["repeat"]
+
+    done = {key(run) for run in study["runs"]}
+    runs = [*study["runs"], *(run for run in ran if key(run) not in done)]
+    done |= {key(run) for run in runs}
+    lost = {key(run): run for run in (*failed, *study["failed"]) if key(run) not in done}
+    if len(runs) > len(study["runs"]):
+        relate(runs, study["baselines"])
+    return {**study, "runs": runs, "failed": list(lost.values())}
 
 
 def relate(summaries: Sequence[dict[str, Any]], baselines: Sequence[dict[str, Any]]) -> None:
@@ -229,9 +291,10 @@ def relate(summaries: Sequence[dict[str, Any]], baselines: Sequence[dict[str, An
         summary["baseline_run_id"] = found and found.baseline_run_id
 
 
-def _failed(run: Run, cell: str, repeat: int) -> dict[str, Any]:
-    """A failed run as an entry of the study."""
-    told, tags = run.data.params, run.data.tags
+def failure(
+    told: Mapping[str, str], tags: Mapping[str, str], cell: str, repeat: int
+) -> dict[str, Any]:
+    """A failed run as an entry of the study, from its parameters and tags."""
 
     def number(name: str, otherwise: int) -> int:
         return int(told[name]) if told.get(name, "").isdigit() else otherwise
@@ -250,12 +313,44 @@ def _failed(run: Run, cell: str, repeat: int) -> dict[str, Any]:
 
 
 def read(client: MlflowClient, run_id: str, name: str) -> Any:
-    """A JSON artifact of a run; NaN and infinity, which earlier versions wrote, become None."""
-    with tempfile.TemporaryDirectory() as folder:
-        text = Path(client.download_artifacts(run_id, name, folder)).read_text()
-    return json.loads(text, parse_constant=lambda _: None)
+    """A JSON artifact of a run; NaN and infinity, which earlier versions wrote, become None.
+
+    Raises
+    ------
+    LostError
+        If it isn't there or is damaged.
+    """
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            text = Path(client.download_artifacts(run_id, name, folder)).read_text()
+        return json.loads(text, parse_constant=lambda _: None)
+    except (MlflowException, OSError, ValueError) as error:
+        if unanswered(error):
+            raise
+        said = "is damaged" if isinstance(error, ValueError) else "is lost"
+        raise LostError(f"{name} of the run {run_id} {said}: {_first_line(error)}") from error
 
 
-def _iso(milliseconds: int) -> str:
+def _summary(client: MlflowClient, run_id: str) -> dict[str, Any]:
+    """What a run recorded of itself."""
+    summary = read(client, run_id, SUMMARY)
+    if not isinstance(summary, dict) or not summary.keys() >= set(OF_A_RUN):
+        raise LostError(f"{SUMMARY} of the run {run_id} is damaged: it is no summary")
+    return summary
+
+
+def _environment(client: MlflowClient, run_id: str) -> dict[str, Any]:
+    """Where a study began; nothing where that is lost."""
+    try:
+        return dict(read(client, run_id, ENVIRONMENT))
+    except LostError:
+        return {}
+
+
+def _first_line(error: Exception) -> str:
+    return mask(str(error).strip().partition("\n")[0])
+
+
+def iso(milliseconds: int) -> str:
     """A moment of MLflow as ISO 8601."""
     return datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat(timespec="seconds")

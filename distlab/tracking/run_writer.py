@@ -1,29 +1,22 @@
 """One run of distlab as one MLflow run, written by the driver."""
 
 import json
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from mlflow.entities import (
-    Dataset,
-    DatasetInput,
-    LoggedModelOutput,
-    Metric,
-    Param,
-    RunTag,
-)
 from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 
 from distlab.errors import WorkerError, reason
 from distlab.experiment.options import TrackingOptions
+from distlab.masking import mask
 from distlab.outcome import caveats, exchange
 from distlab.outcome.record import Epoch, Record
-from distlab.tracking import predictor
-from distlab.tracking.store import default_uri, now_ms, origin, prepare
+from distlab.tracking import journal, owner, predictor
+from distlab.tracking.outbox import Connection, Outbox
+from distlab.tracking.store import open_store, origin
 
 # Figures of the whole run, in the summary and as metrics. They are logged at step 0, which MLflow
 # draws as bars; metrics by epoch have steps from 1.
@@ -106,8 +99,24 @@ class Part:
 class Tracker:
     """One MLflow run, from its start to its end; a context manager.
 
-    Leaving the block ends the run: FINISHED if it was left in order, KILLED on Ctrl-C or SIGTERM
+    Nothing in it waits for the store: see :mod:`distlab.tracking.outbox`. Leaving the block ends
+    the run: FINISHED if it was left in order, KILLED on Ctrl-C or another signal
     (``KeyboardInterrupt``), FAILED on any other exception.
+
+    Parameters
+    ----------
+    options:
+        What to record, and where.
+    run_name:
+        What MLflow calls the run.
+    folder:
+        Folder of the command, for the default store.
+    part:
+        Which run of a study it is.
+    run_dir:
+        The run's folder, which keeps what can't be sent; None to keep nothing.
+    connection:
+        The command's store; None opens it.
 
     Raises
     ------
@@ -116,20 +125,23 @@ class Tracker:
     """
 
     def __init__(
-        self, options: TrackingOptions, run_name: str, folder: Path, part: Part | None = None
+        self,
+        options: TrackingOptions,
+        run_name: str,
+        folder: Path,
+        part: Part | None = None,
+        run_dir: Path | None = None,
+        connection: Connection | None = None,
     ) -> None:
-        self.uri = options.uri or default_uri(folder)
-        self.experiment = options.experiment
+        connection = connection or Connection(open_store(options, folder), run_dir)
+        self.uri, self.experiment = mask(connection.store.uri), connection.store.experiment
         self._options = options
-        self._client, self._experiment_id = prepare(options, folder)
-        tags = part.tags() if part else {}
-        run = self._client.create_run(self._experiment_id, tags=tags, run_name=run_name)
-        self.run_id: str = run.info.run_id
-        self._monitor = (
-            SystemMetricsMonitor(self.run_id, sampling_interval=2)
-            if options.system_metrics
-            else None
-        )
+        if part is not None:
+            connection.begun.add((part.cell, part.repeat))
+        tags = {**owner.tags(), **(part.tags() if part else {})}
+        self._out = Outbox(connection, run_dir, run_name, tags)
+        self.run_id = self._out.run_id
+        self._monitor = _SystemMetrics(self._out) if options.system_metrics else None
 
     def __enter__(self) -> "Tracker":
         if self._monitor is not None:
@@ -148,25 +160,27 @@ class Tracker:
             status = "KILLED"
         else:
             status = "FAILED"
-            self._client.set_tag(self.run_id, "error", reason(error)[:4000])
-            if isinstance(error, WorkerError):
-                self._client.set_tag(self.run_id, "log", error.log)
+            log = {"log": error.log} if isinstance(error, WorkerError) else {}
+            self._out.batch(tags={"error": reason(error)[:4000], **log})
         if self._monitor is not None:
             self._monitor.finish()
-        self._client.set_terminated(self.run_id, status)
+        self._out.end(status)
+        self._out.close()
 
     def begin(self, record: Record, parameters: Mapping[str, Any], command: str) -> None:
         """Log the config as parameters, the data set as input, and the origin as tags."""
         options, dataset = record.experiment.options, record.dataset
         tags = {**origin(), "command": command, "framework": options.framework.name}
-        self._client.log_batch(
-            self.run_id,
-            params=[Param(name, str(value)) for name, value in parameters.items()],
-            tags=[RunTag(name, value) for name, value in tags.items()],
+        self._out.batch(params=parameters, tags=tags)
+        self._out.put(
+            {
+                "call": "data",
+                "run": self.run_id,
+                "name": dataset.name,
+                "digest": dataset.checksum[:36],
+                "source": json.dumps({"source": dataset.source}),
+            }
         )
-        source = json.dumps({"source": dataset.source})
-        data = Dataset(dataset.name, dataset.checksum[:36], "local", source)
-        self._client.log_inputs(self.run_id, [DatasetInput(data)])
 
     def epoch(self, epoch: Epoch) -> None:
         """Log one epoch's metrics in one batch; the step is the epoch's number, from 1."""
@@ -182,7 +196,8 @@ class Tracker:
                 if (value := epoch.step_time_ms[name]) is not None
             },
         }
-        self._log(metrics, epoch.index + 1)
+        step = epoch.index + 1
+        self._out.batch(metrics=[(name, value, step) for name, value in metrics.items()])
 
     def finish(self, summary: dict[str, Any]) -> None:
         """Log the figures of the whole run, the first losses, tags and a description."""
@@ -193,54 +208,65 @@ class Tracker:
             "other_cores": load.get("other_cores"),
         }
         metrics = {name: figures[key] for name, key in RUN_METRICS.items()}
-        self._log({name: value for name, value in metrics.items() if value is not None}, 0)
-        losses = [
-            Metric("first_losses", loss, now_ms(), step)
-            for step, loss in enumerate(summary["first_losses"], 1)
-        ]
+        losses = enumerate(summary["first_losses"], 1)
         failed = [name for name, check in summary["checks"].items() if not check["passed"]]
-        tags = {
-            **{name: str(summary[name]) for name in TAGS},
-            "verified": str(summary["verified"]).lower(),
-            **_caveat_tags(summary),
-            **({"failed_checks": ",".join(failed)} if failed else {}),
-            "mlflow.note.content": _description(summary, failed),
-        }
-        self._client.log_batch(
-            self.run_id,
-            metrics=losses,
-            tags=[RunTag(name, value) for name, value in tags.items()],
+        self._out.batch(
+            metrics=[
+                *((name, value, 0) for name, value in metrics.items() if value is not None),
+                *(("first_losses", loss, step) for step, loss in losses if loss is not None),
+            ],
+            tags={
+                **{name: str(summary[name]) for name in TAGS},
+                "verified": str(summary["verified"]).lower(),
+                **_caveat_tags(summary),
+                **({"failed_checks": ",".join(failed)} if failed else {}),
+                "mlflow.note.content": _description(summary, failed),
+            },
         )
 
     def artifacts(self, *paths: Path) -> None:
         """Upload files and folders of the run's output; those that are missing are left out."""
-        for path in paths:
-            if path.is_dir():
-                self._client.log_artifacts(self.run_id, str(path), path.name)
-            elif path.exists():
-                self._client.log_artifact(self.run_id, str(path))
+        self._out.put(*journal.files(self.run_id, self._out.folder, paths))
 
     def model(self, record: Record, folder: Path) -> None:
         """Log the trained model as a framework-neutral pyfunc model: ``runs:/RUN_ID/model``."""
         if record.final_weights is None or not self._options.log_model:
             return
         target = folder / "model"
-        predictor.save(target, record.experiment.spec, record.final_weights)
-        model = self._client.create_logged_model(
-            self._experiment_id, name="model", source_run_id=self.run_id
-        )
-        self._client.log_model_artifacts(model.model_id, str(target))
-        self._client.finalize_logged_model(model.model_id, "READY")
-        output = LoggedModelOutput(model.model_id, record.experiment.options.epochs)
-        self._client.log_outputs(self.run_id, [output])
-        shutil.rmtree(target)
+        try:
+            predictor.save(target, record.experiment.spec, record.final_weights)
+        except OSError as error:
+            self._out.connection.refused(error, kept=False)
+            return
+        path = journal.relative(target, self._out.folder)
+        step = record.experiment.options.epochs
+        self._out.put({"call": "model", "run": self.run_id, "path": path, "step": step})
 
-    def _log(self, metrics: Mapping[str, float], step: int) -> None:
-        """Log several metrics of one step at once."""
-        now = now_ms()
-        self._client.log_batch(
-            self.run_id, metrics=[Metric(name, value, now, step) for name, value in metrics.items()]
+
+class _SystemMetrics(SystemMetricsMonitor):  # type: ignore[misc]
+    """MLflow's monitor of the driver's machine, which writes where the run writes."""
+
+    def __init__(self, out: Outbox) -> None:
+        uri = out.connection.store.uri
+        super().__init__(out.run_id, sampling_interval=2, tracking_uri=uri)
+        self._out = out
+
+    def monitor(self) -> None:
+        """Measure until the end; MLflow's own loop asks the server each time if the run goes on."""
+        while not self._shutdown_event.is_set():
+            self.collect_metrics()
+            if not self._shutdown_event.wait(self.sampling_interval):
+                self.publish_metrics(self.aggregate_metrics())
+
+    def publish_metrics(self, metrics: Mapping[str, float]) -> None:
+        """Log what was measured since the last time."""
+        step = self._logging_step
+        self._out.batch(
+            metrics=[(f"system/{name}", value, step) for name, value in metrics.items()]
         )
+        self._logging_step += 1
+        for monitor in self.monitors:
+            monitor.clear_metrics()
 
 
 def _caveat_tags(summary: Mapping[str, Any]) -> dict[str, str]:

@@ -9,8 +9,6 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mlflow import MlflowClient
-
 from distlab.tracking.run_writer import UNRANKED
 from distlab.tracking.store import now_ms
 
@@ -37,19 +35,11 @@ COUNTED = ("tags.verified = 'true'", *(f"tags.{tag} IS NULL" for tag in UNRANKED
 GROUPS = ("framework", "execution", "precision", "model", "scaling", "world_size")
 
 
-def add(
-    client: MlflowClient,
-    experiment_id: str,
-    study: str,
-    name: str,
-    scaling: Sequence[Sequence[str]],
-) -> None:
-    """Add a study's views to the experiment: its runs, their means, and how they scale.
+def tags(study: str, name: str, scaling: Sequence[Sequence[str]]) -> dict[str, str]:
+    """A study's views, as tags of its experiment: its runs, their means, and how they scale.
 
     Parameters
     ----------
-    client, experiment_id:
-        Where the study is recorded.
     study, name:
         Its id, which is also the key of the first view, and its name.
     scaling:
@@ -69,9 +59,7 @@ def add(
         study: _view(f"{name}: runs", below, runs),
         f"{study}-means": _view(
             f"{name}: means of runs that count",
-            " and ".join(
-                [below, "tags.verified = 'true'", *(f"tags.{t} IS NULL" for t in UNRANKED)]
-            ),
+            " and ".join([below, *COUNTED]),
             runs,
             groupBy={"aggregateFunction": "average", "groupByKeys": by_cell},
         ),
@@ -81,8 +69,7 @@ def add(
             [_line(10 + number, *metrics) for number, metrics in enumerate(scaling)],
         ),
     }
-    for key, value in views.items():
-        client.set_experiment_tag(experiment_id, TAG + key, value)
+    return {TAG + key: value for key, value in views.items()}
 
 
 def address(server: str, experiment_id: str, study: str) -> str:

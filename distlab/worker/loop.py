@@ -56,6 +56,9 @@ class Rank:
         [0, 1], labels int64 ``[n]``) each.
     facts:
         What else is known of the process, as plain data, for the record.
+    may_use:
+        The cores that the ranks of this host may use, before each was given its own; None for
+        those that this process may use now.
     """
 
     def __init__(
@@ -64,10 +67,12 @@ class Rank:
         placement: Placement,
         fetch_data: Callable[[], Data],
         facts: Mapping[str, Any] | None = None,
+        may_use: cores.Cores | None = None,
     ) -> None:
         self.placement = placement
         self._facts = dict(facts or {})
-        self._cores = cores.usable()  # before the framework may bind this process to fewer
+        # Before the framework may bind this process to fewer.
+        self._cores = may_use or cores.usable()
         self._groups = quota.bounds()
         self._seconds: dict[str, float] = {}
         with _Stopwatch(self._seconds, "data"):

@@ -26,6 +26,13 @@ JOB = (*command.SMALL_JOB, "epochs=1")
 
 
 # Ray asks for the token of the user's home, if there is one; this Ray has a token of its own.
+ODD = {
+    "OMP_PROC_BIND": "true",
+    "GOMP_CPU_AFFINITY": "0-1",
+    "KMP_AFFINITY": "granularity=fine,compact,1,0",
+    "http_proxy": "http://127.0.0.1:9",
+}
+"""With these torch binds each worker to the first core. Nothing listens on port 9."""
 TOKEN = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
 
 
@@ -277,7 +284,7 @@ def head() -> Iterator[str]:
         [ray, "start", "--head", "--block", *arguments, *quiet],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
-        env={**command.ENVIRONMENT, **TOKEN},
+        env={**command.ENVIRONMENT, **TOKEN, **ODD},
         start_new_session=True,
     )
     try:
@@ -320,6 +327,13 @@ def test_joining_a_running_ray_trains_on_it_and_leaves_it_running(
     assert ended.err == ""
     found = json.loads((ended.run_dir / "summary.json").read_text())
     assert found["world_size"] == 2 and found["verified"], found["checks"]
+    bound = ODD.keys() - {"http_proxy"}
+    assert set(found["kept_from_workers"]) == bound == found["resources"]["kept_out"].keys()
+    assert "kept from workers: GOMP_CPU_AFFINITY, KMP_AFFINITY, OMP_PROC_BIND" in ended.out
+    assert set(found["resources"]["cpu_affinity"]) == os.sched_getaffinity(0)
+    # Ray's own workers are at 15; root alone may take that back.
+    asked = os.getpriority(os.PRIO_PROCESS, 0)
+    assert found["resources"]["nice"] == (asked if os.geteuid() == 0 else max(asked, 15))
     host, port = head.split(":")
     with socket.socket() as probe:
         assert probe.connect_ex((host, int(port))) == 0, "distlab stopped a Ray that isn't its own"

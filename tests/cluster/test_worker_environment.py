@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from distlab.backends.base import Placement
 from distlab.cluster import worker_environment
 from distlab.cluster.worker_environment import WorkerEnvironment, ask_no_proxy, clean, foreign
 from distlab.experiment.experiment import Experiment
@@ -51,6 +52,10 @@ def process(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, str]]:
     yield environment
 
 
+def placement(*endpoints: str, rank: int = 0) -> Placement:
+    return Placement(rank, len(endpoints), rank, "cpu", endpoints, threads=1)
+
+
 def test_what_would_change_one_framework_is_kept_out_and_nothing_else() -> None:
     assert foreign({**BINDING, **HARMLESS}) == BINDING
     assert foreign({**BINDING, **HARMLESS}, asked=["OMP_PLACES"]).keys() == (
@@ -76,7 +81,7 @@ def test_a_worker_has_what_was_asked_for_and_says_what_it_had(
         "framework.runtime_env={env_vars: {OMP_PLACES: cores}}",
     )
     process.update({**BINDING, **HARMLESS, "OMP_NUM_THREADS": "8"})
-    facts = WorkerEnvironment.of(one).enter(["10.0.0.1", "10.0.0.2"])
+    facts = WorkerEnvironment.of(one).enter(placement("10.0.0.1:77", "10.0.0.2:77"))
     left = {name: process[name] for name in process if name in BINDING}
     assert left == {"KMP_BLOCKTIME": "200", "OMP_PLACES": "cores"}
     assert process["OMP_NUM_THREADS"] == "3" and process["CUDA_VISIBLE_DEVICES"] == ""
@@ -115,7 +120,9 @@ from distlab.cluster.worker_environment import WorkerEnvironment
 os.setpriority(os.PRIO_PROCESS, 0, 5)
 if sys.argv[1] == "unprivileged":
     os.setuid(65534)
-WorkerEnvironment({}, frozenset(), int(sys.argv[2])).enter([])
+from distlab.backends.base import Placement
+alone = Placement(0, 1, 0, "cpu", ("here:1",), 1)
+WorkerEnvironment({}, frozenset(), int(sys.argv[2])).enter(alone)
 print(os.getpriority(os.PRIO_PROCESS, 0))
 """
 
@@ -134,3 +141,31 @@ def test_a_worker_is_as_nice_as_the_command_if_it_may(user: str, asked: int, fou
 
 def test_the_workers_niceness_is_the_commands(experiment: Callable[..., Experiment]) -> None:
     assert WorkerEnvironment.of(experiment()).nice == os.getpriority(os.PRIO_PROCESS, 0)
+
+
+PINNED = """
+import os, sys
+from distlab.backends.base import Placement
+from distlab.cluster.worker_environment import WorkerEnvironment
+from distlab.experiment.options import Pin
+endpoints = ("10.0.0.1:1", "10.0.0.2:1", "10.0.0.2:2")
+WorkerEnvironment({}, frozenset(), 0, Pin.cores).enter(
+    Placement(int(sys.argv[1]), 3, int(sys.argv[2]), "cpu", endpoints, 1)
+)
+print(*sorted(os.sched_getaffinity(0)))
+"""
+
+
+def test_each_pinned_worker_of_a_host_has_cores_of_its_own() -> None:
+    allowed = sorted(os.sched_getaffinity(0))
+    if len(allowed) < 2:
+        pytest.skip("one core is not enough for two workers")
+    own = []
+    for rank, local in ((0, 0), (1, 0), (2, 1)):
+        command = [sys.executable, "-c", PINNED, str(rank), str(local)]
+        done = subprocess.run(command, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        own.append({int(core) for core in done.stdout.split()})
+    # Rank 0 is alone on its host; the others share theirs.
+    assert own[0] == set(allowed)
+    assert own[1] and own[2] and not own[1] & own[2] and len(own[1]) == len(own[2])

@@ -94,7 +94,6 @@ def test_every_option_of_the_schema_stands_explained_in_the_config_tree() -> Non
         "scaling=none",
         "optimizer.variant=adamw",
         "tracking.log_model=perhaps",
-        "tracking.experiment=null",
         "cluster.mode=cloud",
         "cluster.start_timeout_s=soon",
         "framework.env=[1]",
@@ -369,7 +368,10 @@ def test_a_series_is_one_over_numbers_of_workers(
 
 @pytest.mark.parametrize(
     "change",
-    ["target_accuracy=0.1", "measure_exchange=false", "+framework.env.A=1", "batch_size=32"],
+    [
+        *("target_accuracy=0.1", "measure_exchange=false", "+framework.env.A=1"),
+        *("batch_size=32", "pin=cores"),
+    ],
 )
 def test_what_differs_in_anything_else_is_another_series(
     experiment: Callable[..., Experiment], change: str
@@ -397,6 +399,7 @@ def test_comparison_key_differs_on_all_that_must_be_equal(
         "precision=bf16",
         "seed=1",
         "threads_per_worker=2",
+        "pin=cores",
     ):
         keys[override] = key(experiment(override))
     for one, other in combinations(keys, 2):

@@ -5,7 +5,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-from distlab.machine.cores import CPUS, Cores, by_sibling, usable
+import pytest
+
+from distlab.errors import DistlabError
+from distlab.machine.cores import CPUS, Cores, by_sibling, shares, usable
 
 
 def machine(root: Path, files: dict[str, str]) -> Path:
@@ -46,6 +49,27 @@ def test_a_quota_leaves_fewer_threads_than_cores() -> None:
     assert Cores(8, (0, 1, 2), 3).usable == 3
     assert Cores(8, (0, 1, 2), 3, quota=1.5).usable == 1.5
     assert Cores(8, (0, 1, 2), 3, quota=4.0).usable == 3
+
+
+def test_workers_have_whole_physical_cores_of_their_own(tmp_path: Path) -> None:
+    packages = {f"cpu{core}/topology/physical_package_id": str(core % 2) for core in range(8)}
+    pairs = siblings(**{f"cpu{core}": f"{core % 4},{core % 4 + 4}" for core in range(8)})
+    root = machine(tmp_path, {**packages, **pairs})
+    # Cores 0 and 2 (with 4 and 6) are in one package, 1 and 3 (with 5 and 7) in the other.
+    assert shares(range(8), 2, 2, root) == [(0, 2, 4, 6), (1, 3, 5, 7)]
+    assert shares(range(8), 4, 1, root) == [(0, 4), (2, 6), (1, 5), (3, 7)]
+    assert shares(range(8), 1, 1, root) == [tuple(range(8))]
+    # One may be left over; with more threads than physical cores, threads of one stay together.
+    assert shares(range(8), 3, 1, root) == [(0, 4), (2, 6), (1, 5)]
+    assert shares(range(8), 2, 4, root) == [(0, 2, 4, 6), (1, 3, 5, 7)]
+    assert shares([0, 1, 4], 3, 1, root) == [(0,), (4,), (1,)]
+
+
+@pytest.mark.parametrize(("workers", "threads"), [(3, 1), (1, 3), (2, 2)])
+def test_too_few_cores_for_the_workers_are_refused(workers: int, threads: int) -> None:
+    with pytest.raises(DistlabError, match="2 cores may be used") as caught:
+        shares([0, 1], workers, threads)
+    assert "pin=null" in caught.value.fix
 
 
 def test_a_real_affinity_counts_and_not_the_machines_cores() -> None:

@@ -75,6 +75,21 @@ def test_a_run_that_its_quota_stopped_is_throttled() -> None:
     assert found(5.0) == [Caveat(Code.throttled, "for 25% of the time by its CPU quota on here")]
 
 
+def test_threads_that_share_physical_cores_are_said_and_still_ranked() -> None:
+    def smt(*allowed: int) -> dict[str, Any]:
+        return {"cores": {"machine": 4, "allowed": list(allowed), "physical": 2, "quota": None}}
+
+    four = smt(0, 1, 2, 3)
+    (found,) = caveats([host(3, four, four, four)])
+    assert found == Caveat(Code.shared_cores, "3 threads on 2 physical cores of here")
+    assert found.code.ranked
+    assert caveats([host(2, four, four)]) == []
+    (found,) = caveats([host(5, four)])
+    assert found.code is Code.oversubscribed
+    # Cores that differ from rank to rank may or may not be siblings.
+    assert caveats([host(2, smt(0), smt(1))]) == []
+
+
 def test_each_host_has_its_own_caveats_and_unlike_ones_are_named() -> None:
     large, small = may_use(0, 1, 2, 3), may_use(0, 1)
     found = caveats([host(3, large, name="a"), host(3, small, name="b")])

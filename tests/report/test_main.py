@@ -29,7 +29,7 @@ def test_values_are_taken_as_they_stand() -> None:
     assert options.study == "12e45678"
     assert options.output == "007"
     assert options.tracking.uri == "sqlite:///a=b.db"
-    assert options.tracking.experiment == "distlab"
+    assert options.tracking.experiment is None
 
 
 def test_nothing_asks_for_the_latest_study_of_the_default_store() -> None:
@@ -105,4 +105,5 @@ def test_a_store_without_a_study_is_a_mistake_that_is_named(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert main([f"tracking.uri=sqlite:///{tmp_path}/new/mlflow.db"]) == 1
-    assert "there is no study" in capsys.readouterr().err
+    assert "there is no store" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())

@@ -6,8 +6,11 @@ import pytest
 import studies
 from mlflow import MlflowClient
 
+from distlab.experiment.options import TrackingOptions
 from distlab.report.figures.cells import cells
 from distlab.report.publish import figures, publish
+from distlab.tracking import study_writer
+from distlab.tracking.outbox import Outbox
 
 pytestmark = pytest.mark.slow
 
@@ -41,9 +44,17 @@ def study(client: MlflowClient, tmp_path_factory: pytest.TempPathFactory) -> dic
     }
 
 
+def page_of(study: dict[str, Any]) -> Outbox:
+    options = TrackingOptions(study["tracking_uri"], "published")
+    return study_writer.page(options, Path(), study["study"], print)
+
+
 @pytest.fixture(scope="module")
 def page(study: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return publish(study, tmp_path_factory.mktemp("report"))
+    out = page_of(study)
+    page = publish(study, tmp_path_factory.mktemp("report"), out)
+    out.close()
+    return page
 
 
 def test_the_report_is_written_and_is_an_artifact_of_the_study(
@@ -127,7 +138,9 @@ def test_runs_that_are_measured_against_another_get_their_speed_up(
 def test_publishing_again_replaces_the_page(
     study: dict[str, Any], page: Path, client: MlflowClient, tmp_path: Path
 ) -> None:
-    publish(study, tmp_path / "again")
+    out = page_of(study)
+    publish(study, tmp_path / "again", out)
+    out.close()
     views = [
         tag for tag in client.get_experiment(study["experiment_id"]).tags if study["study"] in tag
     ]

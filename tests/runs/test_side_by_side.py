@@ -51,6 +51,15 @@ def test_percentiles_of_too_few_spans_are_not_shown() -> None:
         assert " - " in shown_row and "ms" not in shown_row
 
 
+def test_a_run_that_is_not_ranked_has_no_speed_up() -> None:
+    over = [{"code": "oversubscribed", "detail": "4 threads on 2 cores of here"}]
+    one, two = scaled()[:2]
+    four = summary(world_size=4, caveats=over)
+    told = row(shown(one, two, four), "speed-up")
+    assert "1.80 100%" in told and "not ranked" in told and "no baseline" not in told
+    assert "oversubscribed" in row(shown(one, two, four), "verified")
+
+
 def test_what_the_exchange_costs_is_shown_where_it_was_measured() -> None:
     assert "10.0% of a step (8.0% to 12.0%)" in row(shown(summary()), "exchange")
     assert "not told from 0" in row(shown(summary(communication_share_low=-0.02)), "exchange")

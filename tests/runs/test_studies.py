@@ -144,17 +144,27 @@ def test_a_kept_worker_computes_what_a_new_one_does(folder: Path, study: dict[st
 
 
 def test_an_interrupted_study_goes_on_to_its_end(folder: Path, client: MlflowClient) -> None:
-    """Interrupted by SIGTERM, as a batch system does: what Ctrl-C does to a run, and no less."""
+    """Interrupted by SIGTERM, as a batch system does: what Ctrl-C does to a run, and no less.
+
+    While it runs, a second command that would go on with it is told who runs it.
+    """
     running = Running(folder, "-m", *CELL, "gpus=1", "repeats=2", "seed=7")
+    study = running.wait_for(r"^study (\w+):")
     running.wait_for(r"^\[1/2\]")
     processes = running.processes()
+    running.process.send_signal(signal.SIGSTOP)  # so that it is in its second run all the while
+    second = command.run(folder, f"study={study}")
+    assert (second.code, second.out) == (1, ""), second.err
+    assert f"process {running.process.pid} on host" in second.err
+    assert len(second.err.splitlines()) < 8 and "Traceback" not in second.err
     running.process.send_signal(signal.SIGTERM)
+    running.process.send_signal(signal.SIGCONT)
     ended = running.end()
-    assert ended.code == 130, ended.err
+    assert ended.code == 128 + signal.SIGTERM, ended.err
     assert "Traceback" not in ended.err
     assert alive(processes) == []
     (told,) = re.findall(r"^go on with: python -m distlab\.launch (study=\w+)$", ended.out, re.M)
-    study = told.removeprefix("study=")
+    assert told == f"study={study}"
     assert client.get_run(study).info.status == "KILLED"
     again = command.run(folder, told)
     assert again.code == 0, again.err

@@ -92,11 +92,12 @@ class Running:
         self._guard = threading.Timer(SECONDS, self.process.kill)
         self._guard.start()
 
-    def wait_for(self, pattern: str) -> None:
-        """Wait until a line of stdout matches."""
-        while not re.search(pattern, self._out.read_text(), re.MULTILINE):
+    def wait_for(self, pattern: str) -> str:
+        """Wait until a line of stdout matches; what its last group, else all of it, is."""
+        while not (found := re.search(pattern, self._out.read_text(), re.MULTILINE)):
             assert self.process.poll() is None, self._err.read_text()
             time.sleep(0.05)
+        return found[found.lastindex or 0]
 
     def processes(self) -> list[psutil.Process]:
         """The command's process and all that descend from it, Ray's and the workers' too."""

@@ -249,6 +249,7 @@ def _run(
         epochs=epochs,
         threads_per_worker=1,
         kept_from_workers=[],
+        pin=None,
         steps_per_epoch=steps,
         target_accuracy=TARGET[model],
         throughput_samples_per_s=rate,

@@ -1,4 +1,5 @@
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from mlflow import MlflowClient
 
 from distlab.experiment.options import TrackingOptions
 from distlab.tracking.run_writer import Part, Tracker
+from distlab.tracking.store import default_uri
 from distlab.tracking.study_writer import StudyTracker
 
 Begin = Callable[..., StudyTracker]
@@ -19,6 +21,22 @@ Record = Callable[..., dict[str, Any]]
 def options(study_store: str, request: pytest.FixtureRequest) -> TrackingOptions:
     """An experiment of its own for each test."""
     return TrackingOptions(study_store, str(abs(hash(request.node.nodeid))), False, False)
+
+
+@pytest.fixture(scope="session")
+def tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database with MLflow's tables and nothing in them, which takes MLflow seconds to make."""
+    folder = tmp_path_factory.mktemp("tables")
+    (folder / "mlruns").mkdir()
+    MlflowClient(default_uri(folder)).search_experiments()
+    return folder / "mlruns"
+
+
+@pytest.fixture
+def home(tables: Path, tmp_path: Path) -> Path:
+    """A folder of commands whose default store has its tables."""
+    shutil.copytree(tables, tmp_path / "home" / "mlruns")
+    return tmp_path / "home"
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from distlab.errors import DistlabError
 from distlab.experiment.options import TrackingOptions
 from distlab.tracking import reader
 from distlab.tracking.run_writer import Part
+from distlab.tracking.store import open_store
 
 
 def ids(runs: list[dict[str, Any]]) -> list[str]:
@@ -108,10 +109,10 @@ def test_baselines_are_runs_that_count_and_that_differ_in_nothing_else(
     # As a run was recorded before there were caveats.
     old = record(None)["mlflow"]["run_id"]
     MlflowClient(options.uri).set_tag(old, "too_noisy", "others computed")
-    assert reader.stored_baselines(options, tmp_path, two) == []
+    assert reader.stored_baselines(open_store(options, tmp_path), two) == []
     record(None)
     newest = record(None)
-    assert ids(reader.stored_baselines(options, tmp_path, two)) == ids([newest])
+    assert ids(reader.stored_baselines(open_store(options, tmp_path), two)) == ids([newest])
 
 
 def test_a_run_with_one_worker_is_known_by_its_options(
@@ -121,7 +122,7 @@ def test_a_run_with_one_worker_is_known_by_its_options(
     told |= {"framework.name": "torch", "execution": "eager", "repeats": "5"}
 
     def known(**changes: str) -> bool:
-        return reader.has_run_with_one_worker(options, tmp_path, {**told, **changes})
+        return reader.has_run_with_one_worker(open_store(options, tmp_path), {**told, **changes})
 
     for values in ({"verified": False}, {"world_size": 2}):
         _parameters(record(None, **values), told)
@@ -145,7 +146,7 @@ def test_the_repeats_of_a_stored_studys_cell_are_baselines_together(
     record(begin())
     newer = begin()
     runs = [record(newer, repeat=repeat) for repeat in range(2)]
-    found = reader.stored_baselines(options, tmp_path, two)
+    found = reader.stored_baselines(open_store(options, tmp_path), two)
     assert sorted(ids(found)) == sorted(ids(runs))
 
 

@@ -202,7 +202,8 @@ def test_the_model_loads_with_mlflow_and_predicts_as_the_trained_one(
     with tracker() as one:
         tracked(one, record, tmp_path)
     assert not (tmp_path / "model").exists(), "the copy in the run's folder is removed"
-    model = mlflow.pyfunc.load_model(f"runs:/{one.run_id}/model")
+    (output,) = client.get_run(one.run_id).outputs.model_outputs
+    model = mlflow.pyfunc.load_model(client.get_logged_model(output.model_id).artifact_location)
     _, (images, _) = dataset.normalized()
     probabilities = np.asarray(model.predict(images))
     assert record.final_weights is not None

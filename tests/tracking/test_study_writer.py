@@ -36,6 +36,7 @@ def test_sittings_add_up(begin: Any, options: TrackingOptions, tmp_path: Path, c
     first.finish("KILLED", 10.0)
     second = StudyTracker.resume(options, tmp_path, first.study[:12])
     assert second.study == first.study
+    second.go_on()
     assert client.get_run(first.study).info.status == "RUNNING"
     second.finish("FINISHED", 5.5)
     run = client.get_run(first.study)
@@ -52,15 +53,16 @@ def test_only_the_studys_own_broken_runs_are_cleared_away(
         client.create_run(experiment, tags=Part(tracker.study, "c", 0).tags()).info.run_id
         for tracker in (one, other)
     )
-    StudyTracker.resume(options, tmp_path, one.study)
+    StudyTracker.resume(options, tmp_path, one.study).go_on()
     assert client.get_run(mine).info.status == "KILLED"
     assert client.get_run(others).info.status == "RUNNING"
     assert client.get_run(other.study).info.status == "RUNNING"
 
 
 def test_a_study_that_is_not_there_cannot_be_taken_up(
-    options: TrackingOptions, tmp_path: Path
+    options: TrackingOptions, tmp_path: Path, begin: Any
 ) -> None:
+    begin()
     with pytest.raises(DistlabError, match="study=3"):
         StudyTracker.resume(options, tmp_path, "3")
 
@@ -106,7 +108,8 @@ def test_the_report_goes_to_the_studys_page(
         ("throughput/mlp/tf_high", 1000.0, 1),
         ("throughput/lenet5/torch", 90.0, 1),
     ]
-    log_report(tracker.load(), folder, "n" * (NOTE_LENGTH + 1), figures)
+    log_report(tracker.load(), folder, "n" * (NOTE_LENGTH + 1), tracker.out, figures)
+    tracker.out.flush()
     run = client.get_run(tracker.study)
     assert len(run.data.tags["mlflow.note.content"]) == NOTE_LENGTH
     history = client.get_metric_history(tracker.study, "throughput/mlp/torch")
@@ -124,7 +127,9 @@ def test_the_report_goes_to_the_studys_page(
     ]
 
 
-def test_scaling_goes_to_the_runs_that_have_ended(record: Any, client: MlflowClient) -> None:
+def test_scaling_goes_to_the_runs_that_have_ended(
+    begin: Any, record: Any, client: MlflowClient
+) -> None:
     one, two, alone = record(None), record(None, world_size=2), record(None)
     for run in (one, alone):
         run.pop("speedup", None)
@@ -132,7 +137,9 @@ def test_scaling_goes_to_the_runs_that_have_ended(record: Any, client: MlflowCli
     baseline = one["mlflow"]["run_id"]
     one |= {"speedup": 1.0, "scaling_efficiency": 1.0, "baseline_run_id": baseline}
     two |= {"speedup": 1.5, "scaling_efficiency": 0.75, "baseline_run_id": baseline}
-    add_scaling([one, two, alone])
+    out = begin().out
+    add_scaling([one, two, alone], out)
+    out.flush()
     found = client.get_run(two["mlflow"]["run_id"])
     assert found.data.metrics["speedup"] == 1.5
     assert found.data.metrics["scaling_efficiency"] == 0.75

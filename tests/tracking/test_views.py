@@ -12,7 +12,8 @@ def state(begin: Any, client: MlflowClient) -> Any:
     """The state of a study's view, and the study's id."""
     study = begin("study of mlp").study
     experiment = client.get_run(study).info.experiment_id
-    views.add(client, experiment, study, "study of mlp", [["a/x", "a/y"], ["b/x"]])
+    for name, value in views.tags(study, "study of mlp", [["a/x", "a/y"], ["b/x"]]).items():
+        client.set_experiment_tag(experiment, name, value)
 
     def found(key: str = "") -> tuple[dict[str, Any], dict[str, Any], str]:
         tags = client.get_experiment(experiment).tags

@@ -291,6 +291,11 @@ class PaddleBackend(Backend):
         if paddle.distributed.is_initialized():
             paddle.distributed.destroy_process_group()
 
+    @classmethod
+    def gpus_seen(cls) -> int | None:
+        """See the base class."""
+        return int(paddle.device.cuda.device_count())
+
     def matrix_product_rates(self) -> dict[str, float]:
         """See :meth:`Backend.matrix_product_rates`."""
         return {"Paddle": device.product_rate("gpu" if self._gpu else "cpu")}

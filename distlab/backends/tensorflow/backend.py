@@ -272,6 +272,11 @@ class TensorFlowBackend(Backend):
         """See :meth:`Backend.close`."""
         self.barrier()
 
+    @classmethod
+    def gpus_seen(cls) -> int | None:
+        """See the base class."""
+        return len(tf.config.list_physical_devices("GPU"))
+
     def matrix_product_rates(self) -> dict[str, float]:
         """See :meth:`Backend.matrix_product_rates`."""
         return {"TensorFlow": device.product_rate("gpu" if self._gpu else "cpu")}

@@ -164,6 +164,11 @@ class TorchBackend(Backend):
             dist.barrier()
             dist.destroy_process_group()
 
+    @classmethod
+    def gpus_seen(cls) -> int | None:
+        """See the base class."""
+        return torch.cuda.device_count()
+
     def matrix_product_rates(self) -> dict[str, float]:
         """See :meth:`distlab.backends.base.Backend.matrix_product_rates`."""
         if self._device.type == "cuda":

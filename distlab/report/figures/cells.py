@@ -78,9 +78,10 @@ class Cell:
         than all that did, and this is the median without an interval; None if half or more didn't.
     reached:
         How many of the counted runs reached the target accuracy.
-    startup_s, compile_s:
-        Seconds; medians, without intervals, of the runs in freshly started processes. Without one,
-        compile time is that of the cell's first run, in processes that were kept from other cells.
+    startup_s, job_s, compile_s:
+        Seconds: to the first step, from the command to the record, and of compiling; medians,
+        without intervals, of the runs in freshly started processes. Without one, compile time is
+        that of the cell's first run, in processes that were kept from other cells.
     communication_share, model_flop_utilisation:
         Shares of 1; of the former, the geometric mean is that of 1 less the share.
     communication_told:
@@ -133,6 +134,7 @@ class Cell:
     time_to_accuracy_s: Estimate | None
     reached: int
     startup_s: float | None
+    job_s: float | None
     compile_s: float | None
     communication_share: Estimate | None
     communication_told: bool | None
@@ -293,6 +295,7 @@ def _cell(runs: list[Run], failed: list[Run]) -> Cell:
         time_to_accuracy_s=_time_to_accuracy(counted),
         reached=len(_values(counted, "time_to_accuracy_s")),
         startup_s=_middle(_values(fresh, "startup_s")),
+        job_s=_middle(_values(fresh, "wall_s")),
         compile_s=_middle(
             _values(fresh or [run for run in counted if run is runs[0]], "compile_s")
         ),

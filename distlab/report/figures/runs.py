@@ -25,6 +25,7 @@ TOLD_BY = {
     "optimizer.variant": "optimizer",
     "seed": "seed",
     "threads_per_worker": "threads_per_worker",
+    "pin": "pin",
     "target_accuracy": "target_accuracy",
 }
 """Options by the fields of a summary that tell them."""

@@ -12,7 +12,6 @@ NOTE_COLUMNS = (
     "workers",
     "samples/s",
     "speed-up",
-    "efficiency",
     "test accuracy",
     "verified",
 )

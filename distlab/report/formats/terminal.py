@@ -13,7 +13,7 @@ from distlab.report.figures.cells import cells
 from distlab.report.formats import markdown
 from distlab.report.sections.tables import Table
 
-COLUMNS = ("framework", "workers", "samples/s", "speed-up", "efficiency", "verified")
+COLUMNS = ("framework", "workers", "samples/s", "speed-up", "verified")
 WIDE_COLUMNS = (*COLUMNS, "test accuracy")
 WIDE = 100
 """Columns of a terminal that has room for more."""
@@ -75,7 +75,7 @@ def _table(table: Table, columns: tuple[str, ...]) -> RichTable:
         fields = []
         for place in kept:
             value = row[place]
-            brief = table.columns[place] in ("framework", "efficiency")
+            brief = table.columns[place] == "framework"
             detail = "" if brief or not value.detail else f"\n{value.detail}"
             fields.append(Text.assemble(value.text, (detail, "dim")))
         shown.add_row(*fields, style="bold" if number in table.best else None)

@@ -1,6 +1,6 @@
 """Curves: accuracy against time, how far losses differ, and a figure against a swept option."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -20,7 +20,6 @@ from distlab.report.plots.style import (
     legend,
     line_look,
     listed,
-    name_of,
     series_of,
     short,
     thousands,
@@ -98,35 +97,35 @@ def losses(group: Group, styles: Styles) -> Chart | None:
     grid[-1].set_xlabel("optimizer step")
     thousands(grid[-1])
     first = next(cell for cell in group.ranked if cell.world_size == panels[0][0])
-    figure.supylabel(f"relative difference from {name_of(first)}", fontsize=9)
+    figure.supylabel(f"relative difference from {first.name}", fontsize=9)
     shown = [cell for _, found in panels for cell, _, _ in found]
     legend(grid[0], keys(series_of(shown), styles, marked=False))
     return Chart(figure, f"Relative difference of training losses: {listed(said)}.")
 
 
-def sweep(option: str, words: str, cells: Sequence[Cell], styles: Styles) -> Chart:
+def sweep(option: str, values: Mapping[str, float], cells: Sequence[Cell], styles: Styles) -> Chart:
     """Throughput against a swept option, a line for each framework and number of workers.
 
     Parameters
     ----------
     option:
-        Name of the cells' attribute that was swept.
-    words:
-        The same, for the axis.
+        What was swept.
+    values:
+        Its value by cell.
     cells:
         Cells with a throughput that differ in it, in framework, execution and workers alone.
     styles:
         Of all cells of the study.
     """
     lines: dict[tuple[str, str, int], list[Cell]] = {}
-    for cell in sorted(cells, key=lambda cell: float(getattr(cell, option))):
+    for cell in sorted(cells, key=lambda cell: values[cell.cell]):
         lines.setdefault((cell.framework, cell.execution, cell.world_size), []).append(cell)
     group = Group("", "", list(cells))
     said = []
     with canvas(3.0) as (figure, axes):
         for members in lines.values():
             style = styles.of(members[0])
-            xs = [float(getattr(cell, option)) for cell in members]
+            xs = [values[cell.cell] for cell in members]
             ys = [value_of(cell.throughput) for cell in members]
             dash = dash_of(group, members[0].world_size)
             axes.plot(xs, ys, **{**line_look(style), "linestyle": dash})
@@ -135,19 +134,21 @@ def sweep(option: str, words: str, cells: Sequence[Cell], styles: Styles) -> Cha
                     lengths = error_lengths(cell.throughput)
                     axes.errorbar(x, cell.throughput.value, lengths, color=style.colour, capsize=3)
             points = ", ".join(f"{short(y)} at {x:g}" for x, y in zip(xs, ys, strict=True))
-            said.append(f"{members[0].label}: {points}")
-        axes.set_xscale("log", base=2)
-        values = sorted({float(getattr(cell, option)) for cell in cells})
-        axes.set_xticks(values, [f"{value:g}" for value in values])
+            first = members[0]
+            said.append(f"{first.framework} {first.execution}, {first.workers}: {points}")
+        ticks = sorted(set(values.values()))
+        if ticks[0] > 0:
+            axes.set_xscale("log", base=2)
+        axes.set_xticks(ticks, [f"{value:g}" for value in ticks])
         axes.xaxis.set_minor_locator(NullLocator())
         axes.set_ylim(0, None)
         axes.yaxis.set_major_formatter(
             FuncFormatter(lambda value, _: short(value) if value else "0")
         )
-        axes.set_xlabel(words)
+        axes.set_xlabel(option)
         axes.set_ylabel("samples/s")
         legend(axes, [*keys(series_of(cells), styles), *worker_keys(group, cells)])
-    return Chart(figure, f"Samples/s by {words}: {listed(said)}.")
+    return Chart(figure, f"Samples/s by {option}: {listed(said)}.")
 
 
 def _reached(cell: Cell) -> str:

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 from distlab.report.figures.cells import Cell
 from distlab.report.figures.groups import Group
-from distlab.report.plots.style import WIDTH_IN, Chart, name_of
+from distlab.report.plots.style import WIDTH_IN, Chart
 
 LIGHT, DEEP = "#ffffff", "#1b1f24"
 
@@ -26,7 +26,7 @@ def heat_map(groups: Sequence[Group]) -> Chart | None:
             cells = [c for c in group.ranked if c.world_size == size and c.throughput is not None]
             if cells:
                 title = f"{group.title}, {cells[0].workers}"
-                found.append((title, {name_of(cell): cell for cell in cells}))
+                found.append((title, {cell.name: cell for cell in cells}))
     columns = list(dict.fromkeys(name for _, cells in found for name in cells))
     if not found or len(columns) < 2:
         return None

@@ -73,7 +73,7 @@ def ratios(group: Group, comparisons: Sequence[Comparison]) -> Chart | None:
             names.append(f"{name_of(pair.faster)} / {name_of(pair.slower)}\n{pair.faster.workers}")
             told = "told" if pair.told else "not told"
             said.append(
-                f"{name_of(pair.faster)} over {name_of(pair.slower)} on {pair.faster.workers} "
+                f"{pair.faster.name} over {pair.slower.name} on {pair.faster.workers} "
                 f"{pair.ratio.value:.2f} ({low:.2f} to {high:.2f}), {told}"
             )
         axes.set_yticks(range(len(shown)), names, fontsize=8)

@@ -23,16 +23,12 @@ PNG_DPI = 200
 MOST_GROUPS = 8
 """With more groups of comparable cells a study is drawn as a heat map and not group by group."""
 ROWS_A_MAP = 60
-SWEPT = {
-    "batch_size": "batch size",
-    "threads_per_worker": "threads a worker",
-    "epochs": "epochs",
-}
-"""What a study may sweep, and what an axis calls it."""
 CHARACTERS = 64
 """Of a line of small text across a plot."""
 FEWEST_SWEPT = 3
 """Values of an option that make a curve."""
+NOT_SWEPT = ("execution", "gpus")
+"""What lines of a curve may differ in; other plots show it."""
 
 
 @dataclass(frozen=True)
@@ -201,11 +197,10 @@ def _charts(
                 if chart is not None:
                     yield kind, str(begin // ROWS_A_MAP + 1), how.title, chart
         elif kind == "sweep":
-            for number, (option, cells) in enumerate(swept(groups), 1):
-                chart = curves.sweep(option, SWEPT[option], cells, styles)
-                first = cells[0]
-                title = f"{first.model}, {first.scaling} scaling, by {SWEPT[option]}"
-                yield kind, f"{option}-{number}", title, chart
+            for number, (option, values, cells) in enumerate(swept(groups), 1):
+                chart = curves.sweep(option, values, cells, styles)
+                title = f"{cells[0].model}, {cells[0].scaling} scaling, by {option}"
+                yield kind, f"{option.replace('.', '_')}-{number}", title, chart
         elif how.plotter is not None and not many:
             for group in groups:
                 chart = how.plotter(group, styles, comparisons)
@@ -227,21 +222,39 @@ def _with_left_out(chart: Chart, group: Group, kind: str) -> Chart:
     return replace(chart, says=f"{chart.says} {said}")
 
 
-def swept(groups: Sequence[Group]) -> list[tuple[str, list[Cell]]]:
-    """Options with at least three values over cells that are equal in all else that is compared."""
+def swept(groups: Sequence[Group]) -> list[tuple[str, dict[str, float], list[Cell]]]:
+    """What a study swept: options with three numbers or more, over cells that agree in all others.
+
+    Returns
+    -------
+    list
+        Of each an option, its value by cell, and the cells. They may differ in framework,
+        execution and number of workers, too.
+    """
     cells = [c for group in groups for c in group.ranked if c.throughput is not None]
-    names = ("model", "data", "device", "device_name", "scaling", "precision", "seed", *SWEPT)
+    names = dict.fromkeys(name for cell in cells for name in cell.varied)
     found = []
-    for option in SWEPT:
+    for option in names:
+        if option in NOT_SWEPT or option.startswith("framework."):
+            continue
         alike: dict[tuple[object, ...], list[Cell]] = {}
+        values = {cell.cell: _number(cell.varied.get(option)) for cell in cells}
         for cell in cells:
-            equal = tuple(getattr(cell, name) for name in names if name != option)
+            rest = {n: it for n, it in cell.varied.items() if n not in (option, *NOT_SWEPT)}
+            equal = cell.model, cell.device, *(item for item in rest.items())
             alike.setdefault(equal, []).append(cell)
         for members in alike.values():
-            values = {getattr(cell, option) for cell in members}
-            if len(values - {None}) >= FEWEST_SWEPT:
-                found.append((option, members))
+            known = {cell.cell: v for cell in members if (v := values[cell.cell]) is not None}
+            if len(set(known.values())) >= FEWEST_SWEPT:
+                found.append((option, known, [cell for cell in members if cell.cell in known]))
     return found
+
+
+def _number(text: str | None) -> float | None:
+    try:
+        return float(text) if text is not None else None
+    except ValueError:
+        return None
 
 
 def _png(figure: Figure) -> bytes:

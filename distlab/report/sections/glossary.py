@@ -4,11 +4,13 @@ from distlab.measure.blocks import PROCESS_SD
 
 FIGURES = (
     "Geometric means over repeats, and their 95 % intervals, each by itself. A row that stands out "
-    "is told to be faster than every other framework with as many workers. Start-up and compile "
-    "times, in seconds, are medians of runs in freshly started processes (compile: or of a cell's "
-    "first run), and in no throughput. Exchange is the share of a step that gradient "
-    "exchange takes, given where its interval lies above 0; MFU (model FLOP utilisation) is the "
-    "model's arithmetic over the float32 matrix products that the same threads can do."
+    "is told to be faster than every other framework with as many workers. The time to the target "
+    "accuracy is training time, in whole epochs. Speed-up is over one worker, in brackets over as "
+    "many (efficiency). Memory is a worker's most. Start-up, compile and whole job are seconds, "
+    "medians of runs in freshly started processes (compile: or of a cell's first run), and in no "
+    "throughput. Exchange is the share of a step that gradient exchange takes, given where its "
+    "interval lies above 0; MFU (model FLOP utilisation) is the model's arithmetic over the "
+    "float32 matrix products that the same threads can do."
 )
 RATIOS = (
     "Ratios of throughputs over pairs of repeats, which share their seed and their time. A "

@@ -67,7 +67,7 @@ def table(group: Group) -> Table | None:
             continue
         rows.append(
             [
-                Value(f"{cell.framework} {cell.execution}"),
+                Value(cell.name),
                 Value(f"{cell.world_size} {cell.device.upper()}"),
                 *(_shown(time, epochs) for epochs in EPOCHS),
             ]

@@ -73,7 +73,7 @@ def next_step(
         if setting.fastest is None and len(setting.cells) > 1 and setting.ahead is not None
     ]
     if not open_ratios:
-        return NextStep("What this study compares is settled; more repeats would not change it.")
+        return _settled(cells)
     needed = [repeats_to_tell(ratio) for ratio in open_ratios]
     possible = [count for count in needed if count is not None]
     if not possible:
@@ -101,6 +101,18 @@ def again(study: dict[str, Any], *words: str) -> str:
     if uri and MASKED not in uri and not any(word.startswith("tracking.uri") for word in kept):
         kept.append(f"tracking.uri={uri}")
     return shlex.join(["python", "-m", "distlab.launch", f"study={study['study']}", *words, *kept])
+
+
+def _settled(cells: Sequence[Cell]) -> NextStep:
+    """Nothing is open among what is ranked; what is not ranked may be by chance."""
+    by_chance = [c for c in cells if not c.ranked and c.runs and not _never_ranked(c)]
+    if not by_chance:
+        return NextStep("What this study compares is settled; more repeats would not change it.")
+    cells_are = "1 cell is" if len(by_chance) == 1 else f"{len(by_chance)} cells are"
+    return NextStep(
+        f"What is ranked is settled, but {cells_are} not ranked for what may pass: another study "
+        "in a quieter time would tell."
+    )
 
 
 def _never_ranked(cell: Cell) -> bool:

@@ -8,10 +8,7 @@ from typing import Any
 
 from distlab.measure.statistics import Estimate
 from distlab.outcome import caveats
-from distlab.outcome.exchange import UNTOLD
-from distlab.report.figures.baselines import HERE
 from distlab.report.figures.cells import Cell
-from distlab.report.figures.groups import Group
 from distlab.report.figures.runs import FP32, end, failed_checks, precision, reasons
 
 NOTHING = "–"  # noqa: RUF001
@@ -61,46 +58,6 @@ class Table:
     opens: frozenset[int] = frozenset()
 
 
-def main(group: Group, fastest: Sequence[Cell]) -> Table:
-    """Framework by world size: every figure of the ranked cells, with its interval.
-
-    Parameters
-    ----------
-    group:
-        Cells that may be compared.
-    fastest:
-        Those of them that are told to be the fastest of their world size.
-    """
-    target = next((run["target_accuracy"] for cell in group.cells for run in cell.runs), None)
-    columns = [
-        "framework",
-        "workers",
-        "samples/s",
-        "speed-up",
-        "efficiency",
-        "epoch, s",
-        "test accuracy",
-        "time to accuracy" if target is None else f"s to {target:.1%}",
-        "start-up, s",
-        "exchange",
-        "MFU",
-        "verified",
-    ]
-    ranked, best = group.ranked, {cell.cell for cell in fastest}
-    return Table(
-        group.title,
-        columns,
-        [_main_row(cell) for cell in ranked],
-        wordy=frozenset({"framework", "verified"}),
-        best=frozenset(place for place, cell in enumerate(ranked) if cell.cell in best),
-        opens=frozenset(
-            place
-            for place in range(1, len(ranked))
-            if ranked[place].world_size != ranked[place - 1].world_size
-        ),
-    )
-
-
 def not_ranked(cells: Sequence[Cell]) -> Table | None:
     """The cells that no claim is made of, and why; None where all are ranked."""
     rows = [
@@ -108,7 +65,7 @@ def not_ranked(cells: Sequence[Cell]) -> Table | None:
             Value(cell.label),
             Value(f"{cell.model}, {cell.scaling}, batch {cell.batch_size}"),
             Value(f"{len(cell.counted)} of {len(cell.runs) + cell.failed}"),
-            Value(_why(cell)),
+            Value(why_not(cell)),
         ]
         for cell in cells
         if not cell.ranked
@@ -212,61 +169,42 @@ def ratio_format(estimate: Estimate) -> str:
 
 
 def estimated(estimate: Estimate | None, kind: str = "number") -> Value:
-    """An estimate as a table shows it; ``ratio`` is the kind of :func:`ratio_format`."""
+    """An estimate as a table shows it.
+
+    Parameters
+    ----------
+    estimate:
+        The figure with its interval; None for one that isn't known.
+    kind:
+        ``figure``: with as many digits as its interval bears (:func:`digits`); ``ratio``: see
+        :func:`ratio_format`; else as in :func:`shown`.
+    """
     if estimate is None:
         return Value(NOTHING)
+    if kind == "figure":
+        places = digits(estimate)
+        bounds = [number(b, places) for b in (estimate.low, estimate.high) if b is not None]
+        return Value(number(estimate.value, places), " to ".join(bounds))
     kind = ratio_format(estimate) if kind == "ratio" else kind
     return Value(shown(estimate.value, kind), interval(estimate, kind))
 
 
-def _main_row(cell: Cell) -> list[Value]:
-    repeats = len(cell.runs) + cell.failed
-    verified = Value(f"{sum(run['verified'] for run in cell.runs)} of {repeats}", _why(cell))
-    alone = cell.world_size == 1
-    accuracy = Value(NOTHING)
-    if cell.accuracy_mean is not None:
-        sd = "1 run, no sd" if cell.accuracy_sd is None else f"sd {cell.accuracy_sd:.2%}"
-        accuracy = Value(f"{cell.accuracy_mean:.2%}", sd)
-    reached = f"{cell.reached} of {len(cell.counted)} runs"
-    target = Value(
-        "not reached"
-        if cell.time_to_accuracy_s is None
-        else number(cell.time_to_accuracy_s.value, 3),
-        reached
-        if cell.time_to_accuracy_s is None or cell.time_to_accuracy_s.low is None
-        else f"{interval(cell.time_to_accuracy_s, 'seconds')}\n{reached}",
-    )
-    return [
-        Value(cell.name, cell.framework_version or ""),
-        Value(f"{cell.world_size} {cell.device.upper()}"),
-        estimated(cell.throughput),
-        Value("1") if alone else _against_one(cell, cell.speedup, "ratio"),
-        Value("100%") if alone else _against_one(cell, cell.efficiency, "{:.1%}"),
-        estimated(cell.epoch_time_s, "seconds"),
-        accuracy,
-        target,
-        Value(number(cell.startup_s, 3), f"compile {number(cell.compile_s, 3)}"),
-        Value(NOTHING) if alone else _exchange(cell),
-        estimated(cell.model_flop_utilisation, "{:.1%}"),
-        verified,
-    ]
+def digits(estimate: Estimate) -> int:
+    """Significant digits that a figure's interval bears: two of its half width, 2 to 5 in all.
+
+    As of an uncertainty in the Guide to the Expression of Uncertainty in Measurement (JCGM
+    100:2008, 7.2.6). Without an interval there are three.
+    """
+    if estimate.low is None or estimate.high is None or estimate.value <= 0:
+        return 3
+    half = (estimate.high - estimate.low) / 2
+    if half <= 0:
+        return 5
+    places = math.floor(math.log10(estimate.value)) - math.floor(math.log10(half)) + 2
+    return min(5, max(2, places))
 
 
-def _exchange(cell: Cell) -> Value:
-    shown = estimated(cell.communication_share, "{:.1%}")
-    return shown if cell.communication_told in (None, True) else Value(UNTOLD, shown.detail)
-
-
-def _against_one(cell: Cell, estimate: Estimate | None, kind: str) -> Value:
-    if estimate is None:
-        return Value("no baseline")
-    shown = estimated(estimate, kind)
-    if cell.baseline == HERE:
-        return shown
-    return Value(shown.text, f"{shown.detail}\nover another study")
-
-
-def _why(cell: Cell) -> str:
+def why_not(cell: Cell) -> str:
     """In a few words, why runs don't count (they are listed apart), and what is said of others."""
     counted = [caveats.codes(caveats.of(run)) for run in cell.counted]
     kept = Counter(code.words for codes in counted for code in codes)

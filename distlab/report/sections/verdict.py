@@ -13,7 +13,7 @@ from distlab.report.figures.comparisons import Comparison
 from distlab.report.figures.groups import Group
 from distlab.report.figures.groups import groups as gathered
 from distlab.report.figures.runs import reasons
-from distlab.report.sections.tables import estimated
+from distlab.report.sections.tables import estimated, number
 
 MOST_SENTENCES = 3
 """On cells that are not ranked; of more there is one sentence on all of them."""
@@ -100,9 +100,31 @@ def sentences(found: Sequence[Setting], groups: Sequence[Group]) -> list[tuple[s
             ]
             if scaled:
                 parts.append(f"Speed-up of {size} workers over 1: {_and(scaled)}.")
+        parts += _later(group)
         if parts:
             said.append((group.title, " ".join(parts)))
     return said
+
+
+def _later(group: Group) -> list[str]:
+    """Where more workers have a greater throughput and need longer to the target accuracy."""
+    alone = {cell.name: cell for cell in group.ranked if cell.world_size == 1}
+    said = []
+    for cell in group.ranked:
+        one = alone.get(cell.name)
+        if cell.world_size == 1 or one is None or cell.speedup is None or cell.speedup.value <= 1:
+            continue
+        times = cell.time_to_accuracy_s, one.time_to_accuracy_s
+        if times[0] is not None and times[1] is not None and times[0].value > times[1].value:
+            longer, shorter = (number(time.value, 2) for time in times if time is not None)
+            said.append(f"{name(cell)} {longer} s on {cell.workers}, {shorter} s on 1")
+    if not said:
+        return []
+    why = "steps are fewer and of larger batches" if group.cells[0].scaling == "weak" else ""
+    return [
+        "A greater throughput is not the target sooner: to the target accuracy "
+        f"{'; '.join(said)}{f' (with more workers {why})' if why else ''}."
+    ]
 
 
 def untold(found: Sequence[Setting], cells: Sequence[Cell]) -> list[str]:

@@ -33,6 +33,27 @@ def test_the_report_is_written_whole(tmp_path: Path) -> None:
     assert "tf graph" in data["verdict"]["headline"]
 
 
+def test_a_study_recorded_before_there_were_caveats_is_written_and_its_noise_known(
+    tmp_path: Path,
+) -> None:
+    told = study(
+        models=["mlp"], scalings=["weak"], repeats=3, noisy=where(framework="tf", world_size=2)
+    )
+    for run in told["runs"]:
+        for name in (
+            *("schema_version", "options", "kept_from_workers", "caveats"),
+            *("communication_share_low", "communication_share_high"),
+        ):
+            del run[name]
+    files.write(told, tmp_path)
+    data = json.loads((tmp_path / "report.json").read_text())
+    assert [run["state"] for run in data["runs"]].count("too noisy") == 3
+    lost = [cell for cell in data["cells"] if not cell["ranked"]]
+    assert [(cell["framework"], cell["world_size"]) for cell in lost] == [("tf", 2)]
+    page = (tmp_path / "report.html").read_text()
+    assert "Left out, not ranked: tf graph, 2 CPU workers (3 too noisy)" in page
+
+
 def test_writing_again_leaves_no_plot_of_before(tmp_path: Path) -> None:
     files.write(study(models=["mlp", "lenet5"], scalings=["weak"], repeats=1), tmp_path)
     files.write(study(models=["mlp"], scalings=["weak"], repeats=1), tmp_path)

@@ -58,7 +58,7 @@ def test_the_document_has_the_parts_of_the_report() -> None:
 def test_the_note_has_the_verdict_the_main_figures_and_the_sentences() -> None:
     text = markdown.summary(study(models=["mlp"], scalings=["weak"]))
     assert "settings" in text.splitlines()[0] or "fastest" in text.splitlines()[0]
-    assert "| framework | workers | samples/s | speed-up | efficiency | test accuracy |" in text
+    assert "| framework | workers | samples/s | speed-up | test accuracy |" in text
     assert re.search(
         r"^- tf trains mlp 1\.\d+ times as fast as torch on 1 CPU worker; 95 % CI", text, re.M
     )

@@ -53,8 +53,8 @@ def test_three_values_of_an_option_are_a_curve_and_two_are_none() -> None:
         found = cells(told)
         styles = Styles(found)
         drawn = []
-        for option, members in swept(groups(found)):
-            axes = axes_of(curves.sweep(option, "batch size", members, styles))
+        for option, values, members in swept(groups(found)):
+            axes = axes_of(curves.sweep(option, values, members, styles))
             drawn.append((option, list(axes.lines[0].get_xdata())))  # type: ignore[arg-type]
         return drawn
 

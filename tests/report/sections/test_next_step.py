@@ -1,7 +1,7 @@
 import shlex
 from typing import Any
 
-from studies import study
+from studies import study, where
 
 from distlab.report.figures.cells import cells
 from distlab.report.figures.comparisons import compare
@@ -90,3 +90,11 @@ def test_more_repeats_of_what_is_never_ranked_are_not_advised() -> None:
     # Noise passes.
     step, _ = advised(repeats=1, noisy=lambda run: True)
     assert step.command is not None
+
+
+def test_what_is_settled_leaves_out_what_noise_spoiled() -> None:
+    step, _ = advised(noisy=where(framework="torch"))
+    assert step.command is None
+    assert step.words.startswith("What is ranked is settled, but 1 cell is not ranked")
+    step, _ = advised(oversubscribed=where(framework="torch"))
+    assert step.words.startswith("What this study compares is settled")

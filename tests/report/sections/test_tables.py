@@ -1,5 +1,3 @@
-from dataclasses import replace
-
 import pytest
 from studies import study, where
 
@@ -7,6 +5,7 @@ from distlab.measure.statistics import Estimate
 from distlab.report.figures.cells import cells
 from distlab.report.figures.groups import groups
 from distlab.report.sections import tables
+from distlab.report.sections.main_table import main
 
 
 @pytest.mark.parametrize(
@@ -39,82 +38,14 @@ def test_a_ratio_whose_interval_excludes_1_never_shows_1() -> None:
     assert (untold.text, untold.detail) == ("1.00", "1.00 to 1.01")
 
 
-def test_the_main_table_has_a_row_for_each_ranked_cell_and_marks_the_fastest() -> None:
-    (group,) = groups(cells(study(models=["mlp"], scalings=["weak"])))
-    fastest = [cell for cell in group.cells if cell.framework == "tf" and cell.world_size == 1]
-    table = tables.main(group, fastest)
-    names = [(row[0].text, row[1].text) for row in table.rows]
-    assert names == [
-        (f"{framework}", f"{n} CPU")
-        for n in (1, 2)
-        for framework in ("torch eager", "tf graph", "paddle eager")
-    ]
-    assert table.best == {1}
-    assert table.opens == {3}
-    assert all(len(row) == len(table.columns) for row in table.rows)
-
-
-def test_the_main_table_shows_each_figure_of_the_cell() -> None:
-    (group,) = groups(cells(study(models=["mlp"], scalings=["weak"], frameworks=["torch"])))
-    two = group.cells[1]
-    estimate = Estimate(1.25, 1.2, 1.3, 5)
-    two = replace(
-        two,
-        throughput=Estimate(12_345.6, 12_000.0, 13_000.0, 5),
-        speedup=estimate,
-        efficiency=estimate.scaled(0.5),
-        epoch_time_s=Estimate(4.86, 4.6, 5.0, 5),
-        accuracy_mean=0.9712,
-        accuracy_sd=0.0011,
-        time_to_accuracy_s=Estimate(9.0, 8.0, 10.0, 4),
-        reached=4,
-        startup_s=7.25,
-        compile_s=0.5,
-        communication_share=Estimate(0.25, 0.2, 0.3, 5),
-        model_flop_utilisation=Estimate(0.5, 0.4, 0.6, 5),
-    )
-    table = tables.main(replace(group, cells=[two]), [])
-    row = dict(zip(table.columns, map(str, table.rows[0]), strict=True))
-    assert row == {
-        "framework": "torch eager (2.13.0)",
-        "workers": "2 CPU",
-        "samples/s": "12,350 (12,000 to 13,000)",
-        "speed-up": "1.25 (1.20 to 1.30)",
-        "efficiency": "62.5% (60.0% to 65.0%)",
-        "epoch, s": "4.86 (4.60 to 5.00)",
-        "test accuracy": "97.12% (sd 0.11%)",
-        "s to 97.0%": "9.00 (8.00 to 10.0; 4 of 5 runs)",
-        "start-up, s": "7.25 (compile 0.500)",
-        "exchange": "25.0% (20.0% to 30.0%)",
-        "MFU": "50.0% (40.0% to 60.0%)",
-        "verified": "5 of 5",
-    }
-
-
-def test_an_exchange_that_is_not_told_from_0_says_so_with_its_interval() -> None:
-    (group,) = groups(cells(study(models=["mlp"], scalings=["weak"], world_sizes=[2])))
-    share = Estimate(-0.107, -0.12, 0.01, 5)
-    cell = replace(group.cells[0], communication_share=share, communication_told=False)
-    table = tables.main(replace(group, cells=[cell]), [])
-    shown = str(table.rows[0][table.columns.index("exchange")])
-    assert shown == "not told from 0 (-12.0% to 1.0%)"
-
-
-def test_a_caveat_of_runs_that_count_stands_beside_them() -> None:
-    unlike = [{"code": "unlike_hosts", "detail": "4 cores on a, 2 cores on b"}]
-    told = study(models=["mlp"], scalings=["weak"], world_sizes=[2], values={"caveats": unlike})
-    (group,) = groups(cells(told))
-    assert str(tables.main(group, []).rows[0][-1]) == "5 of 5 (5 unlike hosts)"
-    assert tables.set_apart(told) is None
-
-
-def test_without_a_baseline_there_is_no_speed_up() -> None:
-    (group,) = groups(
-        cells(study(models=["mlp"], scalings=["weak"], world_sizes=[2], baselines="nowhere"))
-    )
-    table = tables.main(group, [])
-    place = table.columns.index("speed-up")
-    assert {row[place].text for row in table.rows} == {"no baseline"}
+@pytest.mark.parametrize(
+    ("low", "high", "places"),
+    [(12_000.0, 13_000.0, 4), (12_300.0, 12_420.0, 5), (8_000.0, 19_000.0, 3), (None, None, 3)],
+)
+def test_a_figure_has_the_digits_that_its_interval_bears(
+    low: float | None, high: float | None, places: int
+) -> None:
+    assert tables.digits(Estimate(12_345.6, low, high, 5)) == places
 
 
 def test_runs_that_do_not_count_are_set_apart_with_their_reasons() -> None:
@@ -155,7 +86,7 @@ def test_runs_that_do_not_count_are_set_apart_with_their_reasons() -> None:
         run for run in told["runs"] if not where(framework="paddle", repeat=4, world_size=1)(run)
     ]
     (group,) = groups(cells(told))
-    verified = [str(row[-1]) for row in tables.main(group, []).rows[:3]]
+    verified = [str(row[-1]) for row in main(group, []).rows[:3]]
     assert verified == [
         "4 of 5 (1 unverified: trajectory)",
         "5 of 5 (1 too noisy)",
@@ -174,7 +105,7 @@ def test_cells_without_a_majority_of_runs_are_listed_and_not_in_the_main_table()
     ]
     assert table.rows[0][2].text == "0 of 5"
     (group,) = groups(found)
-    assert "tf graph" not in {row[0].text for row in tables.main(group, []).rows}
+    assert "tf graph" not in {row[0].text for row in main(group, []).rows}
 
 
 def test_where_all_is_well_nothing_is_set_apart() -> None:

@@ -5,7 +5,8 @@ from studies import study, together, where
 from distlab.report.figures.cells import Cell, cells
 from distlab.report.figures.comparisons import compare
 from distlab.report.figures.groups import Group, groups
-from distlab.report.sections import tables, verdict
+from distlab.report.sections import verdict
+from distlab.report.sections.main_table import main
 
 
 def judged(**options: Any) -> tuple[list[verdict.Setting], list[Group], list[Cell]]:
@@ -130,5 +131,16 @@ def test_a_speed_up_over_another_study_says_so() -> None:
     found, grouped, _ = judged(world_sizes=[2], baselines="store")
     ((_, text),) = verdict.sentences(found, grouped)
     assert "with torch eager over another study (95 % CI" in text
-    shown = tables.main(grouped[0], []).rows[0]
-    assert shown[3].detail.endswith("\nover another study")
+    shown = main(grouped[0], []).rows[0]
+    assert shown[4].detail.endswith("\nover another study")
+
+
+def test_more_workers_that_reach_the_target_later_are_told_beside_their_speed_up() -> None:
+    told = study(models=["mlp"], scalings=["weak"], frameworks=["torch"], repeats=3)
+    for run in told["runs"]:
+        run["time_to_accuracy_s"] = 0.86 if run["world_size"] == 1 else 0.96
+    found = cells(told)
+    grouped = groups(found)
+    ((_, text),) = verdict.sentences(verdict.settings(grouped, compare(found)), grouped)
+    assert "torch eager 0.96 s on 2 CPU workers, 0.86 s on 1" in text
+    assert "steps are fewer and of larger batches" in text

@@ -1,0 +1,123 @@
+"""All forms of a report draw from the same findings: what one tells, none denies or outdoes."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+from studies import study, together, where
+
+from distlab.report.contents import contents
+from distlab.report.figures.cells import cells
+from distlab.report.figures.comparisons import compare
+from distlab.report.figures.groups import groups
+from distlab.report.formats import files, markdown, terminal
+from distlab.report.plots import intervals
+from distlab.report.sections.classroom.scorecard import scorecard
+from distlab.report.sections.verdict import settings
+
+pytestmark = pytest.mark.slow
+
+ONE = {"models": ["mlp"], "scalings": ["weak"]}
+KINDS: dict[str, dict[str, Any]] = {
+    "one run": study(**ONE, repeats=1),
+    "three": study(**ONE, repeats=3),
+    "equal frameworks": study(**ONE, slower={"tf": 175 / 108, "paddle": 120 / 108}, repeats=5),
+    "noisy": study(**ONE, noisy=where(framework="tf")),
+    "oversubscribed": study(**ONE, oversubscribed=where(world_size=2)),
+    "unverified": study(**ONE, unverified=where(framework="torch")),
+    "failed": study(**ONE, failed=where(framework="paddle", world_size=2)),
+    "one framework": study(**ONE, frameworks=["torch"]),
+    "nothing": study(**ONE, failed=lambda run: True, repeats=1),
+    "sixty cells": together(
+        *(study(scalings=["weak"], repeats=3, batch_size=b) for b in (16, 32, 64, 128, 256))
+    ),
+}
+
+
+@pytest.fixture(params=KINDS)
+def told(request: pytest.FixtureRequest) -> dict[str, Any]:
+    return KINDS[request.param]
+
+
+def plain(text: str) -> str:
+    return re.sub(r"\s+", " ", text.replace("\\", ""))
+
+
+def test_every_form_says_the_same_of_who_is_fastest(told: dict[str, Any], tmp_path: Path) -> None:
+    report = contents(told, cells(told), [])
+    page = files.write(told, tmp_path)
+    data = json.loads((tmp_path / "report.json").read_text())
+    console = Console(record=True, width=400, file=(tmp_path / "terminal").open("w"))
+    terminal.show(told, page, console)
+    assert data["verdict"]["headline"] == report.headline
+    forms = [
+        page.read_text(),
+        (tmp_path / "report.md").read_text(),
+        markdown.summary(told),
+        console.export_text(),
+    ]
+    for form in forms:
+        assert plain(report.headline) in plain(form)
+        for sentence in report.sentences if len(report.sentences) < 20 else []:
+            assert plain(sentence) in plain(form)
+    assert data["comparisons"] == report.sentences
+
+
+def test_rows_that_stand_out_are_those_that_the_headline_counts(told: dict[str, Any]) -> None:
+    report = contents(told, cells(told), [])
+    best = [
+        row[0].text for table in report.main for n, row in enumerate(table.rows) if n in table.best
+    ]
+    for name in set(best):
+        counted = best.count(name)
+        said = re.search(rf"{re.escape(name)}(?: is the fastest)? in (\d+)", report.headline)
+        if said is None:
+            assert report.headline.startswith(f"{name} is the fastest.") and counted == 1
+        else:
+            assert int(said[1]) == counted
+    if not best:
+        assert "is the fastest" not in report.headline
+
+
+def test_the_scorecard_ranks_nobody_whom_no_comparison_tells(told: dict[str, Any]) -> None:
+    found = cells(told)
+    comparisons = compare(found)
+    beaten = {pair.slower.framework for pair in comparisons if pair.told}
+    for score in scorecard(found, comparisons):
+        if score.relative_speed is not None and score.relative_speed < 1:
+            assert score.framework in beaten
+
+
+def test_the_plot_of_ratios_fills_what_the_sentences_tell(told: dict[str, Any]) -> None:
+    found = cells(told)
+    comparisons = compare(found)
+    for group in groups(found):
+        chart = intervals.ratios(group, comparisons)
+        if chart is None:
+            continue
+        members = {cell.cell for cell in group.cells}
+        own = [p for p in comparisons if p.faster.cell in members and p.ratio.low is not None]
+        filled = [
+            line.get_markerfacecolor() != "white"
+            for line in chart.figure.axes[0].lines
+            if line.get_marker() == "s"
+        ]
+        assert filled == [pair.told for pair in own][: len(filled)]
+        assert all(
+            (" times as fast as " in pair.sentence) == pair.told
+            for pair in comparisons
+            if pair.faster.cell in members
+        )
+
+
+def test_a_fastest_is_told_to_be_faster_than_each_other(told: dict[str, Any]) -> None:
+    found = cells(told)
+    comparisons = compare(found)
+    wins = {(pair.faster.cell, pair.slower.cell) for pair in comparisons if pair.told}
+    for setting in settings(groups(found), comparisons):
+        if setting.fastest is not None:
+            others = [cell for cell in setting.cells if cell is not setting.fastest]
+            assert others and all((setting.fastest.cell, one.cell) in wins for one in others)

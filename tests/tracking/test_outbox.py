@@ -1,0 +1,210 @@
+"""A server that stops answering costs a run nothing, and its records nothing."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import studies
+from mlflow import MlflowClient
+from mlflow_server import Server
+
+from distlab.errors import DistlabError
+from distlab.experiment.options import TrackingOptions
+from distlab.tracking import reader
+from distlab.tracking.__main__ import main
+from distlab.tracking.journal import FILES
+from distlab.tracking.outbox import Connection, Outbox
+from distlab.tracking.run_writer import Part, Tracker
+from distlab.tracking.store import open_store
+from distlab.tracking.study_writer import StudyTracker
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def server(tables: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    one = Server(tmp_path_factory.mktemp("server") / "store", tables)
+    yield one
+    one.kill()
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second and no second try."""
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+
+
+@pytest.fixture
+def options(server: Server) -> TrackingOptions:
+    """With a password, which the server asks nobody for."""
+    return TrackingOptions(server.uri.replace("//", "//bob:S3cret@"), "e", False, False)
+
+
+@pytest.fixture
+def said() -> list[str]:
+    return []
+
+
+def finished(tracker: Tracker, folder: Path, part: Part) -> dict[str, Any]:
+    """A run's end: its summary, written and told."""
+    (one,) = studies.study(
+        repeats=1, frameworks=["torch"], world_sizes=[1], scalings=["weak"], models=["mlp"]
+    )["runs"]
+    mine = {"study": part.study, "cell": part.cell, "repeat": part.repeat}
+    summary = {**one, **mine, "mlflow": {"tracking_uri": tracker.uri, "run_id": tracker.run_id}}
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "summary.json").write_text(json.dumps(summary))
+    tracker.finish(summary)
+    tracker.artifacts(folder / "summary.json")
+    return summary
+
+
+def test_a_study_whose_server_dies_goes_on_and_is_completed_later(
+    server: Server, options: TrackingOptions, tmp_path: Path, said: list[str]
+) -> None:
+    folder = tmp_path / "study"
+    study = StudyTracker.begin(
+        options, tmp_path, "s", [{"epochs": 3}], {"command": "c"}, folder, said.append
+    )
+    parts = [Part(study.study, "c", repeat) for repeat in range(3)]
+    runs = []
+    for part in parts:
+        run_dir = folder / str(part.repeat)
+        with Tracker(options, "r", tmp_path, part, run_dir, study.connection) as run:
+            if part.repeat == 1:
+                server.kill()
+            study.ran(finished(run, run_dir, part))
+        runs.append(run)
+    assert len(said) == 1
+    assert "does not answer" in said[0] and f"distlab.tracking sync {folder}" in said[0]
+    study.failed(Part(study.study, "d", 0), {"framework.name": "tf"}, "no memory")
+    study.looked()
+    study.finish("FINISHED", 3.0)
+    offline = study.load()
+    assert [one["repeat"] for one in offline["runs"]] == [0, 1, 2]
+    assert [one["error"] for one in offline["failed"]] == ["no memory"]
+    assert offline["finished"] and offline["looks"] == 1 and offline["wall_s"] == 3.0
+    study.close()
+    assert "not all records are in MLflow yet" in said[-1]
+    assert "S3cret" not in " ".join(file.read_text() for file in folder.rglob("*.json*"))
+    assert main(["sync", str(folder), f"tracking.uri={options.uri}"]) == 1, "it is still dead"
+
+    server.start()
+    assert main(["sync", str(folder)]) == 1, "the password is not kept"
+    assert main(["sync", str(folder), f"tracking.uri={options.uri}"]) == 0
+    assert not list(folder.rglob(FILES))
+    online = reader.load(options, study.study, tmp_path)
+    assert [one["repeat"] for one in online["runs"]] == [0, 1, 2]
+    assert [one["error"] for one in online["failed"]] == ["no memory"]
+    assert (online["looks"], online["wall_s"], bool(online["finished"])) == (1, 3.0, True)
+    client = MlflowClient(options.uri)
+    ids = [one["mlflow"]["run_id"] for one in online["runs"]]
+    assert ids[:2] == [run.run_id for run in runs[:2]], "runs that had begun keep their ids"
+    assert ids[2] != runs[2].run_id
+    for part, run_id in zip(parts, ids, strict=True):
+        found = client.get_run(run_id)
+        assert found.info.status == "FINISHED"
+        assert found.data.metrics["throughput"] > 0 and found.data.tags["verified"] == "true"
+        local = json.loads((folder / str(part.repeat) / "summary.json").read_text())
+        assert local["mlflow"]["run_id"] == run_id, "the files have the new id, too"
+    assert main(["sync", str(folder)]) == 0, "there is nothing more to do"
+
+
+def test_a_server_that_hangs_is_waited_for_once_and_catches_up_when_it_goes_on(
+    server: Server, options: TrackingOptions, tmp_path: Path, said: list[str]
+) -> None:
+    connection = Connection(open_store(options, tmp_path), tmp_path, said.append)
+    out = Outbox(connection, tmp_path, "hangs", {})
+    out.batch(metrics=[("before", 1.0, 0)])
+    out.flush()
+    server.stop()
+    try:
+        for step in range(50):
+            out.batch(metrics=[("during", float("nan"), step)])
+        out.end("FINISHED")
+        out.close()
+        connection.catch_up()
+        assert len(said) == 2 and "not all records" in said[1], said
+    finally:
+        server.go_on()
+    connection.catch_up()
+    assert said[2:] == ["MLflow answers again, and has all records now"]
+    client = connection.store.client
+    assert client.get_run(out.run_id).info.status == "FINISHED"
+    assert len(client.get_metric_history(out.run_id, "during")) == 50
+    assert not list(tmp_path.glob(FILES))
+
+
+def test_what_a_store_refuses_is_kept_and_the_rest_is_sent(
+    options: TrackingOptions, tmp_path: Path, said: list[str]
+) -> None:
+    connection = Connection(open_store(options, tmp_path), tmp_path, said.append)
+    out = Outbox(connection, tmp_path, "refuses", {})
+    out.batch(metrics=[("no / such * name", 1.0, 0)])
+    out.batch(metrics=[("fine", 1.0, 0)])
+    out.close()
+    assert connection.store.client.get_run(out.run_id).data.metrics == {"fine": 1.0}
+    assert len(said) == 1 and "refuses" in said[0]
+    assert len(list(tmp_path.glob(FILES))) == 1
+
+
+def test_a_run_that_was_lost_with_its_server_is_made_anew(
+    server: Server, options: TrackingOptions, tmp_path: Path
+) -> None:
+    """Its file is left from a process that was killed; the server was set up again."""
+    connection = Connection(open_store(options, tmp_path), tmp_path)
+    out = Outbox(connection, tmp_path, "lost", {"a": "b"})
+    out.batch(params={"epochs": 3})
+    out.flush()
+    (file,) = tmp_path.glob(FILES)
+    assert main(["sync", str(tmp_path), f"tracking.uri={options.uri}"]) == 1, "it still runs"
+    text = file.read_text().replace(out.run_id, "0" * 32)
+    out.close()
+    file.write_text(text + '{"n": 2, "call"')
+    assert main(["sync", str(tmp_path), f"tracking.uri={options.uri}"]) == 0
+    store = connection.store
+    found = store.client.search_runs([store.experiment_id], "tags.a = 'b'")
+    (latest,) = [run for run in found if run.info.run_id != out.run_id]
+    assert latest.data.params == {"epochs": "3"}
+    assert latest.info.status == "KILLED"
+
+
+def test_secrets_are_in_no_call(options: TrackingOptions, tmp_path: Path) -> None:
+    connection = Connection(open_store(options, tmp_path))
+    out = Outbox(connection, None, "masks", {"command": f"tracking.uri={options.uri}"})
+    out.batch(params={"framework.env.A_TOKEN": "t0ken"}, tags={"error": f"at {options.uri}"})
+    out.close()
+    found = str(connection.store.client.get_run(out.run_id).to_dictionary())
+    assert "S3cret" not in found and "t0ken" not in found and "***" in found
+
+
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [([], "only command"), (["send"], "only command"), (["sync", "no/such"], "no folder")],
+)
+def test_a_command_that_is_none_is_answered_with_one_that_is(
+    words: list[str], found: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(words) == 1
+    error = capsys.readouterr().err
+    assert found in error and "python -m distlab.tracking sync outputs" in error
+
+
+def test_a_file_that_cannot_be_written_ends_nothing(
+    options: TrackingOptions, tmp_path: Path
+) -> None:
+    (tmp_path / "a file").touch()
+    connection = Connection(open_store(options, tmp_path))
+    out = Outbox(connection, tmp_path / "a file" / "run", "no disk", {})
+    out.batch(tags={"x": "y"})
+    out.close()
+    assert connection.store.client.get_run(out.run_id).data.tags["x"] == "y"
+    assert [path.name for path in tmp_path.iterdir()] == ["a file"]
+
+
+def test_a_server_that_is_away_at_the_start_ends_the_command(tmp_path: Path) -> None:
+    with pytest.raises(DistlabError, match="does not answer"):
+        Tracker(TrackingOptions("http://127.0.0.1:9", "e", False, False), "r", tmp_path)
