@@ -1,6 +1,7 @@
 import json
 import os
 import re
+import shlex
 import signal
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ import command
 import mlflow.pyfunc
 import numpy as np
 import pytest
+import yaml
 from command import Ended, Running, alive
 from mlflow import MlflowClient
 
@@ -22,6 +24,8 @@ from distlab.models.weights import draw, fingerprint
 JOB = (*command.SMALL_JOB, "seed=1")
 STRONG = ("scaling=strong", "batch_size=48", "epochs=2", "execution=eager")
 STEPS = 4000 // 48
+# Words that Hydra could not read as they stand.
+TEXT = "framework.env.NOTE=é, (a=b)"
 FRAMEWORKS = ("torch", "tensorflow", "keras", "paddle", "jax")
 # The command line, which then tells which frameworks its own process has imported.
 DRIVER = f"""
@@ -49,7 +53,7 @@ def ended(tmp_path_factory: pytest.TempPathFactory) -> Ended:
     """A run on two CPU workers, in a shell that would bind each of them to the first core."""
     shell = {**command.ENVIRONMENT, "OMP_PROC_BIND": "true", "GOMP_CPU_AFFINITY": "0-1"}
     folder = tmp_path_factory.mktemp("run")
-    ended = command.run(folder, *JOB, *STRONG, "gpus=2", environment=shell)
+    ended = command.run(folder, *JOB, *STRONG, "gpus=2", TEXT, environment=shell)
     assert ended.code == 0, ended.out + ended.err
     return ended
 
@@ -66,7 +70,11 @@ def one_and_three(tmp_path_factory: pytest.TempPathFactory) -> Ended:
     script = folder / "driver.py"
     script.write_text(DRIVER)
     started = [sys.executable, str(script)]
-    ended = command.run(folder, "-m", *JOB, *STRONG, "gpus=1,3", command=started)
+    # As in a notebook, whose backend of matplotlib is not installed here.
+    notebook = {**command.ENVIRONMENT, "MPLBACKEND": "module://matplotlib_inline.backend_inline"}
+    ended = command.run(
+        folder, "-m", *JOB, *STRONG, "gpus=1,3", command=started, environment=notebook
+    )
     assert ended.code == 0, ended.out + ended.err
     return ended
 
@@ -206,6 +214,14 @@ def test_mlflow_has_the_run(ended: Ended, summary: dict[str, Any]) -> None:
 
 
 @pytest.mark.slow
+def test_words_are_recorded_as_they_were_typed(ended: Ended) -> None:
+    typed = shlex.split(ended.mlflow_run().data.tags["command"])
+    assert typed == ["python", "-m", "distlab.launch", *JOB, *STRONG, "gpus=2", TEXT]
+    config = yaml.safe_load((ended.run_dir / "config.yaml").read_text())
+    assert config["framework"]["env"] == {"NOTE": TEXT.partition("=")[2]}
+
+
+@pytest.mark.slow
 def test_the_logged_model_is_the_trained_one(summary: dict[str, Any]) -> None:
     mlflow.set_tracking_uri(summary["mlflow"]["tracking_uri"])
     model = mlflow.pyfunc.load_model(f"runs:/{summary['mlflow']['run_id']}/model")
@@ -238,6 +254,7 @@ def test_output_is_the_announcement_the_epochs_and_the_table(ended: Ended) -> No
     kinds = {
         "announcement": r"torch \(eager\) trains mlp on mnist5k, 2 epochs, on 2 CPU workers.*",
         "logs": r"logs: .*",
+        "environment": r"kept from workers: .*",
         "epoch": r"epoch [12]/2 +[\d.]+ s +[\d,]+ samples/s  loss [\d.]+  accuracy [\d.]+%",
         "table": r"[┏┃┡│└].*",
         "caveat": r"caveat:  .*: not ranked",

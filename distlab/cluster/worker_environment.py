@@ -18,6 +18,7 @@ from distlab.backends.base import Placement
 from distlab.experiment.experiment import Experiment
 from distlab.experiment.options import FrameworkOptions, Pin, Precision
 from distlab.machine.cores import shares
+from distlab.machine.network import interface
 
 KEPT_OUT = (
     # OpenMP of GNU, LLVM and Intel, and libraries of linear algebra: threads, cores, instructions.
@@ -92,13 +93,17 @@ class WorkerEnvironment:
             del os.environ[name]
         os.environ.update(self.variables)
         ask_no_proxy(os.environ, placement.hosts)
+        own = placement.hosts[placement.rank]
+        if len(set(placement.hosts)) > 1 and (device := interface(own)) is not None:
+            # gloo would take what this host's name leads to, which may be 127.0.1.1.
+            os.environ.setdefault("GLOO_SOCKET_IFNAME", device)
         # A user without privileges may not take niceness back; then the record tells the other one.
         with contextlib.suppress(OSError):
             os.setpriority(os.PRIO_PROCESS, 0, self.nice)
         if self.pin is Pin.cores:
-            here = placement.hosts.count(placement.hosts[placement.rank])
-            own = shares(os.sched_getaffinity(0), here, placement.threads)
-            os.sched_setaffinity(0, own[placement.local_rank])
+            here = placement.hosts.count(own)
+            cores = shares(os.sched_getaffinity(0), here, placement.threads)
+            os.sched_setaffinity(0, cores[placement.local_rank])
         return {
             # Ray itself sets some of these, and they are set anew.
             "kept_out": {

@@ -12,6 +12,7 @@ from distlab.console import Terminal, complain, ready
 from distlab.doctor import machine, places, software
 from distlab.doctor.finding import Finding, Level, note
 from distlab.errors import DistlabError
+from distlab.experiment.words import at_home
 
 FAILED, INTERRUPTED = 1, 130
 USAGE = """\
@@ -20,10 +21,11 @@ python -m distlab.doctor [option=value ...]
 Looks at what runs need, and tells what is off and what to do. Exit code 1 where a run would fail
 or be wrong. Nothing is made or changed.
 
-tracking.uri=URI  the store to look at (default: ./mlruns/mlflow.db, or MLFLOW_TRACKING_URI)
-data.dir=FOLDER   where MNIST's files are (default: DISTLAB_DATA_DIR, or the user's cache)
+tracking.uri=URI          the store (default: MLFLOW_TRACKING_URI, else ./mlruns/mlflow.db)
+tracking.experiment=NAME  the experiment in it (default: distlab)
+data.dir=FOLDER           where MNIST's files are (default: DISTLAB_DATA_DIR, or the user's cache)
 """
-OPTIONS = ("tracking.uri", "data.dir")
+OPTIONS = ("tracking.uri", "tracking.experiment", "data.dir")
 STYLES = {Level.fine: "green", Level.note: "yellow", Level.wrong: "bold red"}
 
 
@@ -41,7 +43,7 @@ def examine(options: dict[str, str]) -> list[Finding]:
         machine.clock,
         machine.memory,
         machine.variables,
-        partial(places.store, options.get("tracking.uri")),
+        partial(places.store, options.get("tracking.uri"), options.get("tracking.experiment")),
         places.folder,
         partial(places.data, options.get("data.dir")),
         places.cluster,
@@ -92,10 +94,10 @@ def parse(words: Sequence[str]) -> dict[str, str]:
         if not equals or name not in OPTIONS:
             raise DistlabError(
                 f"python -m distlab.doctor {' '.join(words)}",
-                f"{word!r} is no option; the options are {' and '.join(OPTIONS)}",
+                f"{word!r} is no option; the options are {', '.join(OPTIONS)}",
                 "python -m distlab.doctor --help",
             )
-        options[name] = value
+        options[name] = at_home(value) if name == "tracking.uri" else value
     return options
 
 

@@ -2,7 +2,6 @@
 
 import os
 import socket
-import sqlite3
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,47 +16,41 @@ from distlab.data import mirrors, sources
 from distlab.doctor import preflight
 from distlab.doctor.finding import Finding, note, wrong
 from distlab.errors import DistlabError
+from distlab.experiment.options import TrackingOptions, with_mlflow_variables
+from distlab.masking import mask
+from distlab.tracking import store as tracking_store
 
 ANSWER_S = 5.0
 """Seconds that a server may take to answer."""
-STORE = Path("mlruns") / "mlflow.db"
 
 
-def store(uri: str | None = None) -> Iterator[Finding]:
+def store(uri: str | None = None, experiment: str | None = None) -> Iterator[Finding]:
     """Whether the MLflow store can be read and written; nothing is made."""
-    named = uri or os.environ.get("MLFLOW_TRACKING_URI")
+    options = TrackingOptions(uri, experiment) if experiment else TrackingOptions(uri)
+    options = with_mlflow_variables(options)
+    address = tracking_store.address(options, Path.cwd())
     try:
-        if not named or named.startswith("sqlite:///"):
-            path = Path(named.removeprefix("sqlite:///")).expanduser() if named else STORE
-            yield _database(path)
-        elif named.startswith("http"):
-            yield _server(named)
+        tracking_store.check(options, Path.cwd())
+        if tracking_store.is_local(options):
+            yield _database(Path(address.removeprefix(tracking_store.SQLITE)))
+        elif address.startswith("http"):
+            yield _server(address)
         else:
-            yield _other(named)
-    except (OSError, sqlite3.Error, SQLAlchemyError, ImportError) as error:
+            yield _other(address)
+    except DistlabError as error:
+        yield wrong("store", mask(f"{address}: {error.found}"), error.fix.splitlines()[0])
+    except (OSError, SQLAlchemyError, ImportError) as error:
         advice = "another one: tracking.uri=sqlite:////path/to/mlflow.db"
-        yield wrong("store", f"{_shown(named or str(STORE))}: {_line(error)}", advice)
+        yield wrong("store", f"{mask(address)}: {mask(_line(error))}", advice)
 
 
 def _database(path: Path) -> Finding:
-    """SQLite's file, which may not be there yet."""
-    if not path.exists():
-        above = next(folder for folder in path.absolute().parents if folder.exists())
-        if _takes(above):
-            return Finding("store", f"{path} is made by the first run")
+    """SQLite's file, which may not be there yet; it is written together with files beside it."""
+    folder = next(one for one in path.parents if one.exists())
+    if not _takes(folder):
         advice = "from a folder that may be written, or tracking.uri=sqlite:////path/to/mlflow.db"
-        return wrong("store", f"{path} cannot be made: {above} takes no records", advice)
-    address = f"{path.absolute().as_uri()}?mode=rw"
-    with sqlite3.connect(address, uri=True, timeout=ANSWER_S, isolation_level=None) as opened:
-        tables = {name for (name,) in opened.execute("SELECT name FROM sqlite_master")}
-        # A lock for writing, given back: nothing changes, and what is read-only gives none.
-        opened.execute("BEGIN IMMEDIATE")
-        opened.execute("ROLLBACK")
-        runs = opened.execute("SELECT count(*) FROM runs").fetchone()[0] if "runs" in tables else 0
-    opened.close()
-    if not _takes(path.parent):
-        return wrong("store", f"{path.parent} takes no files", f"chmod u+w {path.parent}")
-    return Finding("store", f"{path} holds {runs} runs, and may be written")
+        return wrong("store", f"{path}: {folder} takes no files", advice)
+    return Finding("store", f"{path} is {'there' if path.exists() else 'made by the first run'}")
 
 
 def _server(uri: str) -> Finding:
@@ -67,11 +60,11 @@ def _server(uri: str) -> Finding:
     except requests.RequestException as error:
         advice = f"mlflow server --host ADDRESS, or another store; a proxy: NO_PROXY={_host(uri)}"
         reason = "no answer" if isinstance(error, requests.Timeout) else type(error).__name__
-        return wrong("store", f"{_shown(uri)}: {reason} within {ANSWER_S:.0f} s", advice)
+        return wrong("store", f"{mask(uri)}: {reason} within {ANSWER_S:.0f} s", advice)
     if not answer.ok:
         advice = "user and password: MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
-        return wrong("store", f"{_shown(uri)} answers {answer.status_code} {answer.reason}", advice)
-    return Finding("store", f"{_shown(uri)} answers")
+        return wrong("store", f"{mask(uri)} answers {answer.status_code} {answer.reason}", advice)
+    return Finding("store", f"{mask(uri)} answers")
 
 
 def _other(uri: str) -> Finding:
@@ -82,15 +75,7 @@ def _other(uri: str) -> Finding:
         default = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
         port = url.port or default.get(url.get_backend_name(), 0)
         socket.create_connection((url.host, port), ANSWER_S).close()
-    return Finding("store", f"{_shown(uri)} can be reached")
-
-
-def _shown(uri: str) -> str:
-    """An address without its password."""
-    try:
-        return make_url(uri).render_as_string(hide_password=True)
-    except SQLAlchemyError:
-        return uri
+    return Finding("store", f"{mask(uri)} can be reached")
 
 
 def _host(uri: str) -> str:

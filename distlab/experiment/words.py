@@ -6,12 +6,12 @@ known, and such a value is put into the quotes that Hydra wants where it would r
 """
 
 import argparse
+import os
 import re
 import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import is_dataclass
-from pathlib import Path
 from typing import Any, NoReturn, get_args, get_origin, get_type_hints
 
 import yaml
@@ -28,6 +28,8 @@ from distlab.experiment.options import Options, flat, names
 
 FOLDERS = ("hydra.run.dir", "hydra.sweep.dir")
 """Options of Hydra's own that name a folder."""
+AT_HOME = (*FOLDERS, "tracking.uri")
+"""Options in which ``~`` is the user's home. Where data are loaded, it is so anyway."""
 
 ENVIRONMENT = "framework.env"
 MAPPINGS = (ENVIRONMENT, "framework.runtime_env", "framework.execution_by_model")
@@ -79,6 +81,12 @@ def command(words: Sequence[str] | None = None) -> str:
     return shlex.join(["python", "-m", "distlab.launch", *(typed() if words is None else words)])
 
 
+def at_home(value: str) -> str:
+    """A path or an SQLite file's address, with the user's home for a ``~`` where it begins."""
+    scheme = "sqlite:///" * value.startswith("sqlite:///")
+    return f"{scheme}{os.path.expanduser(value.removeprefix(scheme))}"  # noqa: PTH111
+
+
 def understood(words: Sequence[str]) -> list[str]:
     r"""The words of a command in Hydra's grammar, its flags first.
 
@@ -101,9 +109,9 @@ def understood(words: Sequence[str]) -> list[str]:
     options = list(flags.overrides)
     if flags.shell_completion:
         return list(words)
-    bare = [word for word in options if not _OPTION.match(word)]
-    if unknown or bare:
-        raise _unknown(words, [*unknown, *bare])
+    strange = {word for word in (*options, *unknown) if not _OPTION.match(word)}
+    if strange:
+        raise _unknown(words, [word for word in words if word in strange])
     many = flags.multirun or any(word.lower() == "hydra.mode=multirun" for word in options)
     kept = list(words)
     for word in options:
@@ -124,7 +132,7 @@ def _option(word: str, many: bool) -> str:
     if not equals or name.startswith("~"):
         return word
     if name in TEXT:
-        return f"{given}={_values(value, many, null=TEXT[name], home=name in FOLDERS)}"
+        return f"{given}={_values(value, many, null=TEXT[name], home=name in AT_HOME)}"
     if name.startswith(f"{ENVIRONMENT}."):
         return f"++{name}={_values(value, many)}"
     if name == ENVIRONMENT:
@@ -163,8 +171,8 @@ def _text(value: str, null: bool, home: bool) -> str:
     """One text: as it stands where Hydra reads just that, else in quotes."""
     if null and value.lower() in ("", "null"):
         return "null"
-    if home and value.startswith("~"):
-        value = str(Path(value).expanduser())
+    if home:
+        value = at_home(value)
     if _QUOTED.fullmatch(value) or (_ESCAPED.search(value) and _reads(f"x={value}")):
         return value
     return value if _reads(f"x={value}", value) else _quotes(value)

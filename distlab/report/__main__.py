@@ -21,10 +21,13 @@ from distlab.experiment.options import (
     mlflow_variables,
     with_mlflow_variables,
 )
+from distlab.experiment.words import at_home
 from distlab.masking import mask
 from distlab.report.formats import files, terminal
 
 FAILED, INTERRUPTED = 1, 130
+PATHS = ("file", "output", "tracking.uri")
+"""Options in which ``~`` is the user's home."""
 USAGE = """\
 python -m distlab.report [option=value ...]
 
@@ -80,6 +83,8 @@ def parse(words: Sequence[str]) -> ReportOptions:
             )
         try:
             # Not as YAML, which would make a number of the id 12e45678.
+            if name in PATHS:
+                value = at_home(value)
             OmegaConf.update(config, name, None if value in ("", "null") else value)
         except OmegaConfBaseException as error:
             raise DistlabError(

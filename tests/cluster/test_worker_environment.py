@@ -94,6 +94,26 @@ def test_a_worker_has_what_was_asked_for_and_says_what_it_had(
     assert process["no_proxy"].split(",") == ["10.0.0.1", "10.0.0.2"]
 
 
+@pytest.mark.parametrize(
+    ("endpoints", "shell", "expected"),
+    [
+        (("127.0.0.1:1", "10.0.0.2:1"), {}, "lo"),
+        (("127.0.0.1:1", "10.0.0.2:1"), {"GLOO_SOCKET_IFNAME": "eth7"}, "eth7"),
+        (("127.0.0.1:1", "127.0.0.1:2"), {}, None),
+        (("192.0.2.254:1", "10.0.0.2:1"), {}, None),  # an address that this machine hasn't
+    ],
+)
+def test_on_several_hosts_gloo_takes_the_interface_of_the_address(
+    endpoints: tuple[str, str],
+    shell: dict[str, str],
+    expected: str | None,
+    process: dict[str, str],
+) -> None:
+    process.update(shell)
+    WorkerEnvironment({}, frozenset(), 0).enter(placement(*endpoints))
+    assert process.get("GLOO_SOCKET_IFNAME") == expected
+
+
 def test_the_command_tells_what_its_workers_do_not_have_as_it_stands_there(
     experiment: Callable[..., Experiment],
 ) -> None:

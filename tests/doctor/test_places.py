@@ -52,11 +52,16 @@ def test_a_database_is_read_and_could_be_written(tmp_path: Path) -> None:
     (tmp_path / "my runs").mkdir()
     path = tmp_path / "my runs" / "m=1,2.db"
     with sqlite3.connect(path) as database:
-        database.execute("CREATE TABLE runs (id)")
-        database.execute("INSERT INTO runs VALUES (1)")
+        database.execute("CREATE TABLE alembic_version (version)")
+        columns = "name, experiment_id, lifecycle_stage"
+        database.execute(f"CREATE TABLE experiments ({columns})")
+        database.execute("INSERT INTO experiments VALUES ('gone', 1, 'deleted')")
+    database.close()
     before = path.read_bytes()
     found = store(f"sqlite:///{path}")
-    assert found.level is Level.fine and "holds 1 runs" in found.found
+    assert found.level is Level.fine and "is there" in found.found
+    (deleted,) = places.store(f"sqlite:///{path}", "gone")
+    assert deleted.level is Level.wrong and "experiments restore" in deleted.advice
     assert path.read_bytes() == before
     assert list(path.parent.iterdir()) == [path]
     path.write_bytes(b"this is no database" * 100)

@@ -80,7 +80,8 @@ def test_free_text_stays_text(compose: Composed, text: str) -> None:
     )
     tracking = options.tracking
     assert [options.data.dir, options.cluster.address, options.study] == [text] * 3
-    assert [tracking.uri, tracking.experiment, options.framework.env["NAME"]] == [text] * 3
+    assert [tracking.experiment, options.framework.env["NAME"]] == [text] * 2
+    assert tracking.uri == words.at_home(text)
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1))
@@ -185,12 +186,13 @@ def test_only_in_a_multirun_a_comma_separates_values() -> None:
     assert sweeps("-m", "tracking.experiment=choice(a,b)") == [["a", "b"]]
 
 
-def test_folders_of_hydra_may_begin_with_a_tilde(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_tilde_is_the_users_home(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/home/me")
-    typed = ["hydra.run.dir=~/my runs", "hydra.sweep.dir=~/a=b"]
+    typed = ["hydra.run.dir=~/my runs", "hydra.sweep.dir=~/a=b", "tracking.uri=sqlite:///~/m.db"]
     assert words.understood(typed) == [
         "hydra.run.dir=/home/me/my runs",
         "hydra.sweep.dir='/home/me/a=b'",
+        "tracking.uri=sqlite:////home/me/m.db",
     ]
 
 
@@ -218,6 +220,10 @@ def test_flags_of_hydra_go_on_working() -> None:
         ("torch mlp", "framework=torch model=mlp"),
         ("quickstart", "experiment=quickstart"),
         ("data.dir 'a b'", "'data.dir=a b'"),
+        (
+            "--framework pytorch --framework.execution=eager mlp gpus = 1 data.dri=/x",
+            "framework=pytorch framework.execution=eager model=mlp gpus=1 data.dri=/x",
+        ),
     ],
 )
 def test_a_word_that_is_no_option_is_answered_with_the_command_that_was_meant(

@@ -32,6 +32,13 @@ def test_values_are_taken_as_they_stand() -> None:
     assert options.tracking.experiment is None
 
 
+def test_the_home_is_the_users(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    assert parse(["file=~/a study.json", "output=~/r"]).file == "/home/me/a study.json"
+    assert parse(["tracking.uri=sqlite:///~/m.db"]).tracking.uri == "sqlite:////home/me/m.db"
+    assert parse(["tracking.experiment=a~b"]).tracking.experiment == "a~b"
+
+
 def test_nothing_asks_for_the_latest_study_of_the_default_store() -> None:
     options = parse([])
     assert (options.study, options.file, options.output, options.tracking.uri) == (None,) * 4

@@ -38,6 +38,7 @@ from distlab.backends.base import (
     Weights,
 )
 from distlab.backends.paddle import device
+from distlab.backends.paddle.addresses import check_own_name
 from distlab.backends.paddle.importing import functional, paddle
 from distlab.backends.paddle.model import function, mean_cross_entropy
 from distlab.backends.paddle.precision import set_tf32, tf32_in_effect
@@ -84,6 +85,8 @@ class PaddleBackend(Backend):
         paddle.set_device("gpu:0" if self._gpu else "cpu")
         paddle.base.core.set_num_threads(placement.threads)  # OpenMP's and MKL's; no public name
         if placement.world_size > 1:
+            if not self._gpu and len(set(placement.hosts)) > 1:
+                check_own_name(placement.hosts[placement.rank])
             self._join()
 
     def _join(self) -> None:
