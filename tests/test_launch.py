@@ -136,7 +136,8 @@ def test_summary_has_every_figure_with_its_type(summary: dict[str, Any]) -> None
     }
     for name, kind in kinds.items():
         assert isinstance(summary[name], kind), f"{name}: {summary.get(name)!r}"
-    assert set(summary["step_time_ms"]) == {"p50", "p95", "p99"}
+    # An epoch is one span, and no percentile of two epochs is one of steps.
+    assert [summary["step_time_ms"][name] for name in ("p50", "p95", "p99")] == [None] * 3
     assert set(summary["mlflow"]) >= {"tracking_uri", "experiment", "run_id"}
     for name in ("epoch_time_s", "train_loss", "test_loss", "test_accuracy"):
         assert len(summary[name]) == 2, name
@@ -173,8 +174,8 @@ def test_figures_are_what_the_seed_and_the_clock_give(summary: dict[str, Any]) -
     assert summary["final_weights_sha256"] != summary["weights_sha256"]
     rate = 2 * STEPS * 48 / sum(summary["epoch_time_s"])
     assert summary["throughput_samples_per_s"] == pytest.approx(rate)
-    percentiles = summary["step_time_ms"]
-    assert 0 < percentiles["p50"] <= percentiles["p95"] <= percentiles["p99"]
+    mean = 1e3 * sum(summary["epoch_time_s"]) / (2 * STEPS)
+    assert summary["step_time_ms"]["mean"] == pytest.approx(mean)
     assert summary["startup_s"] < summary["wall_s"]
     assert sum(summary["epoch_time_s"]) < summary["wall_s"]
 

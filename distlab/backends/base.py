@@ -18,7 +18,7 @@ imported in worker processes alone.
 2. makes ``MyBackend(placement)``: set thread counts, choose the device, join the process group;
 3. calls :meth:`Backend.build` with the model spec and the :class:`Program`;
 4. calls :meth:`Backend.load_data` once, with the whole training and test set, and then, once too,
-   :meth:`Backend.barrier` and, on GPUs, :meth:`Backend.matrix_product_rate`;
+   :meth:`Backend.barrier` and :meth:`Backend.matrix_product_rates`;
 5. calls :meth:`Backend.set_weights` and :meth:`Backend.set_optimizer_state`, trains a few
    warm-up steps (compilation happens here), and sets both again: a backend must come back to
    exactly the state it was given;
@@ -309,20 +309,20 @@ class Backend(ABC):
         """
         return None
 
-    def matrix_product_rate(self) -> float | None:
-        """How fast this rank's device multiplies float32 matrices, as this framework does it.
+    def matrix_product_rates(self) -> dict[str, float]:
+        """How fast this rank's device multiplies float32 matrices, by this framework's libraries.
 
-        On a GPU: the best of several large products, timed with the device synchronised, under
-        the same settings as training (:mod:`distlab.backends.common.product_rate`).
+        The best of several large products, each of which has ended when it is timed, with the
+        threads and settings of training (:func:`distlab.machine.ceiling.best_rate`).
 
         Returns
         -------
-        float or None
-            In floating-point operations per second; None (what this method returns unless it is
-            overridden) on a CPU, where distlab measures the rate itself, and wherever it is not
-            known.
+        dict
+            Floating-point operations per second by the library's name. Empty (what this method
+            returns unless it is overridden) where that is not known. On a CPU, distlab measures
+            NumPy's products besides; the best rate counts.
         """
-        return None
+        return {}
 
     def peak_device_memory(self) -> int | None:
         """Most bytes that this framework's arrays held on the GPU at once, since the last call.

@@ -5,9 +5,9 @@ there are training steps and nothing else: warm-up, compilation, evaluation and 
 outside. Throughput is the samples of all ranks over the slowest rank's window.
 
 A window is cut into *spans* of equal length, because a compiled framework may run many steps in
-one call and shows no single step from outside. A step time is a span's time over its steps; so
-percentiles of step times are percentiles over spans, and are found the same way for all
-frameworks.
+one call and shows no single step from outside. A step time is a span's mean: its time over its
+steps; so percentiles of step times are percentiles of such means over spans, found the same way for
+all frameworks, and given only where there are spans enough (:func:`step_times`).
 """
 
 import math
@@ -18,6 +18,9 @@ import numpy as np
 
 SPAN_FLOPS = 25e9
 GPU_SPAN_FLOPS = 2.5e12
+FEWEST_SPANS = {50: 10, 95: 20, 99: 100}
+"""For a percentile p, 1 / (1 - p) spans, so that at least one is expected above it; for the median
+ten, because that of two or three is hardly one."""
 
 
 @dataclass(frozen=True)
@@ -77,17 +80,29 @@ def throughput(samples: int, windows: Sequence[float]) -> float:
     return samples / max(windows)
 
 
-def step_time_percentiles(windows: Sequence[Window]) -> dict[str, float]:
-    """p50, p95 and p99 of the step time in milliseconds, over the spans of one rank's windows.
+def step_times(windows: Sequence[Window]) -> dict[str, float | int | None]:
+    """Mean and percentiles of the step time in milliseconds, of one rank's windows.
 
-    The shorter span that ends an epoch is left out, unless there are no others. Percentiles
-    interpolate linearly (Hyndman & Fan 1996, type 7).
+    The mean is over all steps. ``p50``, ``p95`` and ``p99`` are percentiles, over ``spans`` spans,
+    of the mean step time in a span of ``span_steps`` steps. They are None where they would say
+    nothing of steps: with fewer spans than ``FEWEST_SPANS``, or where an epoch is one span, so that
+    they would be of epochs. The shorter span that ends an epoch is left out of them, unless there
+    are no others. Percentiles interpolate linearly (Hyndman & Fan 1996, type 7).
     """
     spans = [span for window in windows for span in window.spans]
     longest = max(steps for steps, _ in spans)
     times = [1e3 * seconds / steps for steps, seconds in spans if steps == longest]
-    p50, p95, p99 = np.percentile(times, [50, 95, 99])
-    return {"p50": float(p50), "p95": float(p95), "p99": float(p99)}
+    cut = all(len(window.spans) > 1 for window in windows)
+    seconds, steps = sum(window.seconds for window in windows), sum(steps for steps, _ in spans)
+    return {
+        "mean": 1e3 * seconds / steps,
+        **{
+            f"p{p}": float(np.percentile(times, p)) if cut and len(times) >= fewest else None
+            for p, fewest in FEWEST_SPANS.items()
+        },
+        "spans": len(times),
+        "span_steps": longest,
+    }
 
 
 def compile_seconds(first: Sequence[tuple[int, float]], again: tuple[int, float]) -> float:

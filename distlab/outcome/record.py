@@ -13,7 +13,7 @@ from distlab.data.sources import Dataset
 from distlab.experiment.experiment import Experiment
 from distlab.experiment.names import made_of
 from distlab.machine.load import worst
-from distlab.measure.clock import step_time_percentiles, throughput, time_to_accuracy
+from distlab.measure.clock import step_times, throughput, time_to_accuracy
 from distlab.measure.efficiency import model_flop_utilisation
 from distlab.outcome.caveats import plain
 from distlab.outcome.events import EpochDone, Event, Finished, Ready, Started
@@ -32,6 +32,8 @@ class Epoch:
     ----------
     seconds:
         The slowest rank's window.
+    step_time_ms:
+        See :func:`distlab.measure.clock.step_times`.
     losses:
         float64 ``[steps]``: loss of each global batch, the mean over ranks of equal shards.
     evaluated:
@@ -41,7 +43,7 @@ class Epoch:
     index: int
     seconds: float
     throughput: float
-    step_time_ms: dict[str, float]
+    step_time_ms: dict[str, float | int | None]
     losses: NDArray[np.float64]
     test_accuracy: float
     test_loss: float
@@ -134,7 +136,7 @@ class Record:
             index=index,
             seconds=slowest.window.seconds,
             throughput=throughput(consumed.size, [part.window.seconds for part in parts]),
-            step_time_ms=step_time_percentiles([slowest.window]),
+            step_time_ms=step_times([slowest.window]),
             losses=np.mean([part.losses.astype(np.float64) for part in parts], axis=0),
             test_accuracy=sum(part.evaluation.correct for part in parts) / max(evaluated, 1),
             test_loss=sum(part.evaluation.loss_sum for part in parts) / max(evaluated, 1),
@@ -250,6 +252,7 @@ class Record:
             "communication_share_low": exchange and exchange.low,
             "communication_share_high": exchange and exchange.high,
             "matrix_product_flops_per_s": limit,
+            "matrix_product_library": resources.get("matrix_product_library"),
             "model_flop_utilisation": (
                 model_flop_utilisation(experiment.spec.training_flops, figure, limit)
                 if figure and limit
@@ -257,7 +260,7 @@ class Record:
             ),
             "load": worst({host.name: host.load for host in hosts if host.load is not None}),
             "caveats": plain(caveats(hosts)),
-            "step_time_ms": step_time_percentiles(slowest) if slowest else None,
+            "step_time_ms": step_times(slowest) if slowest else None,
             "train_loss": [epoch.train_loss for epoch in self.epochs],
             "test_loss": [epoch.test_loss for epoch in self.epochs],
             "test_accuracy": [epoch.test_accuracy for epoch in self.epochs],

@@ -89,7 +89,11 @@ class Resources(Open):
     distlab_code: str
     """Fingerprint of the distlab that the process runs."""
     matrix_product_flops_per_s: float | None
-    """Floating-point operations a second of large float32 matrix products; null if unknown."""
+    """Floating-point operations a second of the best float32 matrix product; null if unknown."""
+    matrix_product_library: str | None
+    """The library that reached it; null if unknown."""
+    matrix_products: dict[str, float]
+    """The same of each library in the process, in floating-point operations a second."""
 
 
 class Load(Strict):
@@ -125,14 +129,24 @@ class Caveat(Strict):
 
 
 class StepTime(Strict):
-    """Percentiles of a step's time in milliseconds, over spans of the slowest rank's windows."""
+    """The time of a step in milliseconds, on the slowest rank of each epoch.
 
-    p50: NonNegativeFloat
-    """Median."""
-    p95: NonNegativeFloat
-    """95th percentile."""
-    p99: NonNegativeFloat
-    """99th percentile."""
+    Percentiles are over spans, of the mean step time in a span; null where they would say nothing
+    of steps: with fewer spans than are named, or where an epoch is one span.
+    """
+
+    mean: NonNegativeFloat
+    """Mean over all steps."""
+    p50: NonNegativeFloat | None
+    """Median, of at least 10 spans; else null."""
+    p95: NonNegativeFloat | None
+    """95th percentile, of at least 20 spans; else null."""
+    p99: NonNegativeFloat | None
+    """99th percentile, of at least 100 spans; else null."""
+    spans: Positive
+    """How many spans there are."""
+    span_steps: Positive
+    """Steps of a span."""
 
 
 class LossCurve(Strict):
@@ -255,7 +269,9 @@ class Run(Strict):
     communication_share_high: float | None
     """Upper end of that interval, or null."""
     matrix_product_flops_per_s: NonNegativeFloat | None
-    """Measured rate of large float32 matrix products, summed over workers; null if unknown."""
+    """Operations a second of the best float32 matrix product, over all workers; null if unknown."""
+    matrix_product_library: str | None
+    """The library that reached it on rank 0; null if unknown."""
     model_flop_utilisation: NonNegativeFloat | None
     """The model's own operations a second over that rate, as a share of 1; null if unknown."""
     load: Load | None

@@ -190,7 +190,11 @@ class Tracker:
             "test_accuracy": epoch.test_accuracy,
             "epoch_time_s": epoch.seconds,
             "throughput_samples_per_s": epoch.throughput,
-            **{f"step_time_{name}_ms": value for name, value in epoch.step_time_ms.items()},
+            **{
+                f"step_time_{name}_ms": value
+                for name in ("mean", "p50", "p95", "p99")
+                if (value := epoch.step_time_ms[name]) is not None
+            },
         }
         step = epoch.index + 1
         self._out.batch(metrics=[(name, value, step) for name, value in metrics.items()])

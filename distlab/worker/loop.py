@@ -83,7 +83,7 @@ class Rank:
         with _Stopwatch(self._seconds, "process_group"):
             self.backend = backend_class(placement)
         self._loaded = False
-        self._matrix_product_rate: float | None = None
+        self._products: dict[str, float] | None = None
 
     def run(self, task: Task) -> Iterator[Event]:
         """Build, warm up, train and evaluate every epoch, and measure the exchange.
@@ -165,14 +165,12 @@ class Rank:
 
     def _measure_limits(self) -> None:
         """Measure what the device can do at best, once, all ranks at the same time."""
-        if self._matrix_product_rate is None:
+        if self._products is None:
             self.backend.barrier()
-            on_cpu = self.placement.device == "cpu"
-            self._matrix_product_rate = (
-                ceiling.matrix_product_rate(self.placement.threads)
-                if on_cpu
-                else self.backend.matrix_product_rate()
-            )
+            self._products = dict(self.backend.matrix_product_rates())
+            if self.placement.device == "cpu":
+                threads = self.placement.threads
+                self._products[ceiling.NUMPY] = ceiling.matrix_product_rate(threads)
 
     def _resources(self) -> dict[str, Any]:
         """What is in use, as plain data.
@@ -188,6 +186,8 @@ class Rank:
                     f"{kind.__name__}",
                     "python -m distlab.conformance PACKAGE.MODULE:CLASS tells what else it lacks",
                 )
+        products = self._products or {}
+        library = max(products, key=lambda name: products[name], default=None)
         resources = {
             **described,
             **self._facts,
@@ -197,7 +197,9 @@ class Rank:
             "cores": asdict(self._cores),
             "cpu_affinity": sorted(os.sched_getaffinity(0)),
             "nice": os.getpriority(os.PRIO_PROCESS, 0),
-            "matrix_product_flops_per_s": self._matrix_product_rate,
+            "matrix_product_flops_per_s": products.get(str(library)),
+            "matrix_product_library": library,
+            "matrix_products": products,
         }
         if self.placement.device == "cpu":
             resources["device_name"] = processor()

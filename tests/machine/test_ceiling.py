@@ -42,33 +42,53 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 def test_best_product_after_the_first_counts_two_n_cubed(clock: Clock) -> None:
-    assert matrix_product_rate(1, size=10, seconds=10.0) == 2 * 10**3 / 0.5
+    assert matrix_product_rate(1, (10,), seconds=10.0) == 2 * 10**3 / 0.5
 
 
 def test_products_are_repeated_for_about_the_time_given(clock: Clock) -> None:
-    matrix_product_rate(1, size=4, seconds=7.0)
+    matrix_product_rate(1, (4,), seconds=7.0)
     assert clock.products == 1 + 6  # 3.5 s for each three
 
 
 def test_one_product_is_measured_even_in_no_time(clock: Clock) -> None:
-    assert matrix_product_rate(1, size=10, seconds=0.0) == 2 * 10**3 / 1.0
+    assert matrix_product_rate(1, (10,), seconds=0.0) == 2 * 10**3 / 1.0
 
 
 @pytest.mark.parametrize("threads", [1, 2])
 def test_blas_has_the_threads_asked_for_and_gets_its_own_back(clock: Clock, threads: int) -> None:
     with threadpool_limits(2 if threads == 1 else 1, user_api="blas"):
         before = blas_threads()
-        matrix_product_rate(threads, size=4, seconds=2.0)
+        matrix_product_rate(threads, (4,), seconds=2.0)
         assert blas_threads() == before
     assert clock.threads[1:] == [[threads] * len(before)] * clock.products
 
 
+def test_of_several_sizes_the_best_rate_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Products of 2 x 2 take a second and those of 4 x 4 two, so that the larger are faster."""
+    now = 0.0
+    monkeypatch.setattr(ceiling.time, "perf_counter", lambda: now)
+    seen = []
+
+    def prepare(matrix: np.ndarray) -> Any:
+        seen.append(matrix)
+
+        def multiply() -> None:
+            nonlocal now
+            now += len(matrix) / 2
+
+        return multiply
+
+    assert ceiling.best_rate(prepare, (2, 4), seconds=8.0) == 2 * 4**3 / 2
+    assert [matrix.shape for matrix in seen] == [(2, 2), (4, 4)]
+    assert all(matrix.dtype == np.float32 and np.abs(matrix).max() <= 1 for matrix in seen)
+
+
 def test_a_real_product_has_a_finite_rate() -> None:
-    rate = matrix_product_rate(1, size=64, seconds=0.01)
+    rate = matrix_product_rate(1, (64,), seconds=0.01)
     assert 0 < rate < math.inf
 
 
 @pytest.mark.parametrize(("threads", "size"), [(0, 64), (1, 0)])
 def test_nonsense_is_refused(threads: int, size: int) -> None:
     with pytest.raises(ValueError, match="at least 1"):
-        matrix_product_rate(threads, size)
+        matrix_product_rate(threads, (64, size))

@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -7,7 +9,7 @@ from distlab.measure.clock import (
     Window,
     compile_seconds,
     span_lengths,
-    step_time_percentiles,
+    step_times,
     throughput,
     time_to_accuracy,
 )
@@ -52,51 +54,83 @@ def test_a_faster_rank_does_not_raise_throughput_and_a_slower_one_lowers_it() ->
     assert throughput(100, [1.0, 2.5]) == 40.0
 
 
+def spans(*seconds: float, steps: int = 10) -> tuple[tuple[int, float], ...]:
+    return tuple((steps, one) for one in seconds)
+
+
+def percentiles(*windows: Window) -> list[Any]:
+    found = step_times(windows)
+    return [found[name] for name in ("p50", "p95", "p99")]
+
+
 def test_percentiles_by_hand() -> None:
-    # Step times 1, 2, ..., 10 ms. Type 7: position (n - 1) p = 4.5, 8.55 and 8.91 from 0.
-    window = Window(1.0, tuple((10, 0.010 * k) for k in range(1, 11)))
-    found = step_time_percentiles([window])
-    assert found == pytest.approx({"p50": 5.5, "p95": 9.55, "p99": 9.91}, rel=1e-12)
-    assert list(found) == ["p50", "p95", "p99"]
+    # Step times 1, 2, ..., 100 ms. Type 7: position (n - 1) p = 49.5, 94.05 and 98.01 from 0.
+    window = Window(60.0, spans(*(0.010 * k for k in range(1, 101))))
+    found = step_times([window])
+    by_hand = {
+        "mean": 60.0,
+        "p50": 50.5,
+        "p95": 95.05,
+        "p99": 99.01,
+        "spans": 100,
+        "span_steps": 10,
+    }
+    assert found == pytest.approx(by_hand, rel=1e-12)
+    assert list(found) == list(by_hand)
+
+
+@pytest.mark.parametrize(
+    ("count", "given"),
+    [(9, []), (10, [0]), (19, [0]), (20, [0, 1]), (99, [0, 1]), (100, [0, 1, 2])],
+)
+def test_a_percentile_is_given_of_spans_enough_and_no_fewer(count: int, given: list[int]) -> None:
+    found = percentiles(Window(1.0, spans(*[0.01] * count)))
+    assert [place for place, value in enumerate(found) if value is not None] == given
+
+
+def test_of_epochs_that_are_one_span_each_there_is_the_mean_alone() -> None:
+    epochs = [Window(0.02 * k, spans(0.02 * k)) for k in range(1, 201)]
+    assert percentiles(*epochs) == [None] * 3
+    assert step_times(epochs)["mean"] == pytest.approx(201.0)
 
 
 def test_percentiles_pool_the_epochs_and_ignore_their_order() -> None:
-    first = Window(1.0, ((10, 0.05), (10, 0.03)))
-    second = Window(1.0, ((10, 0.01),))
-    assert step_time_percentiles([first, second])["p50"] == pytest.approx(3.0)
-    assert step_time_percentiles([first, second]) == step_time_percentiles([second, first])
+    first = Window(1.0, spans(*[0.05] * 5, *[0.03] * 3))
+    second = Window(1.0, spans(0.01, 0.01))
+    assert percentiles(first, second)[0] == pytest.approx(4.0)
+    assert percentiles(first, second) == percentiles(second, first)
 
 
 def test_the_short_last_span_does_not_count() -> None:
-    with_tail = Window(1.0, ((10, 0.01), (10, 0.03), (1, 0.5)))
-    without = Window(1.0, ((10, 0.01), (10, 0.03)))
-    assert step_time_percentiles([with_tail]) == step_time_percentiles([without])
+    without = spans(*[0.01] * 10, *[0.03] * 10)
+    assert percentiles(Window(1.0, (*without, (1, 0.5)))) == percentiles(Window(1.0, without))
+    assert step_times([Window(1.0, (*without, (1, 0.5)))])["spans"] == 20
 
 
 def test_one_short_span_counts_where_there_is_no_other() -> None:
-    assert step_time_percentiles([Window(1.0, ((3, 0.06),))]) == pytest.approx(
-        {"p50": 20.0, "p95": 20.0, "p99": 20.0}
-    )
+    found = step_times([Window(0.06, ((3, 0.06),))])
+    assert (found["mean"], found["spans"], found["span_steps"]) == (pytest.approx(20.0), 1, 3)
 
 
 def test_percentiles_are_those_of_step_times_and_not_of_span_times() -> None:
-    window = Window(5.0, ((100, 1.0), (100, 2.0)))
-    assert step_time_percentiles([window])["p50"] == pytest.approx(15.0)
+    window = Window(15.0, spans(*[1.0] * 5, *[2.0] * 5, steps=100))
+    assert percentiles(window)[0] == pytest.approx(15.0)
 
 
 @given(
-    st.lists(st.floats(1e-4, 10.0), min_size=1, max_size=40),
+    st.lists(st.floats(1e-4, 10.0), min_size=100, max_size=140),
     st.integers(1, 100),
 )
 def test_percentiles_agree_with_sorting_by_hand(seconds: list[float], steps: int) -> None:
-    found = step_time_percentiles([Window(sum(seconds), tuple((steps, s) for s in seconds))])
+    found = step_times([Window(sum(seconds), spans(*seconds, steps=steps))])
     times = sorted(1e3 * s / steps for s in seconds)
     for name, share in (("p50", 0.50), ("p95", 0.95), ("p99", 0.99)):
         position = share * (len(times) - 1)
         below = int(position)
         above = min(below + 1, len(times) - 1)
         by_hand = times[below] + (position - below) * (times[above] - times[below])
-        assert np.isclose(found[name], by_hand, rtol=1e-9)
+        value = found[name]
+        assert value is not None and np.isclose(value, by_hand, rtol=1e-9)
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ def epoch(index: int) -> Epoch:
         index=index,
         seconds=2.5,
         throughput=23_456.7,
-        step_time_ms={"p50": 1.0, "p95": 2.0, "p99": 3.0},
+        step_time_ms={"mean": 1.0, "p50": None},
         losses=np.array([0.5, 0.25]),
         test_accuracy=0.9125,
         test_loss=0.3,

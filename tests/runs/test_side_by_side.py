@@ -28,7 +28,8 @@ def test_the_table_of_one_run_has_its_conditions_and_figures() -> None:
         "2 x cpu",
         "128 global (weak scaling)",
         "23,457 samples/s",
-        "1.23 ms",
+        "48.39 ms",  # 3 s for 62 steps
+        "1.23, 2.35, 3.46 ms",
         "1.50 s",
         "91.25%",
         "not reached (97.0%)",
@@ -37,6 +38,17 @@ def test_the_table_of_one_run_has_its_conditions_and_figures() -> None:
     ):
         assert expected in text, expected
     assert "yes" in row(text, "verified")
+
+
+def test_percentiles_of_too_few_spans_are_not_shown() -> None:
+    known = summary()["step_time_ms"]
+    few = {**known, "p99": None, "spans": 20}
+    assert "1.23, 2.35, - ms" in row(shown(summary(step_time_ms=few)), "p50, p95, p99")
+    none = {**few, "p50": None, "p95": None, "spans": 2}
+    # Earlier versions recorded percentiles of few spans, and not of how many.
+    for one in (none, {"p50": 1.231, "p95": 2.349, "p99": 3.457}):
+        shown_row = row(shown(summary(step_time_ms=one)), "p50, p95, p99")
+        assert " - " in shown_row and "ms" not in shown_row
 
 
 def test_a_run_that_is_not_ranked_has_no_speed_up() -> None:

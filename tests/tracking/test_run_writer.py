@@ -123,7 +123,9 @@ def test_metrics_have_a_history_by_epoch_and_figures_by_run(
     losses = client.get_metric_history(one.run_id, "first_losses")
     assert [metric.value for metric in losses] == summary["first_losses"]
     found = client.get_run(one.run_id).data
-    assert {"step_time_p50_ms", "step_time_p95_ms", "step_time_p99_ms"} <= set(found.metrics)
+    # Of an epoch that is one span there are no percentiles of steps.
+    names = {name for name in found.metrics if name.startswith("step_time")}
+    assert names == {"step_time_mean_ms"}
     assert found.metrics["throughput"] == pytest.approx(summary["throughput_samples_per_s"])
     assert found.metrics["final_test_accuracy"] == summary["test_accuracy"][-1]
     for name in ("startup_s", "wall_s"):

@@ -186,6 +186,28 @@ def test_training_that_stays_finite_has_no_divergence(run: Any) -> None:
     assert not [event for event in events if isinstance(event, Divergence)]
 
 
+@pytest.mark.parametrize("device", ["cpu", "gpu"])
+@pytest.mark.parametrize("rate", [1.0, 1e20])
+def test_the_ceiling_is_the_best_product_of_any_library(
+    experiment: Callable[..., Experiment],
+    dataset: Dataset,
+    world: Callable[[int], World],
+    monkeypatch: pytest.MonkeyPatch,
+    device: str,
+    rate: float,
+) -> None:
+    own = {"its own": rate, "another": 0.5}
+    monkeypatch.setattr(ThreadBackend, "matrix_product_rates", lambda self: own)
+    events = train(replace(experiment(*STRONG, "epochs=1"), device=device), dataset)
+    (ready,) = (event for event in events if isinstance(event, Ready))
+    found, numpy = ready.resources, ready.resources["matrix_products"].get("NumPy's BLAS")
+    # On a GPU, NumPy's products on the host are none to be held against.
+    assert (numpy is None) == (device == "gpu")
+    assert found["matrix_product_flops_per_s"] == max(rate, numpy or 0)
+    best = "its own" if rate > (numpy or 0) else "NumPy's BLAS"
+    assert found["matrix_product_library"] == best
+
+
 def test_an_epoch_is_cut_into_spans(run: Any, monkeypatch: Any) -> None:
     monkeypatch.setattr(clock, "SPAN_FLOPS", 1.0)
     _, events = run("epochs=1")

@@ -299,9 +299,9 @@ class PaddleBackend(Backend):
         """See the base class."""
         return int(paddle.device.cuda.device_count())
 
-    def matrix_product_rate(self) -> float | None:
-        """On a GPU: see :meth:`Backend.matrix_product_rate`."""
-        return device.product_rate() if self._gpu else None
+    def matrix_product_rates(self) -> dict[str, float]:
+        """See :meth:`Backend.matrix_product_rates`."""
+        return {"Paddle": device.product_rate("gpu" if self._gpu else "cpu")}
 
     def peak_device_memory(self) -> int | None:
         """On a GPU: see :meth:`Backend.peak_device_memory`."""

@@ -2,9 +2,12 @@
 
 import os
 
-from distlab.backends.common.product_rate import best_rate, operand
+import numpy as np
+from numpy.typing import NDArray
+
 from distlab.backends.paddle.importing import paddle
 from distlab.errors import DistlabError
+from distlab.machine.ceiling import SIZES, Multiply, best_rate
 
 AUTOTUNE = "FLAGS_cudnn_exhaustive_search"
 """Builds without CUDA don't know it."""
@@ -30,15 +33,20 @@ def prepare() -> None:
         paddle.set_flags({AUTOTUNE: True})
 
 
-def product_rate() -> float:
-    """See :meth:`distlab.backends.base.Backend.matrix_product_rate`."""
-    matrix = paddle.to_tensor(operand())
+def product_rate(device: str) -> float:
+    """See :meth:`distlab.backends.base.Backend.matrix_product_rates`."""
 
-    def multiply() -> None:
-        paddle.matmul(matrix, matrix)
-        paddle.device.synchronize()
+    def prepare(array: NDArray[np.float32]) -> Multiply:
+        matrix = paddle.to_tensor(array)
 
-    return best_rate(multiply)
+        def multiply() -> None:
+            paddle.matmul(matrix, matrix)
+            if device == "gpu":
+                paddle.device.synchronize()
+
+        return multiply
+
+    return best_rate(prepare, SIZES[device])
 
 
 def peak_memory() -> int:

@@ -277,9 +277,9 @@ class TensorFlowBackend(Backend):
         """See the base class."""
         return len(tf.config.list_physical_devices("GPU"))
 
-    def matrix_product_rate(self) -> float | None:
-        """See :meth:`Backend.matrix_product_rate`."""
-        return device.product_rate() if self._gpu else None
+    def matrix_product_rates(self) -> dict[str, float]:
+        """See :meth:`Backend.matrix_product_rates`."""
+        return {"TensorFlow": device.product_rate("gpu" if self._gpu else "cpu")}
 
     def peak_device_memory(self) -> int | None:
         """See :meth:`Backend.peak_device_memory`."""

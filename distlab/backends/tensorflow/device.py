@@ -2,10 +2,12 @@
 
 import platform
 
+import numpy as np
 import tensorflow as tf
+from numpy.typing import NDArray
 
-from distlab.backends.common.product_rate import best_rate, operand
 from distlab.errors import DistlabError
+from distlab.machine.ceiling import SIZES, Multiply, best_rate
 
 GPU = "GPU:0"
 
@@ -41,15 +43,21 @@ def name(device: str) -> str:
     return str(details.get("device_name", "GPU"))
 
 
-def product_rate(device: str = GPU) -> float:
-    """See :meth:`distlab.backends.base.Backend.matrix_product_rate`."""
-    with tf.device(device):
-        matrix = tf.convert_to_tensor(operand())
+def product_rate(device: str) -> float:
+    """See :meth:`distlab.backends.base.Backend.matrix_product_rates`."""
+
+    def prepare(array: NDArray[np.float32]) -> Multiply:
+        matrix = tf.convert_to_tensor(array)
 
         def multiply() -> None:
-            tf.linalg.matmul(matrix, matrix)[0, 0].numpy()  # which waits for the device
+            product = tf.linalg.matmul(matrix, matrix)
+            if device == "gpu":
+                product[0, 0].numpy()  # which waits for the device
 
-        return best_rate(multiply)
+        return multiply
+
+    with tf.device(GPU if device == "gpu" else "CPU:0"):
+        return best_rate(prepare, SIZES[device])
 
 
 def peak_memory() -> int:

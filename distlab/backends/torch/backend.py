@@ -8,7 +8,8 @@ Adam become one function, or, with peers, two with a single all-reduce of all gr
 
 import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -28,14 +29,16 @@ from distlab.backends.base import (
     Weights,
 )
 from distlab.backends.common.malloc import keep_freed_memory
-from distlab.backends.common.product_rate import best_rate, operand
 from distlab.backends.torch.eager import Eager
 from distlab.backends.torch.graph import Graph
 from distlab.backends.torch.model import logits, module
 from distlab.errors import DistlabError
+from distlab.machine.ceiling import SIZES, Multiply, best_rate
 from distlab.models.spec import ModelSpec
 
 EVALUATION_BATCH = 100
+
+Product = Callable[[Tensor, Tensor], Tensor]
 
 
 class TorchBackend(Backend):
@@ -166,17 +169,14 @@ class TorchBackend(Backend):
         """See the base class."""
         return torch.cuda.device_count()
 
-    def matrix_product_rate(self) -> float | None:
-        """On a GPU; see :meth:`distlab.backends.base.Backend.matrix_product_rate`."""
-        if self._device.type != "cuda":
-            return None
-        matrix = torch.from_numpy(operand()).to(self._device)
-
-        def multiply() -> None:
-            torch.mm(matrix, matrix)
-            torch.cuda.synchronize(self._device)
-
-        return best_rate(multiply)
+    def matrix_product_rates(self) -> dict[str, float]:
+        """See :meth:`distlab.backends.base.Backend.matrix_product_rates`."""
+        if self._device.type == "cuda":
+            return {"torch": best_rate(partial(_multiply, torch.mm, self._device), SIZES["gpu"])}
+        rates = {"torch": best_rate(partial(_multiply, torch.mm, self._device))}
+        if torch.backends.mkldnn.is_available():
+            rates["torch's oneDNN"] = best_rate(partial(_multiply, _by_onednn, self._device))
+        return rates
 
     def peak_device_memory(self) -> int | None:
         """On a GPU (not yet run on one); see :meth:`Backend.peak_device_memory`."""
@@ -205,6 +205,24 @@ class TorchBackend(Backend):
             name: np.array((t.T if _is_dense_weight(name, t) else t).cpu().numpy(), order="C")
             for name, t in tensors.items()
         }
+
+
+def _multiply(product: Product, device: torch.device, array: NDArray[np.float32]) -> Multiply:
+    """What multiplies a matrix by itself, and returns when the device has done it."""
+    matrix = torch.from_numpy(array).to(device)
+
+    def multiply() -> None:
+        product(matrix, matrix)
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+
+    return multiply
+
+
+def _by_onednn(a: Tensor, b: Tensor) -> Tensor:
+    """``a @ b.t()`` by oneDNN."""
+    product: Tensor = torch.ops.mkldnn._linear_pointwise.default(a, b, None, "none", [], "")
+    return product
 
 
 def _is_dense_weight(name: str, tensor: Tensor) -> bool:

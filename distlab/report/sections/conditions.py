@@ -112,8 +112,10 @@ def _machine(study: dict[str, Any]) -> list[tuple[str, str]]:
     devices = _all(f"{run['device'].upper()}: {run.get('device_name') or UNKNOWN}" for run in runs)
     found = (run.get("matrix_product_flops_per_s") for run in runs)
     rates = [rate for rate in found if rate is not None]
+    libraries = sorted({str(run.get("matrix_product_library") or "") for run in runs} - {""})
     measured = (
         f"{min(rates) / 1e9:,.0f} to {max(rates) / 1e9:,.0f} GFLOP/s over all of a run's workers"
+        f"{', by ' + ', '.join(libraries) if libraries else ''}"
         if rates
         else "not measured"
     )
