@@ -86,9 +86,9 @@ def conduct(
     with Display(brief=True) as display, driver_log(folder):
         if told := mlflow_variables(first.tracking):
             display.say(f"as the environment says: {mask(told)}")
+        store.check(first.tracking, home, make=not first.study)
         if not first.study:
             # What a study taken up again may not need.
-            store.check(first.tracking, home)
             with ThreadPoolExecutor(1) as pool:
                 opened = pool.submit(run.prepare_tracking, first)
                 if not store.is_local(first.tracking):
