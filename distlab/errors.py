@@ -36,11 +36,15 @@ class DivergedError(DistlabError):
 
 
 class WorkerError(Exception):
-    """A worker failed; the message holds its last words, ``log`` its whole output."""
+    """A worker failed; the message holds its last words, ``log`` its whole output.
 
-    def __init__(self, message: str, log: str) -> None:
+    ``may_pass`` says whether the same run may work a little later: its machine was lost.
+    """
+
+    def __init__(self, message: str, log: str, may_pass: bool = False) -> None:
         super().__init__(message)
         self.log = log
+        self.may_pass = may_pass
 
 
 def reason(error: BaseException | None) -> str:

@@ -4,6 +4,7 @@ import contextlib
 import os
 import socket
 import sys
+import tempfile
 import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from distlab.cluster.worker_environment import WorkerEnvironment
 from distlab.errors import DistlabError
 from distlab.experiment.task import Task
 from distlab.machine import cores
+from distlab.outcome.environment import code
 from distlab.outcome.events import Event, Failed, Started
 from distlab.worker import loop
 
@@ -42,6 +44,26 @@ class Assignment:
     log_dir: str
 
 
+@dataclass(frozen=True)
+class Seat:
+    """Where a worker is.
+
+    Attributes
+    ----------
+    node, host:
+        The id of its node in Ray, and the node's name.
+    endpoint:
+        A ``host:port`` on it that was free a moment ago.
+    code:
+        Which distlab it runs (:func:`distlab.outcome.environment.code`).
+    """
+
+    node: str
+    host: str
+    endpoint: str
+    code: str
+
+
 class RankActor:
     """The process of one rank, as Ray starts it."""
 
@@ -51,12 +73,13 @@ class RankActor:
             # Ray imports these three before it first reads an object: 45 MiB of each worker.
             ray.get(ray.put(None))
 
-    def address(self) -> tuple[str, str]:
-        """The worker's node, and a ``host:port`` on it that is free at this moment."""
+    def address(self) -> Seat:
+        """Where the worker is, and a port that is free at this moment."""
         with socket.socket() as probe:
             probe.bind(("", 0))
             endpoint = f"{ray.util.get_node_ip_address()}:{probe.getsockname()[1]}"
-        return ray.get_runtime_context().get_node_id(), endpoint
+        node = ray.get_runtime_context().get_node_id()
+        return Seat(node, socket.gethostname(), endpoint, code())
 
     def run(self, assignment: Assignment) -> Iterator[Event]:
         """Run a task; the first one also imports the framework and joins the process group.
@@ -66,9 +89,9 @@ class RankActor:
         then an error.
         """
         task, placement = assignment.task, assignment.placement
-        _redirect_output(Path(assignment.log_dir) / f"rank-{placement.rank}.log")
+        log = _redirect_output(Path(assignment.log_dir), f"rank-{placement.rank}.log")
         try:
-            yield Started(placement.rank, socket.gethostname(), os.getpid())
+            yield Started(placement.rank, socket.gethostname(), os.getpid(), str(log))
             if self._rank is None:
                 may_use = cores.usable()
                 facts = assignment.environment.enter(placement)
@@ -106,11 +129,20 @@ def _absent(*packages: str) -> Iterator[None]:
             del sys.modules[name]
 
 
-def _redirect_output(path: Path) -> None:
-    """Send this process's stdout and stderr, those of native code too, to a file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+def _redirect_output(folder: Path, name: str) -> Path:
+    """Send this process's stdout and stderr, those of native code too, to a file; returns it.
+
+    Where the driver's folder cannot be on this node, it is a new one in its temporary folder.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = (folder / name).open("ab", buffering=0)
+    except OSError:
+        folder = Path(tempfile.mkdtemp(prefix="distlab-logs-"))
+        file = (folder / name).open("ab", buffering=0)
     sys.stdout.flush()
     sys.stderr.flush()
-    with path.open("ab", buffering=0) as file:
+    with file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
+    return folder / name

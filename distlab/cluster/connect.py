@@ -7,7 +7,8 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from distlab.cluster import joining, local_ray, worker_environment
+from distlab.cluster import worker_environment
+from distlab.cluster.start import joining, local_ray
 from distlab.errors import DistlabError
 from distlab.experiment.experiment import Experiment, resolve
 from distlab.experiment.options import ClusterMode, Options, Pin

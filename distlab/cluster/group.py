@@ -4,7 +4,7 @@ Each rank is a Ray actor in a placement group. Ray Train's trainer would do the 
 more processes of its own, each of which imports seconds of libraries before a first step.
 """
 
-import re
+import socket
 import time
 import uuid
 from collections.abc import Iterator
@@ -12,22 +12,23 @@ from pathlib import Path
 from typing import Any
 
 import ray
-from ray.exceptions import GetTimeoutError, RayActorError, RayError
+from ray.exceptions import RayError
 from ray.util.placement_group import placement_group, remove_placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from distlab.backends.base import Placement
 from distlab.cluster.actor import Assignment, RankActor
+from distlab.cluster.ending import Ending, PortTakenError
+from distlab.cluster.start import interpreter, waiting
+from distlab.cluster.start.causes import cause
 from distlab.cluster.worker_environment import WorkerEnvironment
-from distlab.errors import DistlabError, DivergedError, WorkerError
+from distlab.errors import DistlabError, DivergedError
 from distlab.experiment.experiment import Experiment
 from distlab.experiment.options import ClusterMode
 from distlab.experiment.task import Task
-from distlab.outcome.events import Divergence, Event, Failed, Ready, Started
+from distlab.outcome import environment
+from distlab.outcome.events import Divergence, Event, Failed, Notice, Ready, Started
 
-SIGNALS_S = 1.0
-"""How often the driver, which waits for workers, sees to Ctrl-C."""
-LAST_WORDS_S = 2.0
 OTHERS_DIVERGE_S = 10.0
 """For how long, where one rank diverged, it is waited for what the others saw: a span or two."""
 CLOSE_S = 15.0
@@ -75,18 +76,32 @@ class WorkerGroup:
         local = options.cluster.mode is ClusterMode.local
         cpus = IDLE_CPU if local else options.threads_per_worker
         bundle = {"CPU": cpus, **({"GPU": 1} if on_gpu else {})}
+        self._options = options
+        runtime_env = interpreter.environment(options)
         self._places = placement_group([bundle] * self.world_size, strategy="PACK")
-        actor: Any = ray.remote(RankActor)
-        self._actors = [
-            actor.options(
+        self._make_actor = lambda index: (
+            ray.remote(RankActor)
+            .options(
                 num_cpus=cpus,
                 num_gpus=int(on_gpu),
                 scheduling_strategy=PlacementGroupSchedulingStrategy(self._places, index),
-                runtime_env=options.framework.runtime_env or None,
-            ).remote()
-            for index in range(self.world_size)
-        ]
-        self._addresses = [one.address.remote() for one in self._actors]
+                runtime_env=runtime_env,
+            )
+            .remote()
+        )
+        self._actors: list[Any] = []
+        self._logs: dict[int, str] = {}
+        try:
+            self._request = self._begin()
+        except (TypeError, ValueError) as error:
+            remove_placement_group(self._places)
+            raise DistlabError(
+                f"framework.runtime_env={options.framework.runtime_env}",
+                f"Ray refuses it: {cause(error)}",
+                "fields and values as in Ray's documentation of runtime environments; a text that "
+                "looks like a number in quotes; an environment that exists: "
+                "'framework.runtime_env={py_executable: PYTHON}'",
+            ) from error
 
     def run(self, task: Task, log_dir: Path) -> Iterator[Event]:
         """Run a task on all ranks and yield their events as they arrive.
@@ -110,8 +125,26 @@ class WorkerGroup:
         self.runs += 1
         log_dir.mkdir(parents=True, exist_ok=True)
         deadline = time.monotonic() + self._timeout
+        try:
+            yield from self._run(task, log_dir, deadline)
+        except PortTakenError:
+            # Somebody else took the port between the look for a free one and its use.
+            for actor in self._actors:
+                ray.kill(actor)
+            self._placements, self._request = [], self._begin()
+            yield Notice("a port of the workers was taken meanwhile: they start again on others")
+            yield from self._run(task, log_dir, deadline)
+
+    def _begin(self) -> waiting.Request:
+        """Have Ray start the workers."""
+        self._actors = [self._make_actor(index) for index in range(self.world_size)]
+        seats = [one.address.remote() for one in self._actors]
+        return waiting.Request(self._options, self._places, seats)
+
+    def _run(self, task: Task, log_dir: Path, deadline: float) -> Iterator[Event]:
+        """Run a task on workers that are there, or as soon as they are."""
         if not self._placements:
-            self._place(deadline, log_dir)
+            yield from self._place(deadline, log_dir)
         streams = [
             actor.run.options(num_returns="streaming").remote(
                 Assignment(task, placement, self._environment, [self._data], str(log_dir))
@@ -124,7 +157,7 @@ class WorkerGroup:
         unfinished: list[Any] = list(streams)
         while unfinished:
             arrived: list[Any]
-            arrived, _ = ray.wait(unfinished, num_returns=1, timeout=SIGNALS_S)
+            arrived, _ = ray.wait(unfinished, num_returns=1, timeout=waiting.SIGNALS_S)
             if not arrived and len(ready) < self.world_size and time.monotonic() > deadline:
                 raise self._too_slow(started, ready, log_dir)
             if diverged and time.monotonic() > deadline:
@@ -135,14 +168,15 @@ class WorkerGroup:
                 except StopIteration:
                     unfinished.remove(stream)
                     continue
-                except RayError:
+                except RayError as error:
                     if diverged:
                         unfinished.remove(stream)
                         continue
-                    raise self._broken(streams, log_dir) from None
+                    raise self._ending(streams, log_dir).error(error) from None
                 match event:
                     case Started(rank=rank):
                         started.add(rank)
+                        yield from self._note_log(event, log_dir)
                     case Ready(rank=rank):
                         ready.add(rank)
                     case Divergence(rank=rank):
@@ -150,7 +184,7 @@ class WorkerGroup:
                             deadline = time.monotonic() + OTHERS_DIVERGE_S
                         diverged.setdefault(rank, event)
                     case Failed() if not diverged:
-                        raise self._broken(streams, log_dir, event)
+                        raise self._ending(streams, log_dir).error(failed=event)
                 if not diverged:
                     yield event
             if len(diverged) == self.world_size:
@@ -176,62 +210,62 @@ class WorkerGroup:
             ray.kill(actor)
         remove_placement_group(self._places)
 
-    def _place(self, deadline: float, log_dir: Path) -> None:
+    def _place(self, deadline: float, log_dir: Path) -> Iterator[Notice]:
         """Learn where Ray has started the workers, and give them their ranks, node by node."""
-        try:
-            found = ray.get(self._addresses, timeout=max(0.0, deadline - time.monotonic()))
-        except GetTimeoutError:
-            raise self._too_slow(set(), set(), log_dir) from None
-        except RayError as error:
-            raise WorkerError(
-                f"a worker did not start: {_last_words(error)}", str(log_dir)
-            ) from error
-        nodes = list(dict.fromkeys(node for node, _ in found))
-        order = sorted(range(self.world_size), key=lambda index: nodes.index(found[index][0]))
+        found = yield from self._request.answered(deadline, str(log_dir))
+        others = [seat for seat in found if seat.code != environment.code()]
+        if others and self._options.cluster.mode is ClusterMode.existing:
+            raise DistlabError(
+                f"workers of this command's distlab {environment.code()}",
+                f"on {others[0].host} it is {others[0].code}",
+                "install the same distlab on each node of Ray",
+            )
+        nodes = list(dict.fromkeys(seat.node for seat in found))
+        order = sorted(range(self.world_size), key=lambda index: nodes.index(found[index].node))
         self._actors = [self._actors[index] for index in order]
         placed = [found[index] for index in order]
-        endpoints = tuple(endpoint for _, endpoint in placed)
-        for rank, (node, _) in enumerate(placed):
+        self._hosts = [seat.host for seat in placed]
+        endpoints = tuple(seat.endpoint for seat in placed)
+        for rank, seat in enumerate(placed):
             self._placements.append(
                 Placement(
                     rank=rank,
                     world_size=self.world_size,
-                    local_rank=[other for other, _ in placed[:rank]].count(node),
+                    local_rank=[other.node for other in placed[:rank]].count(seat.node),
                     device="gpu" if self._device == "gpu" else "cpu",
                     endpoints=endpoints,
                     threads=self._threads,
                 )
             )
 
-    def _broken(self, streams: list[Any], log_dir: Path, failed: Failed | None = None) -> Exception:
-        """The error for a run that a worker did not end.
+    def _note_log(self, started: Started, log_dir: Path) -> Iterator[Notice]:
+        """Remember where a rank's log is, and tell it where that is not in the run's folder."""
+        asked = str(log_dir / f"rank-{started.rank}.log")
+        here = started.host == socket.gethostname()
+        self._logs[started.rank] = started.log if here else f"{started.host}:{started.log}"
+        if started.log != asked:
+            why = f"{log_dir} cannot be made on {started.host}"
+            yield Notice(f"log of rank {started.rank}: {self._logs[started.rank]} ({why})")
 
-        When one dies, the others fail for want of it, perhaps before its death is known: so it is
-        waited for a moment.
-        """
-        ends = [stream.completed() for stream in streams]
-        ended, _ = ray.wait(ends, num_returns=len(ends), timeout=LAST_WORDS_S)
-        if failed is None:
-            failed = next(filter(None, map(_failure, streams)), None)
-        if failed is not None and failed.user_error is not None:
-            return DistlabError(*failed.user_error)
-        for rank, end in enumerate(ends):
-            error = _error(end) if end in ended else None
-            if isinstance(error, RayActorError):
-                log = str(log_dir / f"rank-{rank}.log")
-                return WorkerError(f"worker {rank} died: {_last_words(error)}", log)
-        if failed is not None:
-            log = str(log_dir / f"rank-{failed.rank}.log")
-            return WorkerError(f"worker {failed.rank} failed: {failed.message}", log)
-        return WorkerError("a worker left without a word", str(log_dir))
+    def _ending(self, streams: list[Any], log_dir: Path) -> Ending:
+        """What there is to find out of a run that ended early."""
+        logs = [self._log(rank, log_dir) for rank in range(self.world_size)]
+        return Ending(streams, self._hosts, logs)
+
+    def _log(self, rank: int, log_dir: Path) -> str:
+        """Where a rank's output is."""
+        return self._logs.get(rank, str(log_dir / f"rank-{rank}.log"))
 
     def _too_slow(self, started: set[int], ready: set[int], log_dir: Path) -> DistlabError:
         """The error for a start that takes longer than ``cluster.start_timeout_s``."""
-        waiting = sorted(set(range(self.world_size)) - ready)
+        late = sorted(set(range(self.world_size)) - ready)
+        where = ", ".join(f"{rank} on {self._hosts[rank]}" for rank in late)
         return DistlabError(
             f"{self.world_size} workers within cluster.start_timeout_s={self._timeout:g} seconds",
-            f"{len(started)} of them started; not ready: ranks {', '.join(map(str, waiting))}",
-            f"see the workers' output in {log_dir}\nor allow more: cluster.start_timeout_s=600",
+            f"{len(started)} of them started; not ready: ranks {where}",
+            f"see the workers' output: {self._log(late[0], log_dir) if late else log_dir}\n"
+            "or allow more: cluster.start_timeout_s=600",
+            may_pass=True,
         )
 
 
@@ -243,31 +277,3 @@ def _diverged(first: Divergence, task: Task) -> DivergedError:
     return DivergedError(
         f"framework={task.framework} with learning_rate={rate:g}", str(first), lower + exact
     )
-
-
-def _failure(stream: Any) -> Failed | None:
-    """What a rank said of an error, if that is among its events that have come already."""
-    while stream.next_ready():
-        try:
-            event = ray.get(next(stream))
-        except (RayError, StopIteration):
-            break
-        if isinstance(event, Failed):
-            return event
-    return None
-
-
-def _error(end: Any) -> Exception | None:
-    """What a run that has ended on a rank raised; None if it ended in order."""
-    try:
-        ray.get(end)
-    except Exception as error:
-        return error
-    return None
-
-
-def _last_words(error: Exception) -> str:
-    """What Ray says of a worker's death, in one line."""
-    text = " ".join(str(error).split())
-    detail = re.search(r"exit detail: (.*?)(?: There are some potential|$)", text)
-    return detail[1] if detail else text[:300]

@@ -11,7 +11,7 @@ from sqlalchemy import create_engine
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
-from distlab.cluster import local_ray
+from distlab.cluster.start import local_ray
 from distlab.data import mirrors, sources
 from distlab.doctor import preflight
 from distlab.doctor.finding import Finding, note, wrong

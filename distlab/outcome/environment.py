@@ -54,6 +54,16 @@ def _packages() -> dict[str, str]:
     return dict(sorted((d.metadata["Name"].lower(), d.version) for d in distributions()))
 
 
+@cache
+def code() -> str:
+    """The version of this distlab and the first digits of a SHA-256 of its source."""
+    root = Path(__file__).parents[1]
+    digest = hashlib.sha256()
+    for file in sorted(root.rglob("*.py")):
+        digest.update(file.relative_to(root).as_posix().encode() + b"\0" + file.read_bytes())
+    return f"{__version__} ({digest.hexdigest()[:8]})"
+
+
 def processor() -> str:
     """The CPU's name, where Linux tells it, else its architecture."""
     try:

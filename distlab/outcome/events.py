@@ -12,12 +12,23 @@ from distlab.measure.clock import Window
 
 
 @dataclass(frozen=True)
+class Notice:
+    """What the user is told while a start goes on: why it takes long, where something is."""
+
+    text: str
+
+
+@dataclass(frozen=True)
 class Started:
-    """The rank's process runs; nothing of the framework is imported yet."""
+    """The rank's process runs; nothing of the framework is imported yet.
+
+    ``log`` is the file on its host to which all goes that it prints.
+    """
 
     rank: int
     host: str
     pid: int
+    log: str = ""
 
 
 @dataclass(frozen=True)
@@ -151,4 +162,4 @@ class Failed:
     user_error: tuple[str, str, str] | None = None
 
 
-Event = Started | Ready | Progress | EpochDone | Divergence | Finished | Failed
+Event = Notice | Started | Ready | Progress | EpochDone | Divergence | Finished | Failed

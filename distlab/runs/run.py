@@ -30,7 +30,7 @@ from distlab.machine import cores
 from distlab.masking import mask, masked
 from distlab.outcome import environment
 from distlab.outcome.caveats import Caveat, oversubscribed
-from distlab.outcome.events import Progress
+from distlab.outcome.events import Notice, Progress
 from distlab.outcome.record import Record
 from distlab.runs.progress import Display
 from distlab.tracking import store
@@ -230,6 +230,9 @@ def _tracked(
         for event in group.run(_task(experiment, display.live), run_dir / "logs"):
             if isinstance(event, Progress):
                 display.position(event)
+                continue
+            if isinstance(event, Notice):
+                display.say(event.text)
                 continue
             ready = len(record.ready)
             epoch = record.add(event)

@@ -17,8 +17,9 @@ import psutil
 import pytest
 import ray
 
-from distlab.cluster import connect, joining, local_ray
+from distlab.cluster import connect
 from distlab.cluster.connect import Resources
+from distlab.cluster.start import joining, local_ray
 from distlab.errors import DistlabError
 from distlab.experiment.experiment import Experiment
 

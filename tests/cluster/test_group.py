@@ -4,7 +4,9 @@ import importlib
 import os
 import re
 import signal
+import socket
 import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -15,15 +17,18 @@ import psutil
 import pytest
 import ray
 from omegaconf import DictConfig
+from ray.util.placement_group import placement_group, remove_placement_group
 
 from distlab.cluster import connect
 from distlab.cluster.actor import RankActor
 from distlab.cluster.group import WorkerGroup
+from distlab.cluster.start import waiting
 from distlab.data.sources import Dataset
 from distlab.errors import DistlabError, DivergedError, WorkerError
 from distlab.experiment.experiment import Experiment, resolve, validate
+from distlab.experiment.options import ClusterMode
 from distlab.experiment.task import Task
-from distlab.outcome.events import Event, Finished, Ready, Started
+from distlab.outcome.events import Event, Finished, Notice, Ready, Started
 
 pytestmark = pytest.mark.slow
 
@@ -96,7 +101,7 @@ def test_a_worker_that_dies_is_named_with_its_log(
     experiment_of_two: Experiment, group: WorkerGroup, tmp_path: Path
 ) -> None:
     pids: dict[int, int] = {}
-    with pytest.raises(WorkerError, match="worker 1 died") as caught:
+    with pytest.raises(WorkerError, match=r"worker 1 on \S+ died") as caught:
         for event in group.run(task(experiment_of_two, epochs=10_000), tmp_path):
             if isinstance(event, Started):
                 pids[event.rank] = event.pid
@@ -132,7 +137,7 @@ def test_an_error_in_a_worker_is_told_in_its_words(
     experiment_of_two: Experiment, group: WorkerGroup, tmp_path: Path
 ) -> None:
     nonsense = task(experiment_of_two, program=None)
-    with pytest.raises(WorkerError, match=r"worker \d failed: AttributeError") as caught:
+    with pytest.raises(WorkerError, match=r"worker \d on \S+ failed: AttributeError") as caught:
         list(group.run(nonsense, tmp_path))
     assert "Traceback" in Path(caught.value.log).read_text()
 
@@ -148,6 +153,95 @@ def test_a_start_that_takes_too_long_is_given_up(
     one.close()
 
 
+@pytest.mark.parametrize(
+    ("fields", "found"),
+    [
+        ({"py_executable": "/nowhere/bin/python"}, "/nowhere/bin/python: No such file"),
+        ({"py_executable": "/bin/false"}, "ends with code 1 before it runs anything"),
+        ({"pip": ["no-such-package"], "nope": 1}, "knows no such field"),
+        ({"working_dir": "/nowhere"}, "/nowhere is not a valid path"),
+        ({"env_vars": {"A": 1}}, "must be of type"),
+        ({"conda": "nowhere"}, "worker 0 on "),
+    ],
+)
+def test_an_environment_that_cannot_be_is_refused_within_seconds(
+    fields: dict[str, Any],
+    found: str,
+    experiment_of_two: Experiment,
+    dataset: Dataset,
+    tmp_path: Path,
+) -> None:
+    options = experiment_of_two.options
+    other = replace(options, framework=replace(options.framework, runtime_env=fields))
+    with pytest.raises(DistlabError) as caught:
+        one = WorkerGroup(replace(experiment_of_two, options=other), ray.put([]))
+        try:
+            list(one.run(task(experiment_of_two), tmp_path))
+        finally:
+            one.close()
+    assert found in caught.value.found and "runtime_env" in caught.value.asked
+    assert not caught.value.may_pass and len(str(caught.value).splitlines()) <= 14
+
+
+def test_room_is_waited_for_and_who_holds_it_is_told(
+    experiment_of_two: Experiment,
+    dataset: Dataset,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(waiting, "PATIENCE_S", 0.1)
+    cpus = int(ray.cluster_resources()["CPU"])
+    options = experiment_of_two.options
+    cluster = replace(options.cluster, mode=ClusterMode.existing)
+    busy = placement_group([{"CPU": cpus}])
+    assert busy.wait(60)
+
+    def events(start_timeout_s: float) -> Iterator[Event]:
+        there = replace(options, cluster=replace(cluster, start_timeout_s=start_timeout_s))
+        one = WorkerGroup(replace(experiment_of_two, options=there), ray.put(dataset.normalized()))
+        try:
+            yield from one.run(task(experiment_of_two), tmp_path)
+        finally:
+            one.close()
+
+    with pytest.raises(DistlabError, match=r"start_timeout_s=0\.5") as caught:
+        list(events(0.5))
+    assert caught.value.may_pass
+    assert f"2 CPUs are needed, 0 of {cpus} free" in caught.value.found
+    assert "this command (process" in caught.value.found and f"{cpus} CPUs" in caught.value.found
+    going = events(600)
+    first = next(going)
+    assert isinstance(first, Notice) and caught.value.found in first.text
+    remove_placement_group(busy)
+    assert len(of(Finished, list(going))) == 2
+
+
+def test_a_port_that_was_taken_meanwhile_is_changed(
+    experiment_of_two: Experiment, group: WorkerGroup, tmp_path: Path
+) -> None:
+    seats = ray.get(group._request.seats)
+    with socket.create_server(("", int(seats[0].endpoint.split(":")[1]))):
+        events = list(group.run(task(experiment_of_two), tmp_path))
+    assert any("taken" in event.text for event in events if isinstance(event, Notice))
+    assert len(of(Finished, events)) == 2
+
+
+def test_a_worker_without_distlab_is_named_with_its_host(
+    experiment_of_two: Experiment, group: WorkerGroup
+) -> None:
+    class Elsewhere:
+        def __init__(self) -> None:
+            raise ModuleNotFoundError("No module named 'distlab.cluster'")
+
+        def address(self) -> None: ...
+
+    actor: Any = ray.remote(Elsewhere).remote()
+    request = replace(group._request, seats=[actor.address.remote()])
+    with pytest.raises(DistlabError, match="distlab is not installed there") as caught:
+        list(request.answered(time.monotonic() + 600, "log"))
+    assert caught.value.asked == f"worker 0 on {socket.gethostname()} with distlab"
+
+
 def test_a_rank_does_without_packages_that_ray_alone_would_import(
     experiment_of_two: Experiment,
 ) -> None:
@@ -159,7 +253,7 @@ def test_a_rank_does_without_packages_that_ray_alone_would_import(
 
     remote: Any = ray.remote(RankActor)
     actor = remote.options(num_cpus=0).remote()
-    assert ray.get(actor.address.remote(), timeout=60)[0]
+    assert ray.get(actor.address.remote(), timeout=60).node
     assert ray.get(actor.__ray_call__.remote(imported)) == ["ray"]
     assert ray.get(actor.__ray_call__.remote(importable))  # for a framework that needs it
     ray.kill(actor)

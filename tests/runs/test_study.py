@@ -170,6 +170,23 @@ def test_a_users_mistake_is_made_once(
     assert "{command}" not in capsys.readouterr().err
 
 
+def test_what_may_pass_is_tried_once_more_and_its_cell_not_given_up(
+    machine: Machine, options: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lost = WorkerError("its machine was lost", "log", may_pass=True)
+    slow = [DistlabError("workers", "no room", "wait", may_pass=True) for _ in range(2)]
+    machine.troubles[("torch", 1, 0)] = [lost]
+    machine.troubles[("tf", 1, 0)] = list(slow)
+    with pytest.raises(SystemExit):
+        conduct(options("repeats=2"), options("framework=tf", "repeats=2"))
+    torch, tf = ("torch", 1, 0), ("tf", 1, 0)
+    assert machine.order == [torch, torch, tf, tf, ("torch", 1, 1), ("tf", 1, 1)]
+    found = json.loads(Path("study/study.json").read_text())
+    assert names(found["runs"]) == [torch, ("torch", 1, 1), ("tf", 1, 1)]
+    out = capsys.readouterr().out
+    assert out.count("is tried once more") == 2 and "1 run(s) failed" in out
+
+
 def test_a_study_whose_every_run_fails_has_no_report_and_fails(
     machine: Machine, options: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -195,8 +195,16 @@ def _compile_in_a_child(orders: Mapping[Path, Order]) -> None:
             # A folder that other users may read, unlike the one it is in.
             filled[folder] = Path(parts.enter_context(part)) / "filled"
             filled[folder].mkdir(mode=0o755)
-        told = {filled[folder]: order for folder, order in orders.items()}
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+        made = dict(filled)
+        if not all(map(_is_plain, (*filled.values(), tempfile.gettempdir(), _torch_cache()))):
+            # torch gives the compiler such paths as they are, which a space in them breaks.
+            workshop = parts.enter_context(tempfile.TemporaryDirectory(dir="/tmp"))
+            environment |= {"TMPDIR": workshop, "TORCHINDUCTOR_CACHE_DIR": f"{workshop}/torch"}
+            made = {folder: Path(workshop) / folder.name for folder in orders}
+            for folder in made.values():
+                folder.mkdir()
+        told = {made[folder]: order for folder, order in orders.items()}
         child = subprocess.run(
             [sys.executable, "-m", "distlab.backends.torch.aot"],
             input=pickle.dumps((told, torch.get_num_threads())),
@@ -214,11 +222,23 @@ def _compile_in_a_child(orders: Mapping[Path, Order]) -> None:
                 "execution=eager",
             )
         for folder, full in filled.items():
+            if made[folder] != full:
+                shutil.copytree(made[folder], full, dirs_exist_ok=True)
             try:
                 full.rename(folder)
             except OSError:
                 if not folder.exists():  # else another node with this file system was first
                     raise
+
+
+def _is_plain(path: object) -> bool:
+    """Whether a shell and a compiler take a path as it is."""
+    return str(path).isascii() and shlex.quote(str(path)) == str(path)
+
+
+def _torch_cache() -> str:
+    """The folder that torch's compiler works in, where the user names one."""
+    return os.environ.get("TORCHINDUCTOR_CACHE_DIR") or "/tmp"
 
 
 def _compile(orders: Mapping[Path, Order], threads: int) -> None:

@@ -148,6 +148,14 @@ def test_a_library_is_compiled_once_and_without_a_compiler_in_the_process(cache:
     assert first["compiler"] == []
 
 
+def test_paths_may_have_spaces_quotes_and_letters(tmp_path: Path) -> None:
+    """torch's compiler puts them into a command as they are."""
+    folder = tmp_path / "caf\u00e9 d'ici"
+    folder.mkdir()
+    paths = {"XDG_CACHE_HOME": str(folder / "cache"), "TMPDIR": str(folder)}
+    assert len(child("once", "12", **paths)["libraries"]) == 1
+
+
 def test_a_library_that_others_may_have_written_is_not_loaded(cache: str) -> None:
     child("once", "12", XDG_CACHE_HOME=cache)
     (library,) = Path(cache).glob("distlab/torch/*/steps.so")

@@ -8,8 +8,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from distlab.cluster.causes import cause
-from distlab.cluster.local_ray import has_stored_token
+from distlab.cluster.start.causes import cause
+from distlab.cluster.start.local_ray import has_stored_token
 from distlab.errors import DistlabError
 
 ANSWER_S = 10

@@ -7,7 +7,7 @@ LINES = 8
 
 _COLOURS = re.compile(r"\x1b\[[\d;]*m")
 _EXCEPTION = re.compile(r"^(?:[A-Za-z_][\w.]*\.)?[A-Z]\w*(?:Error|Exception|Exit|Interrupt)\b")
-_ADVICE = re.compile(r" ?There are some potential root causes.*", re.DOTALL)
+_ADVICE = re.compile(r" ?(There are some potential root|Some common) causes.*", re.DOTALL)
 
 
 def cause(error: BaseException) -> str:

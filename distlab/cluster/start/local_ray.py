@@ -7,7 +7,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from distlab.cluster.causes import cause
+from distlab.cluster.start.causes import cause
 from distlab.errors import DistlabError
 
 STARTS = 3

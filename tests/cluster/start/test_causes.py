@@ -1,6 +1,6 @@
 import pytest
 
-from distlab.cluster.causes import LINES, cause, node_of
+from distlab.cluster.start.causes import LINES, cause, node_of
 
 ENVIRONMENT = """Failed to set up runtime environment.
 Could not create the actor because its associated runtime env failed to be created.

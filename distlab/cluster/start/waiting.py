@@ -1,0 +1,178 @@
+"""The wait for workers: for room on Ray, then for their processes; and why it takes so long."""
+
+import time
+from collections.abc import Generator
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+from ray.exceptions import RayError, RuntimeEnvSetupError
+from ray.util.placement_group import PlacementGroup, placement_group_table
+
+from distlab.cluster.actor import Seat
+from distlab.cluster.start import interpreter
+from distlab.cluster.start.causes import cause, node_of
+from distlab.errors import DistlabError, WorkerError
+from distlab.experiment.options import Options
+from distlab.outcome.events import Notice
+
+SIGNALS_S = 1.0
+"""How often the driver, which waits for workers, sees to Ctrl-C."""
+PATIENCE_S = 5.0
+"""After how long a wait its reason is looked for and told."""
+
+
+@dataclass
+class Request:
+    """Workers that were asked for.
+
+    Attributes
+    ----------
+    options:
+        What the workers are for.
+    places:
+        Where they are to be.
+    seats:
+        For each worker, Ray's promise of its :class:`~distlab.cluster.actor.Seat`.
+    """
+
+    options: Options
+    places: PlacementGroup
+    seats: list[Any]
+
+    def answered(self, deadline: float, log: str) -> Generator[Notice, None, list[Seat]]:
+        """Wait for all workers, and tell once why that takes long; returns their seats.
+
+        Raises
+        ------
+        DistlabError
+            If their environment is a mistake, or there are not all of them by the deadline.
+        WorkerError
+            If one died.
+        """
+        state, since, why = "", time.monotonic(), ""
+        told: set[str] = set()
+        while True:
+            done, missing = ray.wait(self.seats, num_returns=len(self.seats), timeout=SIGNALS_S)
+            for seat in done:
+                try:
+                    ray.get(seat)
+                except RayError as error:
+                    raise self._not_started(self.seats.index(seat), error, log) from error
+            if not missing:
+                found: list[Seat] = ray.get(self.seats)
+                return found
+            now = time.monotonic()
+            table = placement_group_table(self.places)
+            if table["state"] != state:
+                state, since = table["state"], now
+            if state not in told and now >= min(since + PATIENCE_S, deadline):
+                told.add(state)
+                if state == "CREATED":
+                    nodes = table["bundles_to_node_id"]
+                    indices = [self.seats.index(seat) for seat in missing]
+                    self._look_at_interpreters({index: nodes[index] for index in indices})
+                    hosts = ", ".join(dict.fromkeys(host_of(nodes[index]) for index in indices))
+                    why = f"{len(missing)} of {len(self.seats)} processes do not run yet on {hosts}"
+                else:
+                    why = no_room(self.places)
+                yield Notice(f"waiting: {why}")
+            if now > deadline:
+                limit = f"{self.options.cluster.start_timeout_s:g}"
+                raise DistlabError(
+                    f"{len(self.seats)} workers within cluster.start_timeout_s={limit} seconds",
+                    why,
+                    "try again when there is room, or with fewer workers: gpus=N\n"
+                    "or allow more: cluster.start_timeout_s=600",
+                    may_pass=True,
+                )
+
+    def _look_at_interpreters(self, nodes: dict[int, str]) -> None:
+        """Refuse an environment in which no worker can run, on any of the nodes."""
+        runtime_env = self.options.framework.runtime_env or {}
+        looked: set[str] = set()
+        for index, node in nodes.items():
+            here = node == ray.get_runtime_context().get_node_id()
+            if node not in looked and (here or "py_executable" in runtime_env):
+                looked.add(node)
+                where = f"worker {index} on {host_of(node)}: "
+                interpreter.refuse_if_unfit(self.options.framework, node, where)
+
+    def _not_started(self, index: int, error: RayError, log: str) -> Exception:
+        """The error for a worker that Ray could not start."""
+        address = node_of(error)
+        named = [node["NodeManagerHostname"] for node in alive() if _address(node) == address]
+        where = f"worker {index}" + (f" on {named[0] if named else address}" if address else "")
+        why = cause(error)
+        if isinstance(error, RuntimeEnvSetupError):
+            fields = self.options.framework.runtime_env
+            return DistlabError(
+                f"framework.runtime_env={fields}",
+                f"{where}: Ray could not make this environment: {why}",
+                "what it names must be on each node of Ray; "
+                "an environment that exists: 'framework.runtime_env={py_executable: PYTHON}'",
+            )
+        if "No module named 'distlab" in why:
+            return DistlabError(
+                f"{where} with distlab",
+                f"distlab is not installed there, or another version of it: {why}",
+                "install the distlab of this command on each node of Ray, "
+                "in the environment that Ray was started from",
+            )
+        return WorkerError(f"{where} did not start: {why}", log)
+
+
+def no_room(places: PlacementGroup) -> str:
+    """What workers need, what of it is free, and who holds the rest."""
+    own = placement_group_table(places)
+    needed = _sum(own["bundles"].values())
+    total, free = ray.cluster_resources(), ray.available_resources()
+    counts = [
+        f"{needed[name]:g} {name}s are needed, {free.get(name, 0):g} of {total.get(name, 0):g} free"
+        for name in needed
+    ]
+    if own["stats"]["scheduling_state"] == "INFEASIBLE":
+        counts.append("no node is large enough for one worker")
+    held: dict[str, dict[str, float]] = {}
+    for group in placement_group_table().values():
+        if group["state"] == "CREATED":
+            # The last four bytes of its id are those of its job's.
+            bundles = held.setdefault(group["placement_group_id"][-8:], {})
+            for name, amount in _sum(group["bundles"].values()).items():
+                bundles[name] = bundles.get(name, 0) + amount
+    holders = [
+        _job(job) + "".join(f", {n:g} {name}s" for name, n in held.get(job["JobID"], {}).items())
+        for job in ray._private.state.state.job_table()
+        if not job["IsDead"] and not job["Entrypoint"].startswith("ray._private")
+    ]
+    return "; ".join(counts) + "".join(f"\n  {one}" for one in ["in use by:", *holders][:9])
+
+
+def alive() -> list[dict[str, Any]]:
+    """Ray's nodes that live."""
+    return [node for node in ray.nodes() if node["Alive"]]
+
+
+def host_of(node_id: str) -> str:
+    """The host name of a node of Ray's, or its id where it is gone."""
+    return next((n["NodeManagerHostname"] for n in alive() if n["NodeID"] == node_id), node_id)
+
+
+def _address(node: dict[str, Any]) -> str:
+    return str(node["NodeManagerAddress"])
+
+
+def _job(job: dict[str, Any]) -> str:
+    """A job of Ray's, so that a person can find it."""
+    own = job["JobID"] == ray.get_runtime_context().get_job_id()
+    who = "this command" if own else str(job["Entrypoint"])[:80]
+    return f"job {job['JobID']}: {who} (process {job['DriverPid']} on {job['DriverIPAddress']})"
+
+
+def _sum(bundles: Any) -> dict[str, float]:
+    """Resources of several bundles together."""
+    total: dict[str, float] = {}
+    for bundle in bundles:
+        for name, amount in bundle.items():
+            total[name] = total.get(name, 0) + amount
+    return total
