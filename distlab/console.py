@@ -2,6 +2,7 @@
 
 import io
 import os
+import re
 import shlex
 import stat
 import sys
@@ -72,9 +73,14 @@ def print_to_stderr(text: str) -> None:
     print(mask(text), file=sys.stderr)  # noqa: T201
 
 
+def without_user(uri: str) -> str:
+    """A server's address for a browser, without the user and the password that it may hold."""
+    return mask(re.sub(r"(?<=://)[^/@]*@", "", uri))
+
+
 def ui_command(uri: str) -> str:
     """How to see a store in a browser: the server's address, or the command that serves a file."""
-    shown = mask(uri)
     if uri.startswith("http"):
-        return shown
+        return without_user(uri)
+    shown = mask(uri)
     return f"mlflow ui --backend-store-uri {shlex.quote(shown)}"

@@ -48,12 +48,15 @@ launch.main()
 """
 
 
+SECRET = "framework.env.HF_TOKEN=hf-S3cret"
+
+
 @pytest.fixture(scope="module")
 def ended(tmp_path_factory: pytest.TempPathFactory) -> Ended:
     """A run on two CPU workers, in a shell that would bind each of them to the first core."""
     shell = {**command.ENVIRONMENT, "OMP_PROC_BIND": "true", "GOMP_CPU_AFFINITY": "0-1"}
     folder = tmp_path_factory.mktemp("run")
-    ended = command.run(folder, *JOB, *STRONG, "gpus=2", TEXT, environment=shell)
+    ended = command.run(folder, *JOB, *STRONG, "gpus=2", SECRET, TEXT, environment=shell)
     assert ended.code == 0, ended.out + ended.err
     return ended
 
@@ -73,7 +76,7 @@ def one_and_three(tmp_path_factory: pytest.TempPathFactory) -> Ended:
     # As in a notebook, whose backend of matplotlib is not installed here.
     notebook = {**command.ENVIRONMENT, "MPLBACKEND": "module://matplotlib_inline.backend_inline"}
     ended = command.run(
-        folder, "-m", *JOB, *STRONG, "gpus=1,3", command=started, environment=notebook
+        folder, "-m", *JOB, *STRONG, "gpus=1,3", SECRET, command=started, environment=notebook
     )
     assert ended.code == 0, ended.out + ended.err
     return ended
@@ -431,3 +434,15 @@ def test_a_command_that_outlives_its_terminal_is_not_ended_by_it(tmp_path: Path)
     nohup = ["nohup", sys.executable, "-c", SIGNALLED]
     ended = command.run(tmp_path, str(int(signal.SIGHUP)), command=nohup)
     assert ended.code == 0, ended.err
+
+
+def test_a_secret_is_in_no_file_and_in_no_line(ended: Ended, one_and_three: Ended) -> None:
+    value = SECRET.partition("=")[2].encode()
+    for one in (ended, one_and_three):
+        files = [path for path in one.folder.rglob("*") if path.is_file()]
+        assert {"mlflow.db", "overrides.yaml", "hydra.yaml", "summary.json", "rank-0.log"} <= {
+            path.name for path in files
+        }
+        assert not [path for path in files if value in path.read_bytes()]
+        assert value.decode() not in one.out + one.err
+    assert (one_and_three.folder / "mlruns").is_dir()

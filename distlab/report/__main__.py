@@ -137,6 +137,8 @@ def report(options: ReportOptions, console: Console) -> None:
             console.print(f"as the environment says: {mask(used)}", markup=False, soft_wrap=True)
         study = reader.load(tracking, options.study, Path.cwd())
         say = partial(console.print, markup=False, soft_wrap=True)
+        for line in reader.lost(study):
+            say(line)
         out = study_writer.page(tracking, Path.cwd(), study["study"], say)
     else:
         study = read(Path(options.file))

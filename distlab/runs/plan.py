@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from distlab.data import sources
+from distlab.errors import DistlabError
 from distlab.experiment.experiment import known_by_content
 from distlab.experiment.names import (
     NOT_OF_A_CELL,
@@ -18,6 +20,7 @@ from distlab.experiment.names import (
     words,
 )
 from distlab.experiment.options import Device, Execution, Options, Precision, flat
+from distlab.masking import HIDDEN
 
 # Options that were added later; cells in which they have these values keep the keys they had.
 ADDED = {"precision": "fp32", "pin": "None", "framework.execution_by_model": "{}"}
@@ -231,6 +234,11 @@ def restored(values: Mapping[str, Any], now: Options) -> tuple[Options, str | No
     tuple
         The options, the checksum of the data, and the key under which the cell was recorded if that
         isn't the one it would have now; both are None in plans that data had no checksum in.
+
+    Raises
+    ------
+    DistlabError
+        If a secret among the options, which is not recorded, is not in the environment either.
     """
     data = dict(values["data"])
     checksum, recorded_as = data.pop("sha256", None), values.get("recorded_as")
@@ -238,7 +246,29 @@ def restored(values: Mapping[str, Any], now: Options) -> tuple[Options, str | No
         **{name: value for name, value in values.items() if name != "recorded_as"},
         "data": data,
     }
+    known["framework"] = _with_secrets(values["framework"], f"study={now.study}")
     options = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Options), known))
     assert isinstance(options, Options)
     surrounded = replace(options, tracking=now.tracking, cluster=now.cluster, study=now.study)
     return surrounded, checksum, recorded_as
+
+
+def _with_secrets(value: Any, asked: str, name: str = "") -> Any:
+    """A recorded value with what was masked in it, from the driver's variable of the same name.
+
+    Raises
+    ------
+    DistlabError
+        If there is no such variable.
+    """
+    if isinstance(value, Mapping):
+        return {key: _with_secrets(inner, asked, str(key)) for key, inner in value.items()}
+    if not isinstance(value, str) or HIDDEN not in value:
+        return value
+    if name not in os.environ:
+        raise DistlabError(
+            asked,
+            f"a cell has the variable {name}, a secret, which is recorded nowhere",
+            f"give it in the environment: {name}=... python -m distlab.launch {asked}",
+        )
+    return os.environ[name]

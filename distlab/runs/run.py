@@ -246,20 +246,22 @@ def _tracked(
                 tracker.epoch(epoch)
         display.waiting("checking")
         results = checks.run_all(record)
-        summary = {
-            "schema_version": schema.VERSION,
-            "study": part.study if part else None,
-            "cell": part.cell if part else None,
-            "position": part.position if part else None,
-            **record.summary(),
-            "verified": all(check.passed for check in results.values()),
-            "checks": {name: asdict(check) for name, check in results.items()},
-            "mlflow": {
-                "tracking_uri": tracker.uri,
-                "experiment": tracker.experiment,
-                "run_id": tracker.run_id,
-            },
-        }
+        summary = masked(
+            {
+                "schema_version": schema.VERSION,
+                "study": part.study if part else None,
+                "cell": part.cell if part else None,
+                "position": part.position if part else None,
+                **record.summary(),
+                "verified": all(check.passed for check in results.values()),
+                "checks": {name: asdict(check) for name, check in results.items()},
+                "mlflow": {
+                    "tracking_uri": tracker.uri,
+                    "experiment": tracker.experiment,
+                    "run_id": tracker.run_id,
+                },
+            }
+        )
         (run_dir / "summary.json").write_text(schema.written("summary.json", summary))
         tracker.finish(summary)
         if experiment.repeat == 0:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from distlab.cluster import connect
+from distlab.console import without_user
 from distlab.doctor import preflight
 from distlab.errors import DistlabError
 from distlab.experiment import words
@@ -167,7 +168,8 @@ def _report(study: dict[str, Any], folder: Path, display: Display, out: "Outbox"
         display.table(sorted(study["runs"], key=lambda run: run.get("position") or 0))
         display.say(f"report:  {page}")
     display.where(folder, study["tracking_uri"])
-    server = study["tracking_uri"] if study["tracking_uri"].startswith("http") else LOCAL_UI
+    uri = study["tracking_uri"]
+    server = without_user(uri) if uri.startswith("http") else LOCAL_UI
     display.say(f"compare: {views.address(server, study['experiment_id'], study['study'])}")
 
 

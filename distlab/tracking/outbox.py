@@ -10,6 +10,7 @@ import json
 import logging
 import os
 import queue
+import shlex
 import threading
 import uuid
 from collections.abc import Callable, Iterator, Mapping
@@ -59,12 +60,15 @@ class Connection:
 
     @property
     def _later(self) -> str:
-        """How to send what was kept."""
-        return f"python -m distlab.tracking sync {self._folder}"
+        """How to send what was kept; the store's password, which isn't, must be given again."""
+        uri = self.store.uri
+        known = mask(uri) == uri or os.environ.get("MLFLOW_TRACKING_URI") == uri
+        command = ["python", "-m", "distlab.tracking", "sync", str(self._folder)]
+        return shlex.join([*command, *([] if known else ["tracking.uri=ADDRESS"])])
 
     def lose(self, error: BaseException) -> None:
         """The server doesn't answer; nobody asks it any more until it is tried again."""
-        _log.warning("MLflow does not answer", exc_info=error)
+        _log.info("MLflow does not answer", exc_info=error)
         if not self.lost:
             self._was_lost = True
             self.lost = mask(str(error)).partition("\n")[0] or repr(error)
@@ -75,7 +79,7 @@ class Connection:
 
     def refused(self, error: BaseException, kept: bool) -> None:
         """The store answers, and doesn't take a record."""
-        _log.warning("MLflow refuses a record", exc_info=error)
+        _log.info("MLflow refuses a record", exc_info=error)
         if not self._refused and not self.lost:
             self._say(
                 f"MLflow refuses a record: {mask(str(error)).partition(chr(10))[0]}"
@@ -145,7 +149,7 @@ class Outbox:
         run_id: str | None = None,
     ) -> None:
         self.connection, self.folder = connection, folder
-        self._make = {"name": name, "tags": masked(dict(tags)), "time": now_ms()}
+        self._make = {"name": mask(name), "tags": masked(dict(tags)), "time": now_ms()}
         self._known = run_id is not None
         self.run_id = run_id or self._made() or uuid.uuid4().hex
         self._unsent: set[int] = set()
@@ -261,7 +265,7 @@ class Outbox:
         try:
             yield
         except OSError as error:
-            _log.warning("%s cannot be written: %s", self._path, error)
+            _log.info("%s cannot be written: %s", self._path, error)
 
 
 def _told_by(call: Call) -> Call:

@@ -7,7 +7,7 @@ runs are the parent's children. So a study that stopped anywhere can be read and
 import contextlib
 import json
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from distlab.experiment.names import chosen
 from distlab.experiment.options import TrackingOptions
 from distlab.masking import mask
 from distlab.measure.efficiency import SAME, scaling
-from distlab.outcome import caveats
+from distlab.outcome import caveats, environment
 from distlab.outcome.schema import VERSION
 from distlab.tracking.run_writer import UNRANKED
 from distlab.tracking.store import Store, now_ms, open_store, unanswered
@@ -227,7 +227,9 @@ def gather(client: MlflowClient, parent: Run) -> dict[str, Any]:
         "looks": max(1, int(tags.get("looks", 1))),
         "distlab_version": tags.get("distlab_version", ""),
         "git_commit": tags.get("mlflow.source.git.commit"),
-        "environment": _environment(client, info.run_id),
+        "environment": _environment(
+            client, info.run_id, (run["mlflow"]["run_id"] for run in summaries)
+        ),
         "tracking_uri": mask(client.tracking_uri),
         "experiment_id": info.experiment_id,
         "runs": summaries,
@@ -327,8 +329,8 @@ def read(client: MlflowClient, run_id: str, name: str) -> Any:
     except (MlflowException, OSError, ValueError) as error:
         if unanswered(error):
             raise
-        said = "is damaged" if isinstance(error, ValueError) else "is lost"
-        raise LostError(f"{name} of the run {run_id} {said}: {_first_line(error)}") from error
+        said = f"is damaged: {error}" if isinstance(error, ValueError) else "is lost"
+        raise LostError(f"{name} of the run {run_id} {said}") from error
 
 
 def _summary(client: MlflowClient, run_id: str) -> dict[str, Any]:
@@ -339,16 +341,17 @@ def _summary(client: MlflowClient, run_id: str) -> dict[str, Any]:
     return summary
 
 
-def _environment(client: MlflowClient, run_id: str) -> dict[str, Any]:
-    """Where a study began; nothing where that is lost."""
-    try:
-        return dict(read(client, run_id, ENVIRONMENT))
-    except LostError:
-        return {}
+def _environment(client: MlflowClient, study: str, runs: Iterable[str]) -> dict[str, Any]:
+    """Where a study began, or where one of its runs did if that is lost; else where this is."""
+    for run_id in (study, *runs):
+        with contextlib.suppress(LostError):
+            return dict(read(client, run_id, ENVIRONMENT))
+    return environment.describe()
 
 
-def _first_line(error: Exception) -> str:
-    return mask(str(error).strip().partition("\n")[0])
+def lost(study: dict[str, Any]) -> list[str]:
+    """A line for each run of a study that ended well and whose summary can't be read."""
+    return [run["error"] for run in study["failed"] if run["error"].startswith(f"{SUMMARY} of")]
 
 
 def iso(milliseconds: int) -> str:

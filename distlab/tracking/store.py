@@ -363,7 +363,7 @@ def _mend_addresses(path: Path, artifacts: str) -> None:
                         [artifacts, len(place) + 1, number, len(place), place],
                     )
     except (OSError, sqlite3.Error):
-        _log.warning("the addresses of artifacts in %s stay as they are", path, exc_info=True)
+        _log.info("the addresses of artifacts in %s stay as they are", path, exc_info=True)
 
 
 def unanswered(error: BaseException) -> bool:

@@ -4,8 +4,10 @@ from collections.abc import Callable
 import pytest
 
 from distlab.data import sources
+from distlab.errors import DistlabError
 from distlab.experiment.experiment import Experiment
 from distlab.experiment.options import Device, Options
+from distlab.masking import masked
 from distlab.runs.plan import (
     Cell,
     cells,
@@ -247,3 +249,15 @@ def test_cells_that_join_a_study_make_its_names_longer(options: Of) -> None:
         "torch eager mlp x1 seed=0",
         "torch eager mlp x1 seed=1",
     ]
+
+
+def test_a_secret_is_not_in_the_plan_and_comes_from_the_environment(
+    options: Of, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = options("+framework.env.HF_TOKEN=hf-1")
+    recorded = masked(plain(cells([one])[0]))
+    assert "hf-1" not in json.dumps(recorded)
+    with pytest.raises(DistlabError, match=r"HF_TOKEN=\.\.\. python"):
+        restored(recorded, options("study=1a"))
+    monkeypatch.setenv("HF_TOKEN", "hf-1")
+    assert restored(recorded, options())[0].framework.env == {"HF_TOKEN": "hf-1"}

@@ -277,3 +277,8 @@ def test_a_run_whose_summary_is_lost_is_told_and_the_others_are_reported(
     ((told,)) = data["failed"]
     assert (told["repeat"], told["cell"]) == (1, "c")
     assert f"summary.json of the run {run} is " in told["error"] and "\n" not in told["error"]
+    assert reader.lost(data) == [told["error"]]
+    shutil.rmtree(home / "mlruns" / "artifacts" / study)
+    assert reader.load(TrackingOptions(), study, home)["environment"]["python"]
+    with pytest.raises(DistlabError, match=r"plan\.json of the run \w+ is lost"):
+        StudyTracker.resume(TrackingOptions(), home, study).plan()
