@@ -252,9 +252,9 @@ def _sources(score: Score) -> Value:
 
 def _ease(score: Score) -> Value:
     if score.code_lines is None:
-        return Value("not known", "its source isn't installed here")
+        return Value("not known", "no script in its tutorials' style is installed here")
     files = ", ".join(score.code_files)
-    return Value(f"{score.code_lines} logical lines of code in its backend", files)
+    return Value(f"{score.code_lines} logical lines in the style of its own tutorials", files)
 
 
 def _speed(score: Score) -> Value:

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 
+import command
 import pytest
 
 from distlab.backends.base import Placement
@@ -152,10 +153,10 @@ print(os.getpriority(os.PRIO_PROCESS, 0))
     [("privileged", 0, 0), ("privileged", 9, 9), ("unprivileged", 9, 9), ("unprivileged", 0, 5)],
 )
 def test_a_worker_is_as_nice_as_the_command_if_it_may(user: str, asked: int, found: int) -> None:
-    if os.geteuid() != 0:
+    if os.geteuid() != 0 or not command.may_take_niceness_back():
         pytest.skip("niceness is given back to root alone")
-    command = [sys.executable, "-c", NICE, user, str(asked)]
-    done = subprocess.run(command, capture_output=True, text=True)
+    program = [sys.executable, "-c", NICE, user, str(asked)]
+    done = subprocess.run(program, capture_output=True, text=True)
     assert done.stdout == f"{found}\n", done.stderr
 
 
@@ -182,8 +183,8 @@ def test_each_pinned_worker_of_a_host_has_cores_of_its_own() -> None:
         pytest.skip("one core is not enough for two workers")
     own = []
     for rank, local in ((0, 0), (1, 0), (2, 1)):
-        command = [sys.executable, "-c", PINNED, str(rank), str(local)]
-        done = subprocess.run(command, capture_output=True, text=True)
+        program = [sys.executable, "-c", PINNED, str(rank), str(local)]
+        done = subprocess.run(program, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
         own.append({int(core) for core in done.stdout.split()})
     # Rank 0 is alone on its host; the others share theirs.

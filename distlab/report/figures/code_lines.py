@@ -1,29 +1,23 @@
-"""How much code a framework's backend is: the lines of its modules, counted in their source.
+"""How much code an experiment is in a framework: the lines of a script in its tutorials' style.
 
-Nothing is imported, so the driver may count a backend whose framework it must not import.
+Nothing is imported, so the driver may count a script whose framework it must not import.
 """
 
 import ast
 import io
 import tokenize
-from collections.abc import Iterator, Sequence
 from importlib.machinery import ModuleSpec, PathFinder
-from importlib.util import find_spec, resolve_name
+from importlib.util import find_spec
 from pathlib import Path
 
 from distlab.backends import registry
 
-_BACKENDS = "distlab.backends"
-# What backends share is no part of any.
-_SHARED = tuple(f"{_BACKENDS}.{name}" for name in ("base", "registry", "common"))
 
+def tutorial(framework: str) -> dict[str, str]:
+    """The source of the script that a user would write for this experiment.
 
-def backend_sources(framework: str) -> dict[str, str]:
-    """The source of all modules that make up a framework's backend.
-
-    These are the module of its entry point and those that it imports, directly or through each
-    other, at the top or in a function, if they lie in ``distlab.backends`` or in the entry point's
-    own package. What backends share (``base``, ``registry``, ``processor`` ...) is left out.
+    A framework's package may hold ``tutorial/train.py`` beside its backend: LeNet-5 on MNIST,
+    trained by several processes and evaluated, in the style of the framework's own tutorials.
 
     Parameters
     ----------
@@ -33,25 +27,16 @@ def backend_sources(framework: str) -> dict[str, str]:
     Returns
     -------
     dict
-        Source by file (``distlab/backends/torch/backend.py``), the entry point's first; empty where
-        the module cannot be found from here, as where only the workers' environment has it.
+        Source by file (``distlab/backends/torch/tutorial/train.py``); empty where there is no such
+        script, or where the package cannot be found from here, as where only the workers'
+        environment has it.
     """
     entry = registry.available().get(framework)
-    pending = [framework.partition(":")[0] if entry is None else entry.module]
-    own = pending[0].rpartition(".")[0]
-    packages = (_BACKENDS,) if own.split(".")[0] in ("", "distlab") else (_BACKENDS, own)
-    sources: dict[str, str] = {}
-    for module in pending:
-        found = _locate(module)
-        if found is None:
-            continue
-        package = found.submodule_search_locations is not None
-        sources[f"{module.replace('.', '/')}{'/__init__' * package}.py"] = source = _read(found)
-        for name in _imports(source, module if package else module.rpartition(".")[0]):
-            part = _within(name, packages) and not _within(name, _SHARED) and name != _BACKENDS
-            if part and name not in pending:
-                pending.append(name)
-    return sources
+    module = framework.partition(":")[0] if entry is None else entry.module
+    package = module.rpartition(".")[0]
+    script = f"{package}.tutorial.train"
+    found = _locate(script) if package else None
+    return {} if found is None else {f"{script.replace('.', '/')}.py": _read(found)}
 
 
 def count(source: str) -> int:
@@ -82,25 +67,6 @@ def _docstrings(tree: ast.Module) -> set[tuple[int, int]]:
         for node in ast.walk(tree)
         if isinstance(node, kinds) and ast.get_docstring(node, clean=False) is not None
     }
-
-
-def _within(module: str, packages: Sequence[str]) -> bool:
-    """Whether a module is one of these packages or lies in one."""
-    return any(module == one or module.startswith(f"{one}.") for one in packages)
-
-
-def _imports(source: str, package: str) -> Iterator[str]:
-    """Full names of the modules that ``source``, which lies in ``package``, imports anywhere."""
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            relative = "." * node.level + (node.module or "")
-            module = resolve_name(relative, package) if node.level else relative
-            for alias in node.names:
-                # A name taken from a package may be a module of it.
-                inner = f"{module}.{alias.name}"
-                yield inner if _locate(inner) is not None else module
 
 
 def _locate(module: str) -> ModuleSpec | None:

@@ -1,10 +1,11 @@
+import importlib
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from distlab.report.figures.code_lines import backend_sources, count
+from distlab.report.figures.code_lines import count, tutorial
 
 TWELVE = '''#!/usr/bin/env python
 """A docstring
@@ -56,32 +57,24 @@ def test_layout_does_not_change_the_count() -> None:
 
 
 @pytest.mark.parametrize(
-    ("framework", "entry", "part"),
-    [
-        ("torch", "torch/backend", "torch/graph"),
-        ("tf", "tensorflow/backend", "tensorflow/adam"),
-        ("paddle", "paddle/backend", "paddle/mkl"),
-    ],
+    ("framework", "folder"), [("torch", "torch"), ("tf", "tensorflow"), ("paddle", "paddle")]
 )
-def test_a_backend_is_all_its_modules_and_nothing_shared(
-    framework: str, entry: str, part: str
-) -> None:
-    sources = backend_sources(framework)
-    assert next(iter(sources)) == f"distlab/backends/{entry}.py"
-    assert f"distlab/backends/{part}.py" in sources
-    assert all(file.startswith(f"distlab/backends/{entry.split('/')[0]}") for file in sources)
-    assert all(Path(file).stem not in ("base", "registry", "__init__") for file in sources)
+def test_each_shipped_framework_has_its_script(framework: str, folder: str) -> None:
+    ((file, source),) = tutorial(framework).items()
+    assert file == f"distlab/backends/{folder}/tutorial/train.py"
+    # What a user writes, by whom nothing is tuned.
+    assert 30 < count(source) < 100
+    assert "distlab" not in source
 
 
-def test_module_and_class_name_the_same_backend() -> None:
-    named = backend_sources("distlab.backends.torch.backend:TorchBackend")
-    assert named == backend_sources("torch")
+def test_module_and_class_name_the_same_script() -> None:
+    assert tutorial("distlab.backends.torch.backend:TorchBackend") == tutorial("torch")
 
 
 def test_no_framework_is_imported() -> None:
     code = (
-        "import sys\nfrom distlab.report.figures.code_lines import backend_sources\n"
-        "for name in ('torch', 'tf', 'paddle'):\n    assert backend_sources(name)\n"
+        "import sys\nfrom distlab.report.figures.code_lines import tutorial\n"
+        "for name in ('torch', 'tf', 'paddle'):\n    assert tutorial(name)\n"
         "print([m for m in ('torch', 'tensorflow', 'keras', 'paddle')"
         " if m in sys.modules or f'distlab.backends.{m}.backend' in sys.modules])"
     )
@@ -91,41 +84,21 @@ def test_no_framework_is_imported() -> None:
     assert ran.stdout.strip() == "[]"
 
 
-@pytest.fixture
-def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """A package with a backend in two modules; whoever imports any of it fails."""
-    package = tmp_path / "outsider" / "parts"
-    package.mkdir(parents=True)
+def test_a_plugin_may_have_a_script_of_its_own_and_none_of_it_is_imported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "outsider" / "tutorial"
+    folder.mkdir(parents=True)
     trap = "raise RuntimeError('imported')\n"
-    (tmp_path / "outsider" / "__init__.py").write_text(trap)
-    (package / "__init__.py").write_text(trap)
-    (tmp_path / "outsider" / "framework.py").write_text(trap)
-    (package / "backend.py").write_text(
-        trap + "from .. import framework\nfrom distlab.backends.base import Backend\n"
-        "from . import layers\nimport outsider.parts.adam as adam\n"
-        "def late():\n    from distlab.backends.paddle.mkl import resolve_mkl_cpu_type\n"
-    )
-    (package / "layers.py").write_text(trap + "from outsider.parts import backend\n")
-    (package / "adam.py").write_text(trap + "import numpy\n")
+    for file in ("../__init__.py", "../backend.py", "__init__.py"):
+        (folder / file).write_text(trap)
     monkeypatch.syspath_prepend(str(tmp_path))
-    return "outsider.parts.backend:Backend"
-
-
-def test_a_plugin_is_its_own_package_and_what_it_takes_of_distlab(plugin: str) -> None:
-    sources = backend_sources(plugin)
-    assert list(sources) == [
-        "outsider/parts/backend.py",
-        "outsider/parts/layers.py",
-        "outsider/parts/adam.py",
-        "distlab/backends/paddle/mkl.py",
-    ]
-    assert count(sources["outsider/parts/backend.py"]) == 7
-
-
-def test_a_module_without_a_package_is_found(thread_framework: Path) -> None:
-    assert list(backend_sources("threads")) == ["thread_backend.py"]
+    assert tutorial("outsider.backend:Backend") == {}
+    (folder / "train.py").write_text(trap)
+    importlib.invalidate_caches()
+    assert tutorial("outsider.backend:Backend") == {"outsider/tutorial/train.py": trap}
 
 
 @pytest.mark.parametrize("framework", ["nowhere:Backend", "distlab.nowhere:Backend", "math:X", ":"])
-def test_what_cannot_be_found_has_no_source(framework: str) -> None:
-    assert backend_sources(framework) == {}
+def test_what_cannot_be_found_has_no_script(framework: str) -> None:
+    assert tutorial(framework) == {}

@@ -16,7 +16,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from distlab.report.figures.cells import Cell
-from distlab.report.figures.code_lines import backend_sources, count
+from distlab.report.figures.code_lines import count, tutorial
 from distlab.report.figures.comparisons import Comparison
 
 UNKNOWN = "no facts recorded"
@@ -32,10 +32,10 @@ class Score:
     framework:
         Its name.
     code_lines:
-        Logical lines of code of its backend in distlab, all modules together; None where its
-        source is not in the driver's environment.
+        Logical lines of a script for such an experiment in the style of its own tutorials; None
+        where it has none in the driver's environment.
     code_files:
-        Those modules as files: ``distlab/backends/torch/backend.py``.
+        That script: ``distlab/backends/torch/tutorial/train.py``.
     relative_speed:
         Geometric mean over the conditions of the study of its throughput over that of the fastest
         framework; None if the study nowhere tells it apart. See :func:`relative_speeds`.
@@ -79,7 +79,7 @@ def scorecard(cells: Sequence[Cell], comparisons: Sequence[Comparison]) -> list[
     speeds = relative_speeds(cells, comparisons)
     scores = []
     for framework in dict.fromkeys(cell.framework for cell in cells):
-        sources = backend_sources(framework)
+        sources = tutorial(framework)
         speed = speeds.get(framework, [])
         told = sum(said for _, said in speed)
         scores.append(

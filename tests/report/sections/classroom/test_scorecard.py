@@ -7,7 +7,7 @@ from studies import study, where
 
 from distlab.report.contents import contents
 from distlab.report.figures.cells import Cell, cells
-from distlab.report.figures.code_lines import backend_sources, count
+from distlab.report.figures.code_lines import count, tutorial
 from distlab.report.figures.comparisons import compare
 from distlab.report.sections.classroom import scorecard as module
 from distlab.report.sections.classroom.scorecard import (
@@ -93,9 +93,9 @@ def test_a_framework_is_taken_at_its_fastest_execution() -> None:
 
 def test_code_lines_are_those_of_the_source_now() -> None:
     for score in of(cells(still(models=["mlp"], scalings=["weak"], world_sizes=[1]))):
-        sources = backend_sources(score.framework)
+        sources = tutorial(score.framework)
         assert score.code_files == list(sources)
-        assert score.code_lines == sum(count(text) for text in sources.values()) > 100
+        assert score.code_lines == sum(count(text) for text in sources.values()) > 30
 
 
 def test_cadence_counts_releases_and_the_median_of_their_intervals() -> None:

@@ -1,0 +1,1 @@
+"""The same experiment as a user writes it in this framework; its lines are counted."""
