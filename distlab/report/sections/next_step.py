@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from distlab.experiment.options import EXPERIMENT
+from distlab.masking import HIDDEN
 from distlab.measure.design import repeats_to_tell
 from distlab.measure.statistics import FEWEST
 from distlab.outcome.caveats import Code, codes, doubts
@@ -21,7 +23,6 @@ FIRST_REPEATS = 5
 """What a study of fewer than three repeats is advised to have."""
 SURROUNDINGS = ("tracking.", "cluster", "data.dir")
 """Options of the study's command that one which goes on with it needs, too."""
-MASKED = "***"
 
 
 @dataclass(frozen=True)
@@ -96,10 +97,15 @@ def next_step(
 def again(study: dict[str, Any], *words: str) -> str:
     """The command that goes on with a study from any folder of the machine, with more options."""
     recorded = shlex.split(str(study.get("command") or ""))[3:]
-    kept = [word for word in recorded if word.startswith(SURROUNDINGS)]
-    uri = str(study.get("tracking_uri") or "")
-    if uri and MASKED not in uri and not any(word.startswith("tracking.uri") for word in kept):
+    kept = [word for word in recorded if word.startswith(SURROUNDINGS) and HIDDEN not in word]
+    first = (study["runs"] or [{}])[0].get("mlflow") or {}
+    uri, experiment = str(study.get("tracking_uri") or ""), first.get("experiment")
+    if uri and HIDDEN not in uri and not any(word.startswith("tracking.uri=") for word in kept):
         kept.append(f"tracking.uri={uri}")
+    if experiment not in (None, EXPERIMENT) and not any(
+        word.startswith("tracking.experiment=") for word in kept
+    ):
+        kept.append(f"tracking.experiment={experiment}")
     return shlex.join(["python", "-m", "distlab.launch", f"study={study['study']}", *words, *kept])
 
 

@@ -67,7 +67,7 @@ def test_the_command_keeps_where_the_study_is_and_its_data_but_no_masked_address
     told = study(models=["mlp"], scalings=["weak"], repeats=1)
     told["command"] = (
         "python -m distlab.launch -m framework=torch,tf 'data.dir=/my data' gpus=1,2 "
-        "tracking.experiment=mine"
+        "tracking.experiment=mine tracking.uri=http://bob:***@host"
     )
     told["tracking_uri"] = "http://bob:***@host"
     assert shlex.split(again(told, "repeats=7"))[3:] == [
@@ -76,6 +76,13 @@ def test_the_command_keeps_where_the_study_is_and_its_data_but_no_masked_address
         "data.dir=/my data",
         "tracking.experiment=mine",
     ]
+
+
+def test_the_command_names_an_experiment_that_the_environment_named() -> None:
+    told = study(models=["mlp"], scalings=["weak"], repeats=1)
+    for run in told["runs"]:
+        run["mlflow"]["experiment"] = "mine"
+    assert shlex.split(again(told))[-1] == "tracking.experiment=mine"
 
 
 def test_a_study_without_a_run_has_no_next_step() -> None:
