@@ -219,9 +219,11 @@ def test_mlflow_has_the_run(ended: Ended, summary: dict[str, Any]) -> None:
 @pytest.mark.slow
 def test_words_are_recorded_as_they_were_typed(ended: Ended) -> None:
     typed = shlex.split(ended.mlflow_run().data.tags["command"])
-    assert typed == ["python", "-m", "distlab.launch", *JOB, *STRONG, "gpus=2", TEXT]
+    secret, _, _ = SECRET.partition("=")
+    asked = [*JOB, *STRONG, "gpus=2", f"{secret}=***", TEXT]
+    assert typed == ["python", "-m", "distlab.launch", *asked]
     config = yaml.safe_load((ended.run_dir / "config.yaml").read_text())
-    assert config["framework"]["env"] == {"NOTE": TEXT.partition("=")[2]}
+    assert config["framework"]["env"] == {"HF_TOKEN": "***", "NOTE": TEXT.partition("=")[2]}
 
 
 @pytest.mark.slow
