@@ -27,7 +27,8 @@ os.environ["AOTI_RUNTIME_CHECK_INPUTS"] = "1"
 # What calls their kernels, and computes nothing, need not be optimised: compiled in half the time.
 os.environ["AOT_INDUCTOR_COMPILE_WRAPPER_OPT_LEVEL"] = "O0"
 # A test says where it records.
-for name in ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME", "MLFLOW_EXPERIMENT_ID"):
+MLFLOW_VARIABLES = ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME", "MLFLOW_EXPERIMENT_ID")
+for name in MLFLOW_VARIABLES:
     os.environ.pop(name, None)
 
 
@@ -61,6 +62,13 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> OneRay:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The longest first, so that no process has nothing to do at the end."""
     items.sort(key=lambda item: (not item.nodeid.startswith(RAY), "slow" not in item.keywords))
+
+
+@pytest.fixture(autouse=True)
+def no_store_of_another_test(monkeypatch: pytest.MonkeyPatch) -> None:
+    """MLflow puts the store that a test names into the environment of all that follow."""
+    for name in MLFLOW_VARIABLES:
+        monkeypatch.delenv(name, raising=False)
 
 
 SMALL_JOB = (

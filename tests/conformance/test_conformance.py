@@ -195,9 +195,11 @@ def test_epsilon_in_the_wrong_place_moves_weights_far_beyond_the_bound() -> None
 def test_driver_imports_no_framework_and_no_backend() -> None:
     """All of distlab but the backends' own folders, as the driver sees it."""
     program = """
-import pkgutil, sys, distlab, distlab.backends
+import pathlib, sys, distlab, distlab.backends
 from distlab.backends import registry
-names = [m.name for m in pkgutil.walk_packages(distlab.__path__, "distlab.")]
+root = pathlib.Path(distlab.__file__).parent
+files = [file.relative_to(root.parent).with_suffix("") for file in root.rglob("*.py")]
+names = [".".join(file.parts).removesuffix(".__init__") for file in files]
 backends = tuple(e.module.rpartition(".")[0] + "." for e in registry.available().values())
 for name in names:
     if not name.startswith(backends) and not name.endswith("__main__"):
