@@ -19,7 +19,8 @@ from pydantic import BaseModel, Discriminator, Tag
 from distlab.outcome.run_fields import Count, Open, Positive, Run, Seconds, Strict
 
 VERSION = 1
-"""Of both documents: a field that is renamed, removed or means something else makes a new one."""
+"""Of both documents. A field that is added, renamed, removed or means something else makes a new
+one, and :class:`EarlierRun` then takes the one before."""
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 
