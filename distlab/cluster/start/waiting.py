@@ -53,7 +53,8 @@ class Request:
         state, since, why = "", time.monotonic(), ""
         told: set[str] = set()
         while True:
-            done, missing = ray.wait(self.seats, num_returns=len(self.seats), timeout=SIGNALS_S)
+            left = min(SIGNALS_S, max(0.0, deadline - time.monotonic()))
+            done, missing = ray.wait(self.seats, num_returns=len(self.seats), timeout=left)
             for seat in done:
                 try:
                     ray.get(seat)
