@@ -113,11 +113,11 @@ def _settled(cells: Sequence[Cell]) -> NextStep:
     """Nothing is open among what is ranked; what is not ranked may be by chance."""
     by_chance = [c for c in cells if not c.ranked and c.runs and not _never_ranked(c)]
     if not by_chance:
-        return NextStep("What this study compares is settled; more repeats would not change it.")
+        return NextStep("Who is fastest is settled; more repeats would not change that.")
     cells_are = "1 cell is" if len(by_chance) == 1 else f"{len(by_chance)} cells are"
     return NextStep(
-        f"What is ranked is settled, but {cells_are} not ranked for what may pass: another study "
-        "in a quieter time would tell."
+        f"Who is fastest of what is ranked is settled, but {cells_are} not ranked for what may "
+        "pass: another study in a quieter time would tell."
     )
 
 

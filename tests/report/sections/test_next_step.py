@@ -102,6 +102,6 @@ def test_more_repeats_of_what_is_never_ranked_are_not_advised() -> None:
 def test_what_is_settled_leaves_out_what_noise_spoiled() -> None:
     step, _ = advised(noisy=where(framework="torch"))
     assert step.command is None
-    assert step.words.startswith("What is ranked is settled, but 1 cell is not ranked")
+    assert step.words.startswith("Who is fastest of what is ranked is settled, but 1 cell is not")
     step, _ = advised(oversubscribed=where(framework="torch"))
-    assert step.words.startswith("What this study compares is settled")
+    assert step.words.startswith("Who is fastest is settled")
