@@ -23,6 +23,11 @@ class Terminal(Console):
         unread()
 
 
+def counted(number: int, noun: str) -> str:
+    """A number of things in words: ``1 epoch``, ``2 epochs``."""
+    return f"{number} {noun}{'s' * (number != 1)}"
+
+
 def unread() -> None:
     """Lead stdout nowhere: its reader has left, as ``head`` does."""
     with Path(os.devnull).open("w") as nowhere:

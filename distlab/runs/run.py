@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import OmegaConf
 
 from distlab.cluster import connect, worker_environment
+from distlab.console import counted
 from distlab.data import sources
 from distlab.data.order import epoch_order
 from distlab.experiment import words
@@ -303,13 +304,13 @@ def _write_json(path: Path, value: Any) -> Path:
 def _announcement(experiment: Experiment, dataset: sources.Dataset) -> str:
     """One line on what is going to run and where."""
     options = experiment.options
-    plural = "s" * (experiment.world_size > 1)
     where = "CPU" if experiment.device == "cpu" else "GPU"
     rounded = "" if options.precision is Precision.fp32 else f", {options.precision}"
     line = (
         f"{options.framework.name} ({experiment.execution}{rounded}) trains {options.model.name} "
-        f"on {dataset.name}, {options.epochs} epochs, on {experiment.world_size} {where} "
-        f"worker{plural}, global batch {experiment.global_batch}"
+        f"on {dataset.name}, {counted(options.epochs, 'epoch')}, on "
+        f"{counted(experiment.world_size, f'{where} worker')}, "
+        f"global batch {experiment.global_batch}"
     )
     asked = options.device is Device.auto and options.gpus is None
     if asked:

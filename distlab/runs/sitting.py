@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from distlab.cluster import connect
-from distlab.console import complain
+from distlab.console import complain, counted
 from distlab.errors import DistlabError, DivergedError, WorkerError, reason
 from distlab.experiment.options import Device, flat
 from distlab.measure.design import level_ratio, place, repeats_a_group
@@ -133,7 +133,8 @@ class Sitting:
         total, done = self._progress()
         baselines = sum(one.options.repeats for one in self._cells if one.key in self._added)
         self._display.say(
-            f"study {self._tracker.study}: {len(self._cells)} cells, {total} runs"
+            f"study {self._tracker.study}: "
+            f"{counted(len(self._cells), 'cell')}, {counted(total, 'run')}"
             f"{f', {baselines} of them baselines' if baselines else ''}"
             f"{f', {done} of them done' if done else ''}"
         )

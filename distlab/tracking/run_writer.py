@@ -9,6 +9,7 @@ from typing import Any
 
 from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 
+from distlab.console import counted
 from distlab.errors import WorkerError, reason
 from distlab.experiment.options import TrackingOptions
 from distlab.masking import mask
@@ -304,9 +305,11 @@ def _description(summary: dict[str, Any], failed: Sequence[str]) -> str:
     return (
         f"**{summary['framework']} {summary['framework_version']}** "
         f"({summary['execution']}{rounded}) "
-        f"trained {summary['model']} on {summary['data']} for {summary['epochs']} epochs on "
-        f"{summary['world_size']} {summary['device']} worker(s), {summary['device_name']}, "
-        f"{summary['threads_per_worker']} thread(s) each, global batch "
+        f"trained {summary['model']} on {summary['data']} for "
+        f"{counted(summary['epochs'], 'epoch')} on "
+        f"{counted(summary['world_size'], summary['device'] + ' worker')}, "
+        f"{summary['device_name']}, {counted(summary['threads_per_worker'], 'thread')} each, "
+        "global batch "
         f"{summary['global_batch_size']} ({summary['scaling']} scaling).\n\n"
         "| throughput | test accuracy | time to accuracy | start-up |\n|---|---|---|---|\n"
         f"| {summary['throughput_samples_per_s']:,.0f} samples/s "

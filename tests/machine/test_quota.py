@@ -86,7 +86,7 @@ def half_a_core() -> Iterator[Path]:
     try:
         folder.mkdir()
     except OSError:
-        pytest.skip("no control group can be made here")
+        pytest.skip("no control group of version 1 can be made here")
     try:
         (folder / "cpu.cfs_quota_us").write_text("50000")
         yield folder

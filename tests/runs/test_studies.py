@@ -169,7 +169,7 @@ def test_an_interrupted_study_goes_on_to_its_end(folder: Path, client: MlflowCli
     assert client.get_run(study).info.status == "KILLED"
     again = command.run(folder, told)
     assert again.code == 0, again.err
-    assert f"study {study}: 1 cells, 2 runs, 1 of them done" in again.out
+    assert f"study {study}: 1 cell, 2 runs, 1 of them done" in again.out
     assert re.findall(r"^\[\d/\d\]", again.out, re.M) == ["[2/2]"]
     run = client.get_run(study)
     assert run.info.status == "FINISHED"

@@ -105,7 +105,7 @@ def test_each_run_is_told_in_a_line(
     }
     found = conduct(options("repeats=2"))
     out = capsys.readouterr().out
-    assert f"study {found['study']}: 1 cells, 2 runs\n" in out
+    assert f"study {found['study']}: 1 cell, 2 runs\n" in out
     lines = [line for line in out.splitlines() if line.startswith("[")]
     assert [line.split(":")[0] for line in lines] == [
         "[1/2] torch eager mlp x1 repeat 0",
@@ -259,7 +259,7 @@ def test_the_number_of_workers_that_ray_decides_plans_a_baseline_too(
     conduct(options("gpus=null", "device=auto"))
     assert counted(capsys)[0] == "2 cells, 2 runs, 1 of them baselines"
     conduct(options("gpus=null", "device=cpu"), folder="on cpus")
-    assert counted(capsys)[0] == "1 cells, 1 runs"
+    assert counted(capsys)[0] == "1 cell, 1 run"
 
 
 def test_what_a_cell_that_cannot_run_was_to_be_measured_against_is_not_run(

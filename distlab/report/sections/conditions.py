@@ -39,10 +39,11 @@ def scope(study: dict[str, Any], cells: Sequence[Cell]) -> str:
     batches = _all(
         f"{cell.batch_size} {'a worker' if cell.scaling == 'weak' else 'in all'}" for cell in cells
     )
+    epochs = _all(run.get("epochs") for run in runs)
     work = f"{_all(run['model'] for run in runs)} on {_all(run.get('data') for run in runs)}"
     machines = _all(run.get("device_name") for run in runs)
     return (
-        f"For {work}, batch {batches}, {_all(run.get('epochs') for run in runs)} epochs, on "
+        f"For {work}, batch {batches}, {epochs} epoch{'s' * (epochs != '1')}, on "
         f"{machines}{each}. It says nothing of {'' if gpu else 'GPUs, '}other models, larger "
         "images or other machines."
     )

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from distlab.console import counted
 from distlab.measure.blocks import PROCESS_SD
 from distlab.measure.statistics import FEWEST, Estimate
 from distlab.report.figures.baselines import HERE
@@ -141,7 +142,7 @@ def untold(found: Sequence[Setting], cells: Sequence[Cell]) -> list[str]:
             said.append(f"{setting.name}: no fastest among {names}; {ratio}.")
     few = [cell for cell in cells if cell.ranked and len(cell.counted) < FEWEST]
     if few:
-        which = "every cell has" if len(few) == len(cells) else f"{_count(len(few), 'cell')} with"
+        which = "every cell has" if len(few) == len(cells) else f"{counted(len(few), 'cell')} with"
         said.append(
             f"{which[:1].upper()}{which[1:]} fewer than {FEWEST} runs that count: no interval, and "
             "no difference is claimed."
@@ -193,10 +194,10 @@ def _not_ranked(cells: Sequence[Cell]) -> list[str]:
 def _lost(cells: Sequence[Cell]) -> str:
     """How few runs of cells count, and why the others don't."""
     runs, failed = [run for c in cells for run in c.runs], sum(cell.failed for cell in cells)
-    counted = sum(len(cell.counted) for cell in cells)
+    kept = sum(len(cell.counted) for cell in cells)
     why = reasons(runs, failed, sum(cell.diverged for cell in cells), found=True)
-    of = _count(len(runs) + failed, "run")
-    return f"only {counted} of {of} count: {why}" if counted else f"none of {of} counts: {why}"
+    of = counted(len(runs) + failed, "run")
+    return f"only {kept} of {of} count: {why}" if kept else f"none of {of} counts: {why}"
 
 
 def _title(group: Group, cell: Cell) -> str:
@@ -239,13 +240,9 @@ def _ratio(pairs: dict[frozenset[str], Comparison], first: Cell, second: Cell) -
 
 def _interval(estimate: Estimate) -> str:
     if estimate.low is None or estimate.high is None:
-        return f" ({_count(estimate.n, 'run')}, no interval)"
+        return f" ({counted(estimate.n, 'run')}, no interval)"
     return f" (95 % CI {estimated(estimate, 'ratio').detail})"
 
 
 def _and(names: Sequence[str]) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'s' * (number != 1)}"
