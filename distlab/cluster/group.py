@@ -12,17 +12,21 @@ from pathlib import Path
 from typing import Any
 
 import ray
-from ray.exceptions import RayError
+from ray.exceptions import GetTimeoutError, RayError
 from ray.util.placement_group import placement_group, remove_placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from distlab.backends.base import Placement
+from distlab.cluster import connect
 from distlab.cluster.actor import Assignment, RankActor
 from distlab.cluster.ending import Ending, PortTakenError
 from distlab.cluster.start import interpreter, waiting
 from distlab.cluster.start.causes import cause
+from distlab.cluster.watch import witness
+from distlab.cluster.watch.head import Head
+from distlab.cluster.watch.silence import Silence
 from distlab.cluster.worker_environment import WorkerEnvironment
-from distlab.errors import DistlabError, DivergedError
+from distlab.errors import DistlabError, DivergedError, RayLostError, StalledError
 from distlab.experiment.experiment import Experiment
 from distlab.experiment.options import ClusterMode
 from distlab.experiment.task import Task
@@ -91,6 +95,9 @@ class WorkerGroup:
         )
         self._actors: list[Any] = []
         self._logs: dict[int, str] = {}
+        self._where: dict[int, witness.Where] = {}
+        self._session = connect.session()
+        self._head = Head()
         try:
             self._request = self._begin()
         except (TypeError, ValueError) as error:
@@ -120,13 +127,18 @@ class WorkerGroup:
         DivergedError
             If a loss, or what it led to, was not finite. The group is of no more use then.
         WorkerError
-            If a worker failed or died. The group is of no more use then.
+            If a worker failed, died or fell silent. The group is of no more use then.
+        RayLostError
+            If Ray itself is gone, and with it all groups; this process has left it then.
         """
         self.runs += 1
         log_dir.mkdir(parents=True, exist_ok=True)
         deadline = time.monotonic() + self._timeout
         try:
             yield from self._run(task, log_dir, deadline)
+        except RayLostError:
+            connect.leave_lost()
+            raise
         except PortTakenError:
             # Somebody else took the port between the look for a free one and its use.
             for actor in self._actors:
@@ -154,21 +166,27 @@ class WorkerGroup:
         started: set[int] = set()
         ready: set[int] = set()
         diverged: dict[int, Divergence] = {}
+        silence = Silence(self.world_size, self._options.cluster.silence_timeout_s)
         unfinished: list[Any] = list(streams)
         while unfinished:
             arrived: list[Any]
             arrived, _ = ray.wait(unfinished, num_returns=1, timeout=waiting.SIGNALS_S)
+            self._head.check()
+            silence.turn()
+            yield from self._silent(silence, log_dir)
             if not arrived and len(ready) < self.world_size and time.monotonic() > deadline:
                 raise self._too_slow(started, ready, log_dir)
             if diverged and time.monotonic() > deadline:
                 break
             for stream in arrived:
                 try:
-                    event: Event = ray.get(next(stream))
+                    event = self._received(next(stream))
                 except StopIteration:
                     unfinished.remove(stream)
                     continue
                 except RayError as error:
+                    # Workers end with it.
+                    self._head.check(now=True)
                     if diverged:
                         unfinished.remove(stream)
                         continue
@@ -176,7 +194,7 @@ class WorkerGroup:
                 match event:
                     case Started(rank=rank):
                         started.add(rank)
-                        yield from self._note_log(event, log_dir)
+                        yield from self._note(event, log_dir)
                     case Ready(rank=rank):
                         ready.add(rank)
                     case Divergence(rank=rank):
@@ -185,6 +203,7 @@ class WorkerGroup:
                         diverged.setdefault(rank, event)
                     case Failed() if not diverged:
                         raise self._ending(streams, log_dir).error(failed=event)
+                silence.heard(event)
                 if not diverged:
                     yield event
             if len(diverged) == self.world_size:
@@ -195,6 +214,8 @@ class WorkerGroup:
 
     def alive(self) -> bool:
         """Whether all workers still answer; asked between runs."""
+        if self._session != connect.session():
+            return False
         try:
             ray.get([actor.address.remote() for actor in self._actors], timeout=ANSWER_S)
         except RayError:
@@ -203,6 +224,8 @@ class WorkerGroup:
 
     def close(self, wait: bool = False) -> None:
         """End the workers; with ``wait`` they leave their process group first (at most 15 s)."""
+        if self._session != connect.session():
+            return  # they ended with their Ray
         if wait:
             leaving = [actor.leave.remote() for actor in self._actors]
             ray.wait(leaving, num_returns=len(leaving), timeout=CLOSE_S)
@@ -224,6 +247,7 @@ class WorkerGroup:
         order = sorted(range(self.world_size), key=lambda index: nodes.index(found[index].node))
         self._actors = [self._actors[index] for index in order]
         placed = [found[index] for index in order]
+        self._nodes = [seat.node for seat in placed]
         self._hosts = [seat.host for seat in placed]
         endpoints = tuple(seat.endpoint for seat in placed)
         for rank, seat in enumerate(placed):
@@ -238,8 +262,44 @@ class WorkerGroup:
                 )
             )
 
-    def _note_log(self, started: Started, log_dir: Path) -> Iterator[Notice]:
-        """Remember where a rank's log is, and tell it where that is not in the run's folder."""
+    def _received(self, promise: Any) -> Event:
+        """An event that has come, unless what kept it is gone meanwhile."""
+        while True:
+            try:
+                event: Event = ray.get(promise, timeout=ANSWER_S)
+                return event
+            except GetTimeoutError:
+                self._head.check(now=True)
+
+    def _silent(self, silence: Silence, log_dir: Path) -> Iterator[Notice]:
+        """Tell which ranks have been silent for long, and what they do.
+
+        Raises
+        ------
+        StalledError
+            If one has been for too long.
+        """
+        failed = silence.failed()
+        told = failed or silence.warned()
+        if not told:
+            return
+        found = witness.look({rank: self._where[rank] for rank in told})
+        guilty = witness.blamed(found)
+        lines = [
+            f"worker {rank} on {self._hosts[rank]} has told nothing for "
+            f"{silence.seconds(rank):.0f} s: {found[rank]}"
+            for rank in guilty
+        ]
+        if failed:
+            raise StalledError("; ".join(lines), self._log(guilty[0], log_dir))
+        for rank, line in zip(guilty, lines, strict=True):
+            yield Notice(f"{line}; after {silence.limit_s(rank):.0f} s it counts as failed")
+
+    def _note(self, started: Started, log_dir: Path) -> Iterator[Notice]:
+        """Remember where a rank and its log are, and tell where that is not the run's folder."""
+        self._where[started.rank] = witness.Where(
+            self._nodes[started.rank], started.host, started.pid, started.log
+        )
         asked = str(log_dir / f"rank-{started.rank}.log")
         here = started.host == socket.gethostname()
         self._logs[started.rank] = started.log if here else f"{started.host}:{started.log}"
@@ -259,7 +319,11 @@ class WorkerGroup:
     def _too_slow(self, started: set[int], ready: set[int], log_dir: Path) -> DistlabError:
         """The error for a start that takes longer than ``cluster.start_timeout_s``."""
         late = sorted(set(range(self.world_size)) - ready)
-        where = ", ".join(f"{rank} on {self._hosts[rank]}" for rank in late)
+        found = witness.look({rank: self._where[rank] for rank in late if rank in started})
+        where = ", ".join(
+            f"{rank} on {self._hosts[rank]}" + (f" ({found[rank]})" if rank in found else "")
+            for rank in late
+        )
         return DistlabError(
             f"{self.world_size} workers within cluster.start_timeout_s={self._timeout:g} seconds",
             f"{len(started)} of them started; not ready: ranks {where}",

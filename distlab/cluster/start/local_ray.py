@@ -1,11 +1,15 @@
 """A Ray of this command's own: where it lives, by which token it is spoken to, how it starts."""
 
+import contextlib
 import logging
 import os
 import secrets
 import shutil
 import tempfile
 from pathlib import Path
+from typing import Any
+
+import psutil
 
 from distlab.cluster.start.causes import cause
 from distlab.errors import DistlabError
@@ -18,6 +22,7 @@ BELOW = len("/ray/session_2026-11-27_17-30-10_725746_4194304/sockets/plasma_stor
 """By how much the path of Ray's longest socket exceeds that of its temporary folder."""
 
 _own_folder: str | None = None
+_processes: list[psutil.Process] = []
 
 
 def start() -> None:
@@ -42,6 +47,7 @@ def start() -> None:
                 logging_level=logging.ERROR,
                 _temp_dir=_short_folder() if folder_is_unfit(ray_temp()) else None,
             )
+            _remember_processes()
             return
         except Exception as error:
             # What is half started would make the next start think that Ray is there.
@@ -56,6 +62,28 @@ def start() -> None:
                 f"Ray's own logs: {logs}",
                 may_pass=True,
             ) from error
+
+
+def _remember_processes() -> None:
+    """Note what belongs to this Ray: what outlives its parent cannot be found later."""
+    import ray
+
+    node: Any = ray._private.worker.global_worker.node
+    started = [one.process.pid for some in node.all_processes.values() for one in some]
+    _processes[:] = [
+        process
+        for pid in started
+        for process in (psutil.Process(pid), *psutil.Process(pid).children(recursive=True))
+    ]
+
+
+def kill() -> None:
+    """End all processes of a Ray that this process started, whatever state they are in."""
+    for process in _processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            for one in (*process.children(recursive=True), process):
+                one.kill()
+    _processes.clear()
 
 
 def clean_up() -> None:
