@@ -6,7 +6,6 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, OmegaConf
 
 from distlab.backends import registry
@@ -187,6 +186,8 @@ def register() -> None:
 
     In config files, ``${case:VALUE,{NAME:RESULT}}`` is the result for a value, null without one.
     """
+    from hydra.core.config_store import ConfigStore  # Workers do without Hydra.
+
     OmegaConf.register_new_resolver("case", lambda value, results: results.get(value), replace=True)
     store = ConfigStore.instance()
     store.store(name="schema", node=Options)
