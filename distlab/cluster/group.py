@@ -4,7 +4,6 @@ Each rank is a Ray actor in a placement group. Ray Train's trainer would do the 
 more processes of its own, each of which imports seconds of libraries before a first step.
 """
 
-import socket
 import time
 import uuid
 from collections.abc import Iterator
@@ -19,14 +18,13 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 from distlab.backends.base import Placement
 from distlab.cluster import connect
 from distlab.cluster.actor import Assignment, RankActor
-from distlab.cluster.ending import Ending, PortTakenError
+from distlab.cluster.ending import Ending, PortTakenError, diverging, too_slow
+from distlab.cluster.logs import elsewhere, log_of
 from distlab.cluster.start import interpreter, waiting
 from distlab.cluster.start.causes import cause
-from distlab.cluster.watch import witness
-from distlab.cluster.watch.head import Head
-from distlab.cluster.watch.silence import Silence
+from distlab.cluster.watch.watching import Watch
 from distlab.cluster.worker_environment import WorkerEnvironment
-from distlab.errors import DistlabError, DivergedError, RayLostError, StalledError
+from distlab.errors import DistlabError, RayLostError
 from distlab.experiment.experiment import Experiment
 from distlab.experiment.options import ClusterMode
 from distlab.experiment.task import Task
@@ -71,6 +69,7 @@ class WorkerGroup:
         self.id = uuid.uuid4().hex[:12]
         self.runs = 0
         self._data = data
+        self._session = connect.session()
         self._device = experiment.device
         self._threads = options.threads_per_worker
         self._timeout = options.cluster.start_timeout_s
@@ -95,9 +94,6 @@ class WorkerGroup:
         )
         self._actors: list[Any] = []
         self._logs: dict[int, str] = {}
-        self._where: dict[int, witness.Where] = {}
-        self._session = connect.session()
-        self._head = Head()
         try:
             self._request = self._begin()
         except (TypeError, ValueError) as error:
@@ -135,12 +131,16 @@ class WorkerGroup:
         log_dir.mkdir(parents=True, exist_ok=True)
         deadline = time.monotonic() + self._timeout
         try:
-            yield from self._run(task, log_dir, deadline)
+            yield from self._run_on_free_ports(task, log_dir, deadline)
         except RayLostError:
             connect.leave_lost()
             raise
+
+    def _run_on_free_ports(self, task: Task, log_dir: Path, deadline: float) -> Iterator[Event]:
+        """Run a task, and once more where somebody else took a port meanwhile."""
+        try:
+            yield from self._run(task, log_dir, deadline)
         except PortTakenError:
-            # Somebody else took the port between the look for a free one and its use.
             for actor in self._actors:
                 ray.kill(actor)
             self._placements, self._request = [], self._begin()
@@ -166,35 +166,41 @@ class WorkerGroup:
         started: set[int] = set()
         ready: set[int] = set()
         diverged: dict[int, Divergence] = {}
-        silence = Silence(self.world_size, self._options.cluster.silence_timeout_s)
+        watch = Watch(self.world_size, self._options.cluster.silence_timeout_s)
         unfinished: list[Any] = list(streams)
         while unfinished:
             arrived: list[Any]
             arrived, _ = ray.wait(unfinished, num_returns=1, timeout=waiting.SIGNALS_S)
-            self._head.check()
-            silence.turn()
-            yield from self._silent(silence, log_dir)
+            yield from watch.turn()
             if not arrived and len(ready) < self.world_size and time.monotonic() > deadline:
-                raise self._too_slow(started, ready, log_dir)
+                missing = set(range(self.world_size)) - ready
+                does = watch.doing(missing)
+                late = {
+                    rank: self._hosts[rank] + (f" ({does[rank]})" if rank in does else "")
+                    for rank in sorted(missing)
+                }
+                log = self._log(min(late), log_dir)
+                raise too_slow(self._timeout, self.world_size, len(started), late, log)
             if diverged and time.monotonic() > deadline:
                 break
             for stream in arrived:
                 try:
-                    event = self._received(next(stream))
+                    event = _received(next(stream), watch)
                 except StopIteration:
                     unfinished.remove(stream)
                     continue
                 except RayError as error:
-                    # Workers end with it.
-                    self._head.check(now=True)
+                    watch.ray_is_there()
                     if diverged:
                         unfinished.remove(stream)
                         continue
                     raise self._ending(streams, log_dir).error(error) from None
+                watch.heard(event)
                 match event:
                     case Started(rank=rank):
                         started.add(rank)
-                        yield from self._note(event, log_dir)
+                        self._logs[rank] = log_of(event)
+                        yield from elsewhere(event, log_dir)
                     case Ready(rank=rank):
                         ready.add(rank)
                     case Divergence(rank=rank):
@@ -203,14 +209,13 @@ class WorkerGroup:
                         diverged.setdefault(rank, event)
                     case Failed() if not diverged:
                         raise self._ending(streams, log_dir).error(failed=event)
-                silence.heard(event)
                 if not diverged:
                     yield event
             if len(diverged) == self.world_size:
                 break
         if diverged:
             first = min(diverged.values(), key=lambda one: (one.epoch, one.step, one.rank))
-            raise _diverged(first, task)
+            raise diverging(first, task)
 
     def alive(self) -> bool:
         """Whether all workers still answer; asked between runs."""
@@ -247,7 +252,6 @@ class WorkerGroup:
         order = sorted(range(self.world_size), key=lambda index: nodes.index(found[index].node))
         self._actors = [self._actors[index] for index in order]
         placed = [found[index] for index in order]
-        self._nodes = [seat.node for seat in placed]
         self._hosts = [seat.host for seat in placed]
         endpoints = tuple(seat.endpoint for seat in placed)
         for rank, seat in enumerate(placed):
@@ -262,51 +266,6 @@ class WorkerGroup:
                 )
             )
 
-    def _received(self, promise: Any) -> Event:
-        """An event that has come, unless what kept it is gone meanwhile."""
-        while True:
-            try:
-                event: Event = ray.get(promise, timeout=ANSWER_S)
-                return event
-            except GetTimeoutError:
-                self._head.check(now=True)
-
-    def _silent(self, silence: Silence, log_dir: Path) -> Iterator[Notice]:
-        """Tell which ranks have been silent for long, and what they do.
-
-        Raises
-        ------
-        StalledError
-            If one has been for too long.
-        """
-        failed = silence.failed()
-        told = failed or silence.warned()
-        if not told:
-            return
-        found = witness.look({rank: self._where[rank] for rank in told})
-        guilty = witness.blamed(found)
-        lines = [
-            f"worker {rank} on {self._hosts[rank]} has told nothing for "
-            f"{silence.seconds(rank):.0f} s: {found[rank]}"
-            for rank in guilty
-        ]
-        if failed:
-            raise StalledError("; ".join(lines), self._log(guilty[0], log_dir))
-        for rank, line in zip(guilty, lines, strict=True):
-            yield Notice(f"{line}; after {silence.limit_s(rank):.0f} s it counts as failed")
-
-    def _note(self, started: Started, log_dir: Path) -> Iterator[Notice]:
-        """Remember where a rank and its log are, and tell where that is not the run's folder."""
-        self._where[started.rank] = witness.Where(
-            self._nodes[started.rank], started.host, started.pid, started.log
-        )
-        asked = str(log_dir / f"rank-{started.rank}.log")
-        here = started.host == socket.gethostname()
-        self._logs[started.rank] = started.log if here else f"{started.host}:{started.log}"
-        if started.log != asked:
-            why = f"{log_dir} cannot be made on {started.host}"
-            yield Notice(f"log of rank {started.rank}: {self._logs[started.rank]} ({why})")
-
     def _ending(self, streams: list[Any], log_dir: Path) -> Ending:
         """What there is to find out of a run that ended early."""
         logs = [self._log(rank, log_dir) for rank in range(self.world_size)]
@@ -316,28 +275,12 @@ class WorkerGroup:
         """Where a rank's output is."""
         return self._logs.get(rank, str(log_dir / f"rank-{rank}.log"))
 
-    def _too_slow(self, started: set[int], ready: set[int], log_dir: Path) -> DistlabError:
-        """The error for a start that takes longer than ``cluster.start_timeout_s``."""
-        late = sorted(set(range(self.world_size)) - ready)
-        found = witness.look({rank: self._where[rank] for rank in late if rank in started})
-        where = ", ".join(
-            f"{rank} on {self._hosts[rank]}" + (f" ({found[rank]})" if rank in found else "")
-            for rank in late
-        )
-        return DistlabError(
-            f"{self.world_size} workers within cluster.start_timeout_s={self._timeout:g} seconds",
-            f"{len(started)} of them started; not ready: ranks {where}",
-            f"see the workers' output: {self._log(late[0], log_dir) if late else log_dir}\n"
-            "or allow more: cluster.start_timeout_s=600",
-            may_pass=True,
-        )
 
-
-def _diverged(first: Divergence, task: Task) -> DivergedError:
-    """The error for training that left the numbers, with what most often keeps it on them."""
-    rate = task.program.learning_rate
-    lower = f"learning_rate={min(1e-3, rate / 10):g}"
-    exact = "" if task.program.precision == "fp32" else "\nor precision=fp32"
-    return DivergedError(
-        f"framework={task.framework} with learning_rate={rate:g}", str(first), lower + exact
-    )
+def _received(promise: Any, watch: Watch) -> Event:
+    """An event that has come; it is lost where Ray is."""
+    while True:
+        try:
+            event: Event = ray.get(promise, timeout=ANSWER_S)
+            return event
+        except GetTimeoutError:
+            watch.ray_is_there()

@@ -13,6 +13,7 @@ import psutil
 import ray
 from omegaconf import OmegaConf
 
+from distlab.cluster import connect
 from distlab.cluster.group import WorkerGroup
 from distlab.cluster.worker_environment import tf32
 from distlab.data.sources import Dataset
@@ -32,7 +33,7 @@ class Jobs:
     def __init__(self, start: Callable[[Experiment, Any], WorkerGroup] = WorkerGroup) -> None:
         self._start = start
         self._groups: dict[Hashable, WorkerGroup] = {}
-        self._data: dict[str, Any] = {}
+        self._data: dict[tuple[str | None, str], Any] = {}
         self._wait = False
 
     def __enter__(self) -> "Jobs":
@@ -61,10 +62,11 @@ class Jobs:
         if group is None:
             self._wait = experiment.options.cluster.mode is not ClusterMode.local
             self._make_room(experiment)
-            if dataset.checksum not in self._data:
+            kept = (connect.session(), dataset.checksum)
+            if kept not in self._data:
                 # Each node fetches it once, and its workers share it.
-                self._data[dataset.checksum] = ray.put(dataset.normalized())
-            group = self._start(experiment, self._data[dataset.checksum])
+                self._data[kept] = ray.put(dataset.normalized())
+            group = self._start(experiment, self._data[kept])
         self._groups[key] = group
         return group
 

@@ -1,56 +1,40 @@
 """What silent ranks do, looked at on the hosts where they are."""
 
+import socket
 from collections.abc import Mapping
-from dataclasses import dataclass
+from contextlib import suppress
 from typing import Any
 
 import ray
 from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from distlab.cluster.start.waiting import alive
 from distlab.machine.process import Doing, doing
+from distlab.outcome.events import Started
 
 LOOK_S = 20.0
 """How long a look on other hosts may take, where Ray starts a process for it."""
 LOOP = "distlab/worker/loop.py"
 
 
-@dataclass(frozen=True)
-class Where:
-    """Where the process of a rank is.
-
-    Attributes
-    ----------
-    node, host:
-        The id of its node in Ray, and the node's name.
-    pid, log:
-        Its number there, and the file there to which all goes that it prints.
-    """
-
-    node: str
-    host: str
-    pid: int
-    log: str
-
-
-def look(ranks: Mapping[int, Where]) -> dict[int, Doing]:
+def look(ranks: Mapping[int, Started]) -> dict[int, Doing]:
     """What each of these ranks does; ``Doing("not to be reached")`` where nobody can look."""
-    here = ray.get_runtime_context().get_node_id()
     asked = {
-        rank: _look_there(one.node).remote(one.pid, one.log, LOOP)
+        rank: _look_there(node).remote(one.pid, one.log, LOOP)
         for rank, one in ranks.items()
-        if one.node != here
+        if one.host != socket.gethostname() and (node := _node(one.host))
     }
     if asked:
         ray.wait(list(asked.values()), num_returns=len(asked), timeout=LOOK_S)
     found = {}
     for rank, one in ranks.items():
-        try:
-            found[rank] = (
-                ray.get(asked[rank], timeout=0) if rank in asked else doing(one.pid, one.log, LOOP)
-            )
-        except RayError:
-            found[rank] = Doing("not to be reached")
+        found[rank] = Doing("not to be reached")
+        if one.host == socket.gethostname():
+            found[rank] = doing(one.pid, one.log, LOOP)
+        elif rank in asked:
+            with suppress(RayError):
+                found[rank] = ray.get(asked[rank], timeout=0)
     return found
 
 
@@ -64,6 +48,11 @@ def blamed(found: Mapping[int, Doing]) -> list[int]:
         if ranks:
             return sorted(ranks)
     return sorted(found)
+
+
+def _node(host: str) -> str | None:
+    """The id of a node of Ray's that lives on a host."""
+    return next((n["NodeID"] for n in alive() if n["NodeManagerHostname"] == host), None)
 
 
 def _look_there(node: str) -> Any:
