@@ -61,7 +61,7 @@ def _inline(plot: Plot) -> Markup:
     """
     label = Markup('<svg role="img" aria-label="{}" ').format(plot.description)
     coloured = re.sub(
-        r"(?<=[ :])(#[0-9a-f]{6})(?=[;\"])",
+        r"(?<=:)(#[0-9a-f]{6})(?=[;\"}])",
         lambda found: _variable(found[1]) if found[1] in DARK else found[1],
         plot.svg.removeprefix("<svg "),
     )

@@ -44,7 +44,7 @@ class Plot:
     title, description:
         Heading, and in words what is to be read from it.
     svg:
-        An ``<svg>`` element whose ids begin with ``name``, so that many may stand in one page.
+        An ``<svg>`` element whose ids begin with its number, so that many may stand in one page.
     png:
         The same as a PNG file's bytes.
     """
@@ -129,17 +129,9 @@ def draw(groups: Sequence[Group], styles: Styles, comparisons: Sequence[Comparis
     plots = []
     with settings():
         for kind, name, title, chart in _charts(groups, styles, comparisons):
-            file = f"{kind}-{name}"
-            plots.append(
-                Plot(
-                    file,
-                    kind,
-                    title,
-                    chart.says,
-                    svg.element(chart.figure, file),
-                    _png(chart.figure),
-                )
-            )
+            drawn = svg.element(chart.figure, f"p{len(plots) + 1}")
+            png = _png(chart.figure)
+            plots.append(Plot(f"{kind}-{name}", kind, title, chart.says, drawn, png))
     return plots
 
 
