@@ -64,6 +64,9 @@ def _rename(root: ET.Element, name: str) -> None:
                 one.set("href", f"#{names[value[1:]]}" if value.startswith("#") else value)
             elif attribute == "style":
                 one.set("style", re.sub(r"\s*([:;])\s*", r"\1", _rounded(value, 2)).strip("; "))
+            elif attribute == "fill":
+                # Of a hatching's ground: as a look, it has the page's colours.
+                one.set("style", f"fill:{value}")
             elif attribute == "d":
                 one.set("d", re.sub(r"\s*([A-Za-z])\s*", r"\1", _rounded(value, 1)).strip())
             elif not (attribute == "transform" and value.startswith("rotate(-0 ")):
