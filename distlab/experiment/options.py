@@ -6,7 +6,6 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, OmegaConf
 
 from distlab.backends import registry
@@ -189,6 +188,8 @@ def register() -> None:
     In config files, ``${case:VALUE,{NAME:RESULT}}`` is the result for a value, null without one,
     and ``${slug:TEXT}`` is :func:`distlab.files.slug` of a text.
     """
+    from hydra.core.config_store import ConfigStore  # Workers do without Hydra.
+
     OmegaConf.register_new_resolver("slug", lambda text: slug(str(text)), replace=True)
     OmegaConf.register_new_resolver("case", lambda value, results: results.get(value), replace=True)
     store = ConfigStore.instance()
