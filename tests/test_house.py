@@ -30,6 +30,7 @@ ROOMS = (
     "machine",
     "console",
     "masking",
+    "files",
     "errors",
 )
 """From the roof down: a room imports only from rooms below it."""

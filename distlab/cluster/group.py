@@ -4,7 +4,6 @@ Each rank is a Ray actor in a placement group. Ray Train's trainer would do the 
 more processes of its own, each of which imports seconds of libraries before a first step.
 """
 
-import socket
 import time
 import uuid
 from collections.abc import Iterator
@@ -18,11 +17,12 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from distlab.backends.base import Placement
 from distlab.cluster.actor import Assignment, RankActor
-from distlab.cluster.ending import Ending, PortTakenError
+from distlab.cluster.ending import Ending, PortTakenError, diverging, too_slow
+from distlab.cluster.logs import elsewhere, log_of
 from distlab.cluster.start import interpreter, waiting
 from distlab.cluster.start.causes import cause
 from distlab.cluster.worker_environment import WorkerEnvironment
-from distlab.errors import DistlabError, DivergedError
+from distlab.errors import DistlabError
 from distlab.experiment.experiment import Experiment
 from distlab.experiment.options import ClusterMode
 from distlab.experiment.task import Task
@@ -164,7 +164,9 @@ class WorkerGroup:
             arrived: list[Any]
             arrived, _ = ray.wait(unfinished, num_returns=1, timeout=waiting.SIGNALS_S)
             if not arrived and len(ready) < self.world_size and time.monotonic() > deadline:
-                raise self._too_slow(started, ready, log_dir)
+                late = {rank: host for rank, host in enumerate(self._hosts) if rank not in ready}
+                log = self._log(min(late), log_dir)
+                raise too_slow(self._timeout, self.world_size, len(started), late, log)
             if diverged and time.monotonic() > deadline:
                 break
             for stream in arrived:
@@ -181,7 +183,8 @@ class WorkerGroup:
                 match event:
                     case Started(rank=rank):
                         started.add(rank)
-                        yield from self._note_log(event, log_dir)
+                        self._logs[rank] = log_of(event)
+                        yield from elsewhere(event, log_dir)
                     case Ready(rank=rank):
                         ready.add(rank)
                     case Divergence(rank=rank):
@@ -196,7 +199,7 @@ class WorkerGroup:
                 break
         if diverged:
             first = min(diverged.values(), key=lambda one: (one.epoch, one.step, one.rank))
-            raise _diverged(first, task)
+            raise diverging(first, task)
 
     def alive(self) -> bool:
         """Whether all workers still answer; asked between runs."""
@@ -243,15 +246,6 @@ class WorkerGroup:
                 )
             )
 
-    def _note_log(self, started: Started, log_dir: Path) -> Iterator[Notice]:
-        """Remember where a rank's log is, and tell it where that is not in the run's folder."""
-        asked = str(log_dir / f"rank-{started.rank}.log")
-        here = started.host == socket.gethostname()
-        self._logs[started.rank] = started.log if here else f"{started.host}:{started.log}"
-        if started.log != asked:
-            why = f"{log_dir} cannot be made on {started.host}"
-            yield Notice(f"log of rank {started.rank}: {self._logs[started.rank]} ({why})")
-
     def _ending(self, streams: list[Any], log_dir: Path) -> Ending:
         """What there is to find out of a run that ended early."""
         logs = [self._log(rank, log_dir) for rank in range(self.world_size)]
@@ -260,25 +254,3 @@ class WorkerGroup:
     def _log(self, rank: int, log_dir: Path) -> str:
         """Where a rank's output is."""
         return self._logs.get(rank, str(log_dir / f"rank-{rank}.log"))
-
-    def _too_slow(self, started: set[int], ready: set[int], log_dir: Path) -> DistlabError:
-        """The error for a start that takes longer than ``cluster.start_timeout_s``."""
-        late = sorted(set(range(self.world_size)) - ready)
-        where = ", ".join(f"{rank} on {self._hosts[rank]}" for rank in late)
-        return DistlabError(
-            f"{self.world_size} workers within cluster.start_timeout_s={self._timeout:g} seconds",
-            f"{len(started)} of them started; not ready: ranks {where}",
-            f"see the workers' output: {self._log(late[0], log_dir) if late else log_dir}\n"
-            "or allow more: cluster.start_timeout_s=600",
-            may_pass=True,
-        )
-
-
-def _diverged(first: Divergence, task: Task) -> DivergedError:
-    """The error for training that left the numbers, with what most often keeps it on them."""
-    rate = task.program.learning_rate
-    lower = f"learning_rate={min(1e-3, rate / 10):g}"
-    exact = "" if task.program.precision == "fp32" else "\nor precision=fp32"
-    return DivergedError(
-        f"framework={task.framework} with learning_rate={rate:g}", str(first), lower + exact
-    )

@@ -6,10 +6,10 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, OmegaConf
 
 from distlab.backends import registry
+from distlab.files import slug
 
 _PACKAGED = Path(__file__).parents[1] / "conf"
 EXPERIMENT = "distlab"
@@ -203,8 +203,12 @@ def mlflow_variables(options: TrackingOptions) -> str:
 def register() -> None:
     """Give Hydra the schema, and a ``framework`` choice for each backend of another package.
 
-    In config files, ``${case:VALUE,{NAME:RESULT}}`` is the result for a value, null without one.
+    In config files, ``${case:VALUE,{NAME:RESULT}}`` is the result for a value, null without one,
+    and ``${slug:TEXT}`` is :func:`distlab.files.slug` of a text.
     """
+    from hydra.core.config_store import ConfigStore  # Workers do without Hydra.
+
+    OmegaConf.register_new_resolver("slug", lambda text: slug(str(text)), replace=True)
     OmegaConf.register_new_resolver("case", lambda value, results: results.get(value), replace=True)
     store = ConfigStore.instance()
     store.store(name="schema", node=Options)

@@ -22,6 +22,7 @@ from distlab.experiment.options import (
     with_mlflow_variables,
 )
 from distlab.experiment.words import at_home
+from distlab.files import slug
 from distlab.masking import mask
 from distlab.report.formats import files, terminal
 
@@ -142,7 +143,7 @@ def report(options: ReportOptions, console: Console) -> None:
         out = study_writer.page(tracking, Path.cwd(), study["study"], say)
     else:
         study = read(Path(options.file))
-    output = Path(options.output or f"reports/{str(study['study'])[:8]}")
+    output = Path(options.output or f"reports/{slug(study['study'][:8])}")
     try:
         if out is None:
             page = files.write(study, output)

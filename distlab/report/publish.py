@@ -3,8 +3,9 @@
 from pathlib import Path
 from typing import Any
 
+from distlab.files import slug
 from distlab.report.figures.cells import cells
-from distlab.report.figures.groups import safe, slug_of
+from distlab.report.figures.groups import slug_of
 from distlab.report.formats import files, markdown
 from distlab.tracking import study_writer
 from distlab.tracking.outbox import Outbox
@@ -48,7 +49,7 @@ def figures(study: dict[str, Any]) -> list[tuple[str, float, int]]:
     """
     found: list[tuple[str, float, int]] = []
     for cell in cells(study):
-        where = f"{slug_of(cell)}/{safe(cell.own.replace(' ', '-'))}"
+        where = f"{slug_of(cell)}/{slug(cell.own.replace(' ', '-'))}"
         for name, estimate in (
             ("throughput", cell.throughput),
             ("scaling_efficiency", cell.efficiency),

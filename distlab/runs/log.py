@@ -5,6 +5,7 @@ import logging
 from collections.abc import Iterator
 from pathlib import Path
 
+from distlab import files
 from distlab.masking import mask
 
 FILE = "driver.log"
@@ -38,4 +39,4 @@ def hide_secrets(folder: Path) -> None:
         for file in folder.glob(pattern):
             text = file.read_text(encoding="utf-8")
             if (shown := mask(text)) != text:
-                file.write_text(shown, encoding="utf-8")
+                files.write(file, shown)

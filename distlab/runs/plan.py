@@ -20,6 +20,7 @@ from distlab.experiment.names import (
     words,
 )
 from distlab.experiment.options import Device, Execution, Options, Precision, flat
+from distlab.files import slug
 from distlab.masking import HIDDEN
 
 # Options that were added later; cells in which they have these values keep the keys they had.
@@ -129,7 +130,9 @@ def cells(planned: Sequence[Options], checksums: Sequence[str | None] | None = N
         Those of their data; None where they cannot be loaded.
     """
     return [
-        Cell(options, f"{number}_{options.framework.name}_{options.model.name}", checksum)
+        Cell(
+            options, f"{number}_{slug(options.framework.name)}_{slug(options.model.name)}", checksum
+        )
         for number, (options, checksum) in enumerate(
             zip(planned, checksums or [None] * len(planned), strict=True)
         )

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import OmegaConf
 
+from distlab import files
 from distlab.cluster import connect, worker_environment
 from distlab.console import counted
 from distlab.data import sources
@@ -221,7 +222,7 @@ def _tracked(
     }
     tracker.begin(record, resolved, words.command())
     config_file = run_dir / "config.yaml"
-    config_file.write_text(OmegaConf.to_yaml(OmegaConf.create(_plain(masked(asdict(options))))))
+    files.write(config_file, OmegaConf.to_yaml(OmegaConf.create(_plain(masked(asdict(options))))))
     environment_file = _write_json(run_dir / "environment.json", environment.describe())
     display.detail(_announcement(experiment, dataset))
     display.detail(f"logs: {run_dir / 'logs'}")
@@ -250,7 +251,7 @@ def _tracked(
                 },
             }
         )
-        (run_dir / "summary.json").write_text(schema.written("summary.json", summary))
+        files.write(run_dir / "summary.json", schema.written("summary.json", summary))
         tracker.finish(summary)
         if experiment.repeat == 0:
             tracker.model(record, run_dir)
@@ -303,8 +304,7 @@ def _task(experiment: Experiment, live: bool) -> Task:
 
 def _write_json(path: Path, value: Any) -> Path:
     """Write a JSON file for people: indented, keys in their order."""
-    path.write_text(json.dumps(value, indent=2, allow_nan=False) + "\n")
-    return path
+    return files.write(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
 def _announcement(experiment: Experiment, dataset: sources.Dataset) -> str:

@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from distlab import files
 from distlab.cluster import connect
 from distlab.console import without_user
 from distlab.doctor import preflight
@@ -129,7 +130,7 @@ def conduct(
             tracker.finish(status, time.time() - begun)
             study = tracker.load()
             folder.mkdir(parents=True, exist_ok=True)
-            (folder / "study.json").write_text(schema.written("study.json", study))
+            files.write(folder / "study.json", schema.written("study.json", study))
             if status != "FINISHED":
                 again = [f"study={tracker.study}", *surroundings(overrides)]
                 display.say(f"go on with: {words.command(again)}")

@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+from distlab import files as whole
 from distlab.errors import DistlabError
 from distlab.experiment.options import TrackingOptions
 from distlab.masking import HIDDEN
@@ -349,7 +350,7 @@ def _rewrite(folder: Path, ids: Mapping[str, str]) -> None:
         if path.suffix in TEXTS and path.is_file():
             text = path.read_text(encoding="utf-8")
             if (new := _translated(text, ids)) != text:
-                path.write_text(new, encoding="utf-8")
+                whole.write(path, new)
 
 
 def relative(path: Path, folder: Path | None) -> str:

@@ -1,9 +1,9 @@
 """Groups of cells that may be compared: what one table and one plot hold."""
 
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from distlab.files import slug
 from distlab.report.figures.cells import Cell
 
 
@@ -58,16 +58,7 @@ def groups(cells: Sequence[Cell]) -> list[Group]:
 def slug_of(cell: Cell) -> str:
     """What a group has in common, for names: ``mlp-weak-64``, ``mlp-weak-64-seed_1``."""
     parts = cell.model, cell.scaling, cell.batch_size, cell.rounded[2:], cell.conditions
-    return "-".join(filter(None, (safe(str(part)) for part in parts)))
-
-
-def safe(text: str) -> str:
-    """The text as a part of a file's or a metric's name.
-
-    Other characters than ASCII letters, digits, ``.``, ``_`` and ``-`` become ``_``, so that a name
-    from a file leads into no other folder and is no markup.
-    """
-    return re.sub(r"[^A-Za-z0-9._-]", "_", text)
+    return "-".join(filter(None, (slug(str(part)) for part in parts)))
 
 
 def _comparable(group: Sequence[Cell], cell: Cell) -> bool:

@@ -5,6 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from distlab.files import write as write_file
 from distlab.report.contents import contents
 from distlab.report.figures.cells import cells
 from distlab.report.figures.comparisons import compare
@@ -68,17 +69,8 @@ def write(study: dict[str, Any], folder: Path) -> Path:
         "runs.csv": as_csv(run_rows(study)),
     }
     for name, text in tables.items():
-        _write(folder / name, text)
-    _write(folder / "report.md", markdown.document(report))
+        write_file(folder / name, text)
+    write_file(folder / "report.md", markdown.document(report))
     path = folder / "report.html"
-    _write(path, html.page(report, found, styles, tables))
+    write_file(path, html.page(report, found, styles, tables))
     return path
-
-
-def _write(path: Path, text: str) -> None:
-    """Write a file under another name first, so that it is there whole or as it was."""
-    part = path.with_name(f".{path.name}.part")
-    part.unlink(missing_ok=True)
-    with part.open("x", encoding="utf-8", newline="") as file:
-        file.write(text)
-    part.replace(path)

@@ -11,6 +11,7 @@ from pathlib import Path
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
+from distlab import files
 from distlab.report.figures.cells import Cell
 from distlab.report.figures.comparisons import Comparison
 from distlab.report.figures.groups import Group
@@ -177,8 +178,8 @@ def save(plots: Sequence[Plot], folder: Path) -> None:
             old.unlink()
     for plot in plots:
         text = f'<?xml version="1.0" encoding="utf-8"?>\n{plot.svg}\n'
-        (folder / f"{plot.name}.svg").write_bytes(text.encode())
-        (folder / f"{plot.name}.png").write_bytes(plot.png)
+        files.write(folder / f"{plot.name}.svg", text)
+        files.write(folder / f"{plot.name}.png", plot.png)
 
 
 _OWN = re.compile(rf"({'|'.join([*KINDS, 'variation'])})-[\w.-]+\.(svg|png)")

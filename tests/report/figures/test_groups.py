@@ -60,4 +60,4 @@ def test_a_name_from_a_file_is_no_path_and_no_markup_in_a_slug() -> None:
     for run in told["runs"]:
         run["model"] = '../../x" onload="y'
     (group,) = groups(cells(told))
-    assert group.slug == ".._.._x__onload__y-weak-64"
+    assert group.slug == "_._.._x__onload__y-weak-64"
