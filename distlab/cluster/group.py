@@ -23,8 +23,9 @@ from distlab.cluster.logs import elsewhere, log_of
 from distlab.cluster.start import interpreter, waiting
 from distlab.cluster.start.causes import cause
 from distlab.cluster.watch.watching import Watch
+from distlab.cluster.watch.witness import STOPPED
 from distlab.cluster.worker_environment import WorkerEnvironment
-from distlab.errors import DistlabError, RayLostError
+from distlab.errors import DistlabError, RayLostError, StalledError
 from distlab.experiment.experiment import Experiment
 from distlab.experiment.options import ClusterMode
 from distlab.experiment.task import Task
@@ -106,7 +107,7 @@ class WorkerGroup:
                 "'framework.runtime_env={py_executable: PYTHON}'",
             ) from error
 
-    def run(self, task: Task, log_dir: Path) -> Iterator[Event]:
+    def run(self, task: Task, log_dir: Path, state: bytes | None = None) -> Iterator[Event]:
         """Run a task on all ranks and yield their events as they arrive.
 
         Parameters
@@ -115,6 +116,8 @@ class WorkerGroup:
             What the ranks are told.
         log_dir:
             Each worker writes all that it prints to ``rank-N.log`` in it, on its own node.
+        state:
+            What to go on from (:class:`distlab.checkpoints.state.State`); None to begin anew.
 
         Raises
         ------
@@ -130,22 +133,25 @@ class WorkerGroup:
         self.runs += 1
         log_dir.mkdir(parents=True, exist_ok=True)
         deadline = time.monotonic() + self._timeout
+        states = [] if state is None else [ray.put(state)]
         try:
-            yield from self._run_on_free_ports(task, log_dir, deadline)
+            yield from self._run_on_free_ports(task, log_dir, deadline, states)
         except RayLostError:
             connect.leave_lost()
             raise
 
-    def _run_on_free_ports(self, task: Task, log_dir: Path, deadline: float) -> Iterator[Event]:
+    def _run_on_free_ports(
+        self, task: Task, log_dir: Path, deadline: float, states: list[Any]
+    ) -> Iterator[Event]:
         """Run a task, and once more where somebody else took a port meanwhile."""
         try:
-            yield from self._run(task, log_dir, deadline)
+            yield from self._run(task, log_dir, deadline, states)
         except PortTakenError:
             for actor in self._actors:
                 ray.kill(actor)
             self._placements, self._request = [], self._begin()
             yield Notice("a port of the workers was taken meanwhile: they start again on others")
-            yield from self._run(task, log_dir, deadline)
+            yield from self._run(task, log_dir, deadline, states)
 
     def _begin(self) -> waiting.Request:
         """Have Ray start the workers."""
@@ -153,13 +159,15 @@ class WorkerGroup:
         seats = [one.address.remote() for one in self._actors]
         return waiting.Request(self._options, self._places, seats)
 
-    def _run(self, task: Task, log_dir: Path, deadline: float) -> Iterator[Event]:
+    def _run(
+        self, task: Task, log_dir: Path, deadline: float, states: list[Any]
+    ) -> Iterator[Event]:
         """Run a task on workers that are there, or as soon as they are."""
         if not self._placements:
             yield from self._place(deadline, log_dir)
         streams = [
             actor.run.options(num_returns="streaming").remote(
-                Assignment(task, placement, self._environment, [self._data], str(log_dir))
+                Assignment(task, placement, self._environment, [self._data], str(log_dir), states)
             )
             for actor, placement in zip(self._actors, self._placements, strict=True)
         ]
@@ -180,6 +188,9 @@ class WorkerGroup:
                     for rank in sorted(missing)
                 }
                 log = self._log(min(late), log_dir)
+                if STOPPED & {one.state for one in does.values()}:
+                    told = "; ".join(f"worker {rank} on {host}" for rank, host in late.items())
+                    raise StalledError(f"not ready after {self._timeout:.0f} s: {told}", log)
                 raise too_slow(self._timeout, self.world_size, len(started), late, log)
             if diverged and time.monotonic() > deadline:
                 break

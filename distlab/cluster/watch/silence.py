@@ -9,7 +9,7 @@ counts for how long each has told nothing.
 import time
 from dataclasses import dataclass, field
 
-from distlab.outcome.events import EpochDone, Event, Finished, Notice, Progress, Ready
+from distlab.outcome.events import Begun, EpochDone, Event, Finished, Notice, Progress, Ready
 
 SHORTEST_S = 60.0
 """No silence is a failure before."""
@@ -43,7 +43,7 @@ class Silence:
 
     def heard(self, event: Event) -> None:
         """A rank has told something, and with it how long its next words may take."""
-        if isinstance(event, Notice):
+        if isinstance(event, Notice | Begun):
             return
         rank, before = event.rank, self._limits.get(event.rank, 0.0)
         self._warned.discard(rank)

@@ -15,6 +15,8 @@ from distlab.outcome.events import Started
 
 LOOK_S = 20.0
 """How long a look on other hosts may take, where Ray starts a process for it."""
+STOPPED = frozenset({"stopped", "held by a debugger", "ended", "not to be reached"})
+"""States in which a process does nothing more by itself."""
 LOOP = "distlab/worker/loop.py"
 
 
@@ -43,7 +45,7 @@ def blamed(found: Mapping[int, Doing]) -> list[int]:
 
     Who is stopped or gone does; else who computes while others wait.
     """
-    for guilty in (("stopped", "held by a debugger", "ended", "not to be reached"), ("running",)):
+    for guilty in (STOPPED, {"running"}):
         ranks = [rank for rank, one in found.items() if one.state in guilty]
         if ranks:
             return sorted(ranks)
