@@ -1,6 +1,7 @@
 """Why a run ended early: which worker, on which host, of what."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,8 +9,9 @@ import ray
 from ray.exceptions import RayActorError, RayError
 
 from distlab.cluster.start.causes import cause
-from distlab.errors import DistlabError, WorkerError
-from distlab.outcome.events import Failed
+from distlab.errors import DistlabError, DivergedError, WorkerError
+from distlab.experiment.task import Task
+from distlab.outcome.events import Divergence, Failed
 
 LAST_WORDS_S = 2.0
 """For how long the last words of workers are waited for."""
@@ -59,7 +61,9 @@ class Ending:
                 return died
         if failed is not None:
             kind = PortTakenError if PORT_TAKEN.search(failed.traceback) else WorkerError
-            return self._told(failed.rank, f"failed: {failed.message}", kind)
+            told = self._told(failed.rank, f"failed: {failed.message}", kind)
+            told.raised = True
+            return told
         for rank, error in errors.items():
             if error is not None:
                 return self._told(rank, f"failed: {cause(error)}")
@@ -68,6 +72,41 @@ class Ending:
 
     def _told(self, rank: int, what: str, kind: type[WorkerError] = WorkerError) -> WorkerError:
         return kind(f"worker {rank} on {self.hosts[rank]} {what}", self.logs[rank])
+
+
+def diverging(first: Divergence, task: Task) -> DivergedError:
+    """The error for training that left the numbers, with what most often keeps it on them."""
+    rate = task.program.learning_rate
+    lower = f"learning_rate={min(1e-3, rate / 10):g}"
+    exact = "" if task.program.precision == "fp32" else "\nor precision=fp32"
+    return DivergedError(
+        f"framework={task.framework} with learning_rate={rate:g}", str(first), lower + exact
+    )
+
+
+def too_slow(
+    timeout: float, workers: int, started: int, late: Mapping[int, str], log: str
+) -> DistlabError:
+    """The error for a start that takes longer than ``cluster.start_timeout_s``.
+
+    Parameters
+    ----------
+    timeout:
+        That time, in seconds.
+    workers, started:
+        How many workers there are to be, and how many processes have started.
+    late:
+        Which ranks are not ready, and on which hosts.
+    log:
+        The output of one of them.
+    """
+    where = ", ".join(f"{rank} on {host}" for rank, host in sorted(late.items()))
+    return DistlabError(
+        f"{workers} workers within cluster.start_timeout_s={timeout:g} seconds",
+        f"{started} of them started; not ready: ranks {where}",
+        f"see the workers' output: {log}\nor allow more: cluster.start_timeout_s=600",
+        may_pass=True,
+    )
 
 
 def _failure(stream: Any) -> Failed | None:

@@ -4,7 +4,6 @@ Each rank is a Ray actor in a placement group. Ray Train's trainer would do the 
 more processes of its own, each of which imports seconds of libraries before a first step.
 """
 
-import socket
 import time
 import uuid
 from collections.abc import Iterator
@@ -18,11 +17,12 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from distlab.backends.base import Placement
 from distlab.cluster.actor import Assignment, RankActor
-from distlab.cluster.ending import Ending, PortTakenError
+from distlab.cluster.ending import Ending, PortTakenError, diverging, too_slow
+from distlab.cluster.logs import elsewhere, log_of
 from distlab.cluster.start import interpreter, waiting
 from distlab.cluster.start.causes import cause
 from distlab.cluster.worker_environment import WorkerEnvironment
-from distlab.errors import DistlabError, DivergedError
+from distlab.errors import DistlabError
 from distlab.experiment.experiment import Experiment
 from distlab.experiment.options import ClusterMode
 from distlab.experiment.task import Task
@@ -103,7 +103,7 @@ class WorkerGroup:
                 "'framework.runtime_env={py_executable: PYTHON}'",
             ) from error
 
-    def run(self, task: Task, log_dir: Path) -> Iterator[Event]:
+    def run(self, task: Task, log_dir: Path, state: bytes | None = None) -> Iterator[Event]:
         """Run a task on all ranks and yield their events as they arrive.
 
         Parameters
@@ -112,6 +112,8 @@ class WorkerGroup:
             What the ranks are told.
         log_dir:
             Each worker writes all that it prints to ``rank-N.log`` in it, on its own node.
+        state:
+            What to go on from (:class:`distlab.checkpoints.state.State`); None to begin anew.
 
         Raises
         ------
@@ -125,15 +127,16 @@ class WorkerGroup:
         self.runs += 1
         log_dir.mkdir(parents=True, exist_ok=True)
         deadline = time.monotonic() + self._timeout
+        states = [] if state is None else [ray.put(state)]
         try:
-            yield from self._run(task, log_dir, deadline)
+            yield from self._run(task, log_dir, deadline, states)
         except PortTakenError:
             # Somebody else took the port between the look for a free one and its use.
             for actor in self._actors:
                 ray.kill(actor)
             self._placements, self._request = [], self._begin()
             yield Notice("a port of the workers was taken meanwhile: they start again on others")
-            yield from self._run(task, log_dir, deadline)
+            yield from self._run(task, log_dir, deadline, states)
 
     def _begin(self) -> waiting.Request:
         """Have Ray start the workers."""
@@ -141,13 +144,15 @@ class WorkerGroup:
         seats = [one.address.remote() for one in self._actors]
         return waiting.Request(self._options, self._places, seats)
 
-    def _run(self, task: Task, log_dir: Path, deadline: float) -> Iterator[Event]:
+    def _run(
+        self, task: Task, log_dir: Path, deadline: float, states: list[Any]
+    ) -> Iterator[Event]:
         """Run a task on workers that are there, or as soon as they are."""
         if not self._placements:
             yield from self._place(deadline, log_dir)
         streams = [
             actor.run.options(num_returns="streaming").remote(
-                Assignment(task, placement, self._environment, [self._data], str(log_dir))
+                Assignment(task, placement, self._environment, [self._data], str(log_dir), states)
             )
             for actor, placement in zip(self._actors, self._placements, strict=True)
         ]
@@ -159,7 +164,9 @@ class WorkerGroup:
             arrived: list[Any]
             arrived, _ = ray.wait(unfinished, num_returns=1, timeout=waiting.SIGNALS_S)
             if not arrived and len(ready) < self.world_size and time.monotonic() > deadline:
-                raise self._too_slow(started, ready, log_dir)
+                late = {rank: host for rank, host in enumerate(self._hosts) if rank not in ready}
+                log = self._log(min(late), log_dir)
+                raise too_slow(self._timeout, self.world_size, len(started), late, log)
             if diverged and time.monotonic() > deadline:
                 break
             for stream in arrived:
@@ -176,7 +183,8 @@ class WorkerGroup:
                 match event:
                     case Started(rank=rank):
                         started.add(rank)
-                        yield from self._note_log(event, log_dir)
+                        self._logs[rank] = log_of(event)
+                        yield from elsewhere(event, log_dir)
                     case Ready(rank=rank):
                         ready.add(rank)
                     case Divergence(rank=rank):
@@ -191,7 +199,7 @@ class WorkerGroup:
                 break
         if diverged:
             first = min(diverged.values(), key=lambda one: (one.epoch, one.step, one.rank))
-            raise _diverged(first, task)
+            raise diverging(first, task)
 
     def alive(self) -> bool:
         """Whether all workers still answer; asked between runs."""
@@ -238,15 +246,6 @@ class WorkerGroup:
                 )
             )
 
-    def _note_log(self, started: Started, log_dir: Path) -> Iterator[Notice]:
-        """Remember where a rank's log is, and tell it where that is not in the run's folder."""
-        asked = str(log_dir / f"rank-{started.rank}.log")
-        here = started.host == socket.gethostname()
-        self._logs[started.rank] = started.log if here else f"{started.host}:{started.log}"
-        if started.log != asked:
-            why = f"{log_dir} cannot be made on {started.host}"
-            yield Notice(f"log of rank {started.rank}: {self._logs[started.rank]} ({why})")
-
     def _ending(self, streams: list[Any], log_dir: Path) -> Ending:
         """What there is to find out of a run that ended early."""
         logs = [self._log(rank, log_dir) for rank in range(self.world_size)]
@@ -255,25 +254,3 @@ class WorkerGroup:
     def _log(self, rank: int, log_dir: Path) -> str:
         """Where a rank's output is."""
         return self._logs.get(rank, str(log_dir / f"rank-{rank}.log"))
-
-    def _too_slow(self, started: set[int], ready: set[int], log_dir: Path) -> DistlabError:
-        """The error for a start that takes longer than ``cluster.start_timeout_s``."""
-        late = sorted(set(range(self.world_size)) - ready)
-        where = ", ".join(f"{rank} on {self._hosts[rank]}" for rank in late)
-        return DistlabError(
-            f"{self.world_size} workers within cluster.start_timeout_s={self._timeout:g} seconds",
-            f"{len(started)} of them started; not ready: ranks {where}",
-            f"see the workers' output: {self._log(late[0], log_dir) if late else log_dir}\n"
-            "or allow more: cluster.start_timeout_s=600",
-            may_pass=True,
-        )
-
-
-def _diverged(first: Divergence, task: Task) -> DivergedError:
-    """The error for training that left the numbers, with what most often keeps it on them."""
-    rate = task.program.learning_rate
-    lower = f"learning_rate={min(1e-3, rate / 10):g}"
-    exact = "" if task.program.precision == "fp32" else "\nor precision=fp32"
-    return DivergedError(
-        f"framework={task.framework} with learning_rate={rate:g}", str(first), lower + exact
-    )

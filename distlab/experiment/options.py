@@ -6,7 +6,6 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, OmegaConf
 
 from distlab.backends import registry
@@ -126,6 +125,22 @@ class ClusterOptions:
 
 
 @dataclass
+class CheckpointOptions:
+    """The section ``checkpoint``."""
+
+    every: int = 1
+    keep: int = 2
+    dir: str | None = None
+
+
+@dataclass
+class FailureOptions:
+    """The section ``failures``."""
+
+    max: int = 3
+
+
+@dataclass
 class Options:
     """All options of a command, as ``conf/config.yaml`` documents them."""
 
@@ -135,6 +150,8 @@ class Options:
     cluster: ClusterOptions = field(default_factory=ClusterOptions)
     optimizer: OptimizerOptions = field(default_factory=OptimizerOptions)
     tracking: TrackingOptions = field(default_factory=TrackingOptions)
+    checkpoint: CheckpointOptions = field(default_factory=CheckpointOptions)
+    failures: FailureOptions = field(default_factory=FailureOptions)
     gpus: int | None = None
     device: Device = Device.auto
     execution: Execution | None = None
@@ -189,6 +206,8 @@ def register() -> None:
     In config files, ``${case:VALUE,{NAME:RESULT}}`` is the result for a value, null without one,
     and ``${slug:TEXT}`` is :func:`distlab.files.slug` of a text.
     """
+    from hydra.core.config_store import ConfigStore  # Workers do without Hydra.
+
     OmegaConf.register_new_resolver("slug", lambda text: slug(str(text)), replace=True)
     OmegaConf.register_new_resolver("case", lambda value, results: results.get(value), replace=True)
     store = ConfigStore.instance()

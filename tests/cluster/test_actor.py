@@ -1,8 +1,10 @@
-"""What a rank prints, and where it goes."""
+"""What a rank imports, what it prints, and where that goes."""
 
 import subprocess
 import sys
 from pathlib import Path
+
+import fresh_process
 
 PRINTING = """
 import os, sys
@@ -20,6 +22,13 @@ def printed(folder: Path, temporary: Path) -> None:
         check=True,
         env={"TMPDIR": str(temporary), "PYTHONPATH": ":".join(filter(None, sys.path))},
     )
+
+
+def test_a_worker_starts_without_what_only_the_driver_needs() -> None:
+    program = "import sys, distlab.cluster.actor; print(*sys.modules)"
+    loaded = fresh_process.run(program).stdout.split()
+    assert "distlab.worker.loop" in loaded
+    assert not {"hydra", "mlflow", "matplotlib", "pandas", "pydantic", "scipy"} & set(loaded)
 
 
 def test_output_goes_to_the_runs_folder(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """The wait for workers: for room on Ray, then for their processes; and why it takes so long."""
 
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +20,74 @@ SIGNALS_S = 1.0
 """How often the driver, which waits for workers, sees to Ctrl-C."""
 PATIENCE_S = 5.0
 """After how long a wait its reason is looked for and told."""
+
+
+class Wait:
+    """A wait for workers: its reason is looked for once it takes long, and it has an end.
+
+    Parameters
+    ----------
+    options:
+        What the workers are for.
+    workers:
+        How many there are to be.
+    deadline:
+        When that is too late, in seconds of :func:`time.monotonic`.
+    """
+
+    def __init__(self, options: Options, workers: int, deadline: float) -> None:
+        self._options, self._workers, self._deadline = options, workers, deadline
+        self._state, self._since, self._why = "", time.monotonic(), ""
+        self._told: set[str] = set()
+
+    def told(self, table: dict[str, Any], missing: list[int]) -> Iterator[Notice]:
+        """Tell, once for each state of their places, why workers are still missing.
+
+        Parameters
+        ----------
+        table:
+            What Ray says of their placement group.
+        missing:
+            Which of its places have no worker yet.
+
+        Raises
+        ------
+        DistlabError
+            If their environment is a mistake, or it is too late.
+        """
+        now, state = time.monotonic(), table["state"]
+        if state != self._state:
+            self._state, self._since = state, now
+        if state not in self._told and now >= min(self._since + PATIENCE_S, self._deadline):
+            self._told.add(state)
+            if state == "CREATED":
+                nodes = {index: table["bundles_to_node_id"][index] for index in missing}
+                self._look_at_interpreters(nodes)
+                hosts = ", ".join(dict.fromkeys(map(host_of, nodes.values())))
+                self._why = f"{len(missing)} of {self._workers} processes do not run yet on {hosts}"
+            else:
+                self._why = no_room(table)
+            yield Notice(f"waiting: {self._why}")
+        if now > self._deadline:
+            limit = f"{self._options.cluster.start_timeout_s:g}"
+            raise DistlabError(
+                f"{self._workers} workers within cluster.start_timeout_s={limit} seconds",
+                self._why,
+                "try again when there is room, or with fewer workers: gpus=N\n"
+                "or allow more: cluster.start_timeout_s=600",
+                may_pass=True,
+            )
+
+    def _look_at_interpreters(self, nodes: dict[int, str]) -> None:
+        """Refuse an environment in which no worker can run, on any of the nodes."""
+        runtime_env = self._options.framework.runtime_env or {}
+        looked: set[str] = set()
+        for index, node in nodes.items():
+            here = node == ray.get_runtime_context().get_node_id()
+            if node not in looked and (here or "py_executable" in runtime_env):
+                looked.add(node)
+                where = f"worker {index} on {host_of(node)}: "
+                interpreter.refuse_if_unfit(self._options.framework, node, where)
 
 
 @dataclass
@@ -50,8 +118,7 @@ class Request:
         WorkerError
             If one died.
         """
-        state, since, why = "", time.monotonic(), ""
-        told: set[str] = set()
+        wait = Wait(self.options, len(self.seats), deadline)
         while True:
             left = min(SIGNALS_S, max(0.0, deadline - time.monotonic()))
             done, missing = ray.wait(self.seats, num_returns=len(self.seats), timeout=left)
@@ -63,41 +130,8 @@ class Request:
             if not missing:
                 found: list[Seat] = ray.get(self.seats)
                 return found
-            now = time.monotonic()
-            table = placement_group_table(self.places)
-            if table["state"] != state:
-                state, since = table["state"], now
-            if state not in told and now >= min(since + PATIENCE_S, deadline):
-                told.add(state)
-                if state == "CREATED":
-                    nodes = table["bundles_to_node_id"]
-                    indices = [self.seats.index(seat) for seat in missing]
-                    self._look_at_interpreters({index: nodes[index] for index in indices})
-                    hosts = ", ".join(dict.fromkeys(host_of(nodes[index]) for index in indices))
-                    why = f"{len(missing)} of {len(self.seats)} processes do not run yet on {hosts}"
-                else:
-                    why = no_room(self.places)
-                yield Notice(f"waiting: {why}")
-            if now > deadline:
-                limit = f"{self.options.cluster.start_timeout_s:g}"
-                raise DistlabError(
-                    f"{len(self.seats)} workers within cluster.start_timeout_s={limit} seconds",
-                    why,
-                    "try again when there is room, or with fewer workers: gpus=N\n"
-                    "or allow more: cluster.start_timeout_s=600",
-                    may_pass=True,
-                )
-
-    def _look_at_interpreters(self, nodes: dict[int, str]) -> None:
-        """Refuse an environment in which no worker can run, on any of the nodes."""
-        runtime_env = self.options.framework.runtime_env or {}
-        looked: set[str] = set()
-        for index, node in nodes.items():
-            here = node == ray.get_runtime_context().get_node_id()
-            if node not in looked and (here or "py_executable" in runtime_env):
-                looked.add(node)
-                where = f"worker {index} on {host_of(node)}: "
-                interpreter.refuse_if_unfit(self.options.framework, node, where)
+            late = [self.seats.index(seat) for seat in missing]
+            yield from wait.told(placement_group_table(self.places), late)
 
     def _not_started(self, index: int, error: RayError, log: str) -> Exception:
         """The error for a worker that Ray could not start."""
@@ -123,9 +157,11 @@ class Request:
         return WorkerError(f"{where} did not start: {why}", log)
 
 
-def no_room(places: PlacementGroup) -> str:
-    """What workers need, what of it is free, and who holds the rest."""
-    own = placement_group_table(places)
+def no_room(own: dict[str, Any]) -> str:
+    """What workers need, what of it is free, and who holds the rest.
+
+    ``own`` is what Ray's table says of their placement group.
+    """
     needed = _sum(own["bundles"].values())
     total, free = ray.cluster_resources(), ray.available_resources()
     counts = [
