@@ -123,8 +123,9 @@ def leave_lost() -> None:
     """
     import ray
 
-    local_ray.kill()
     ray.shutdown()
+    # Not before: a process whose connection to its raylet breaks is ended by Ray.
+    local_ray.kill()
     local_ray.clean_up()
 
 
