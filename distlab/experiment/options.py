@@ -122,6 +122,7 @@ class ClusterOptions:
     mode: ClusterMode = ClusterMode.local
     address: str | None = None
     start_timeout_s: float = 180.0
+    open_ports: bool = False
 
 
 @dataclass
