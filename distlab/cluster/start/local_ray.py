@@ -1,9 +1,11 @@
 """A Ray of this command's own: where it lives, by which token it is spoken to, how it starts."""
 
+import contextlib
 import logging
 import os
 import secrets
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 from distlab.cluster.start import session
@@ -46,7 +48,7 @@ def start() -> None:
     library = _guard(folder)
     for left in reversed(range(STARTS)):
         try:
-            with guard.inherited(library, os.environ):
+            with guard.inherited(library, os.environ), _on_loopback():
                 ray.init(
                     address="local",
                     include_dashboard=False,
@@ -74,6 +76,22 @@ def start() -> None:
 def folder_of_ranks() -> str:
     """A new folder for the ranks of one group, which no other user may enter."""
     return tempfile.mkdtemp(prefix="ranks-", dir=session.folder())
+
+
+@contextlib.contextmanager
+def _on_loopback() -> Iterator[None]:
+    """Have a starting Ray take the loopback address, which it else replaces by the machine's.
+
+    On macOS and Windows it keeps it, by this constant.
+    """
+    from ray._private import ray_constants
+
+    before = ray_constants.ENABLE_RAY_CLUSTER
+    ray_constants.ENABLE_RAY_CLUSTER = False
+    try:
+        yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = before
 
 
 def token() -> None:
