@@ -14,13 +14,18 @@ import ray
 from omegaconf import OmegaConf
 
 from distlab.cluster.group import WorkerGroup
+from distlab.cluster.train.run import TrainRun
 from distlab.cluster.worker_environment import tf32
 from distlab.data.sources import Dataset
 from distlab.experiment.experiment import Experiment
-from distlab.experiment.options import ClusterMode
+from distlab.experiment.options import ClusterMode, Engine
 
 ROOM_S = 5.0
 MEMORY_LEFT = 0.25
+
+
+Workers = WorkerGroup | TrainRun
+"""What runs an experiment: events come from either alike."""
 
 
 class Jobs:
@@ -31,7 +36,7 @@ class Jobs:
 
     def __init__(self, start: Callable[[Experiment, Any], WorkerGroup] = WorkerGroup) -> None:
         self._start = start
-        self._groups: dict[Hashable, WorkerGroup] = {}
+        self._groups: dict[Hashable, Workers] = {}
         self._data: dict[str, Any] = {}
         self._wait = False
 
@@ -47,8 +52,10 @@ class Jobs:
             group.close(self._wait)
         self._groups.clear()
 
-    def workers(self, experiment: Experiment, dataset: Dataset) -> WorkerGroup:
+    def workers(self, experiment: Experiment, dataset: Dataset) -> Workers:
         """Workers for the experiment: those of an earlier one that needs the same, else new ones.
+
+        Ray Train's are always new, and end with their run.
 
         Where places or memory are needed that idle workers occupy, those unused for the longest
         time leave.
@@ -64,11 +71,13 @@ class Jobs:
             if dataset.checksum not in self._data:
                 # Each node fetches it once, and its workers share it.
                 self._data[dataset.checksum] = ray.put(dataset.normalized())
-            group = self._start(experiment, self._data[dataset.checksum])
+            train = experiment.options.engine is Engine.train
+            start = TrainRun if train else self._start
+            group = start(experiment, self._data[dataset.checksum])
         self._groups[key] = group
         return group
 
-    def drop(self, group: WorkerGroup) -> None:
+    def drop(self, group: Workers) -> None:
         """Give up a group in which something went wrong."""
         self._groups = {key: kept for key, kept in self._groups.items() if kept is not group}
         group.close()
@@ -95,6 +104,7 @@ def group_key(experiment: Experiment, dataset: Dataset) -> Hashable:
         experiment.device,
         experiment.world_size,
         options.threads_per_worker,
+        options.engine is Engine.train,
         options.pin,
         dataset.checksum,
     )

@@ -241,6 +241,7 @@ class Record:
             "group_run": self.group_run,
             "threads_per_worker": options.threads_per_worker,
             "kept_from_workers": self.kept_out,
+            "engine": str(options.engine),
             "pin": None if options.pin is None else str(options.pin),
             "target_accuracy": options.target_accuracy,
             "parameters": experiment.spec.parameter_count,

@@ -240,6 +240,8 @@ class Run(Strict):
     """How many runs these processes had made before; 0 if they were started for this one."""
     threads_per_worker: Positive
     """Computing threads of each worker, as asked."""
+    engine: Literal["actors", "train"]
+    """What placed the workers: ``actors`` (distlab itself) or ``train`` (Ray Train)."""
     pin: Literal["cores"] | None
     """``cores`` if each worker had cores of its own (see ``cpu_affinity``), else null."""
     kept_from_workers: list[str]

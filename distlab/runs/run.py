@@ -17,7 +17,7 @@ from distlab.console import counted
 from distlab.data import sources
 from distlab.data.order import epoch_order
 from distlab.experiment import words
-from distlab.experiment.experiment import Experiment, resolve
+from distlab.experiment.experiment import Experiment, engine, resolve
 from distlab.experiment.options import (
     ClusterMode,
     DataOptions,
@@ -130,6 +130,7 @@ def execute(
         if unused := connect.unused_address(options):
             display.detail(unused)
         resources = connect.connect(options)
+        options = replace(options, engine=engine(options, by_itself=part is None))
         if session.jobs is None:
             from distlab.cluster.pool import Jobs
 
