@@ -46,7 +46,7 @@ def throughput(group: Group, styles: Styles) -> Chart | None:
             _label(axes, place, upper(estimate) + 0.015 * top, short(estimate.value))
             said.append(f"{cell.label}: {short(estimate.value)}{_interval(estimate)}")
         axes.set_xlim(0, top * 1.16)
-        shown = "geometric mean, 95 % interval" if _any_interval(cells) else "no interval"
+        shown = "geometric mean, 95% interval" if _any_interval(cells) else "no interval"
         axes.set_xlabel(f"samples/s ({shown})")
         thousands(axes)
     return Chart(figure, f"Samples/s: {listed(said)}.")
