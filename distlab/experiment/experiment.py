@@ -33,6 +33,8 @@ NOT_OF_A_SERIES = (
     "device",
     "cluster.",
     "tracking.",
+    "checkpoint.",
+    "failures.",
     "data.dir",
     "repeats",
     "group_runs",
@@ -204,6 +206,14 @@ def validate(config: DictConfig) -> Options:
             "a time-out is a positive number of seconds",
             "180",
         ),
+        (
+            "checkpoint.every",
+            options.checkpoint.every >= 0,
+            "epochs from one state to the next count from 1, and 0 keeps none",
+            "1",
+        ),
+        ("checkpoint.keep", options.checkpoint.keep >= 1, "states count from 1", "2"),
+        ("failures.max", options.failures.max >= 0, "failures count from 0", "3"),
         (
             "tracking.experiment",
             options.tracking.experiment is None or bool(options.tracking.experiment.strip()),

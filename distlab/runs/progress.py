@@ -61,11 +61,11 @@ class Display:
             self._status.update(text)
 
     def begin(self, epochs: int, steps_per_epoch: int, samples_per_step: int) -> None:
-        """The first step is about to be taken."""
+        """The first step is about to be taken, by the first workers or, after a failure, others."""
         self._stop_waiting()
         self._epochs, self._steps = epochs, steps_per_epoch
         self._samples_per_step = samples_per_step
-        if self.live:
+        if self.live and self._bar is None:
             self._bar = Progress(
                 TextColumn("epoch {task.fields[epoch]}/{task.fields[epochs]}"),
                 BarColumn(bar_width=24),
