@@ -14,18 +14,13 @@ import ray
 from omegaconf import OmegaConf
 
 from distlab.cluster.group import WorkerGroup
-from distlab.cluster.train.run import TrainRun
 from distlab.cluster.worker_environment import tf32
 from distlab.data.sources import Dataset
 from distlab.experiment.experiment import Experiment
-from distlab.experiment.options import ClusterMode, Engine
+from distlab.experiment.options import ClusterMode
 
 ROOM_S = 5.0
 MEMORY_LEFT = 0.25
-
-
-Workers = WorkerGroup | TrainRun
-"""What runs an experiment: events come from either alike."""
 
 
 class Jobs:
@@ -36,7 +31,7 @@ class Jobs:
 
     def __init__(self, start: Callable[[Experiment, Any], WorkerGroup] = WorkerGroup) -> None:
         self._start = start
-        self._groups: dict[Hashable, Workers] = {}
+        self._groups: dict[Hashable, WorkerGroup] = {}
         self._data: dict[str, Any] = {}
         self._wait = False
 
@@ -52,10 +47,8 @@ class Jobs:
             group.close(self._wait)
         self._groups.clear()
 
-    def workers(self, experiment: Experiment, dataset: Dataset) -> Workers:
+    def workers(self, experiment: Experiment, dataset: Dataset) -> WorkerGroup:
         """Workers for the experiment: those of an earlier one that needs the same, else new ones.
-
-        Ray Train's are always new, and end with their run.
 
         Where places or memory are needed that idle workers occupy, those unused for the longest
         time leave.
@@ -68,16 +61,17 @@ class Jobs:
         if group is None:
             self._wait = experiment.options.cluster.mode is not ClusterMode.local
             self._make_room(experiment)
-            if dataset.checksum not in self._data:
-                # Each node fetches it once, and its workers share it.
-                self._data[dataset.checksum] = ray.put(dataset.normalized())
-            train = experiment.options.engine is Engine.train
-            start = TrainRun if train else self._start
-            group = start(experiment, self._data[dataset.checksum])
+            group = self._start(experiment, self.data(dataset))
         self._groups[key] = group
         return group
 
-    def drop(self, group: Workers) -> None:
+    def data(self, dataset: Dataset) -> Any:
+        """A data set in Ray's object store: each node fetches it once, and its workers share it."""
+        if dataset.checksum not in self._data:
+            self._data[dataset.checksum] = ray.put(dataset.normalized())
+        return self._data[dataset.checksum]
+
+    def drop(self, group: WorkerGroup) -> None:
         """Give up a group in which something went wrong."""
         self._groups = {key: kept for key, kept in self._groups.items() if kept is not group}
         group.close()
@@ -104,7 +98,6 @@ def group_key(experiment: Experiment, dataset: Dataset) -> Hashable:
         experiment.device,
         experiment.world_size,
         options.threads_per_worker,
-        options.engine is Engine.train,
         options.pin,
         dataset.checksum,
     )

@@ -23,6 +23,7 @@ from distlab.experiment.options import (
     ClusterMode,
     DataOptions,
     Device,
+    Engine,
     Options,
     Precision,
     flat,
@@ -207,7 +208,8 @@ def _tracked(
     part: "Part | None",
 ) -> dict[str, Any]:
     """The part of a run that MLflow knows of."""
-    from distlab.cluster.restarts import lasting
+    from distlab.cluster import restarts
+    from distlab.cluster.train import run as train
     from distlab.fairness import checks
     from distlab.outcome import schema
 
@@ -230,8 +232,9 @@ def _tracked(
     display.waiting("starting workers")
     try:
         task = _task(experiment, display.live)
-        most = options.failures.max
-        with closing(lasting(jobs, experiment, dataset, task, run_dir / "logs", most)) as events:
+        lasting = (train if options.engine is Engine.train else restarts).lasting
+        told = (jobs, experiment, dataset, task, run_dir / "logs", options.failures.max)
+        with closing(lasting(*told)) as events:
             for event in events:
                 _take(event, record, display, tracker)
         display.waiting("checking")

@@ -126,7 +126,11 @@ def has_dashboard() -> bool:
 
 
 def trainer(
-    experiment: Experiment, duty: rank.Duty, storage: str, runtime_env: dict[str, Any] | None
+    experiment: Experiment,
+    duty: rank.Duty,
+    storage: str,
+    runtime_env: dict[str, Any] | None,
+    failures: int,
 ) -> "Trainer":
     """The trainer for a run.
 
@@ -140,13 +144,15 @@ def trainer(
         A folder for what Ray Train writes, on this node.
     runtime_env:
         Ray's environment of the workers.
+    failures:
+        How many failures of workers it survives.
     """
     options = experiment.options
     local = options.cluster.mode is ClusterMode.local
     configured: Any = RunConfig(
         name="run",
         storage_path=storage,
-        failure_config=FailureConfig(controller_failure_limit=3),
+        failure_config=FailureConfig(max_failures=failures, controller_failure_limit=3),
         callbacks=[Telling(duty.mailbox)],
         worker_runtime_env=runtime_env,
     )

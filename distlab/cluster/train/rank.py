@@ -69,8 +69,10 @@ def train(duty: Duty) -> None:
     program = replace(duty.task.program, local_batch=duty.task.global_batch // size)
     task = replace(duty.task, program=program)
     assert _actor is not None
-    ray.get(duty.mailbox.start.remote(attempt))
-    for event in _actor.run(Assignment(task, placement, duty.environment, duty.data, duty.log_dir)):
+    state = ray.get(duty.mailbox.start.remote(attempt))
+    for event in _actor.run(
+        Assignment(task, placement, duty.environment, duty.data, duty.log_dir, state)
+    ):
         come = mailbox.put(duty.mailbox, mailbox.Told(attempt, event))
         # Inside a timed window nothing is waited for.
         if not isinstance(event, Progress):

@@ -1,4 +1,4 @@
-"""One run by Ray Train, as its driver sees it: the same events as those of kept workers."""
+"""A run by Ray Train, as its driver sees it: the same events as those of own actors."""
 
 import contextlib
 import os
@@ -6,8 +6,7 @@ import shutil
 import tempfile
 import threading
 import time
-import uuid
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,19 +21,43 @@ from distlab.cluster.actor import Seat
 from distlab.cluster.ending import NODE_LOST, diverging, too_slow
 from distlab.cluster.group import OTHERS_DIVERGE_S
 from distlab.cluster.logs import elsewhere, log_of
+from distlab.cluster.pool import Jobs
+from distlab.cluster.restarts import Life, in_step
 from distlab.cluster.start import interpreter, waiting
 from distlab.cluster.start.causes import cause
 from distlab.cluster.train import mailbox
+from distlab.cluster.train.mailbox import Lost, Message, Seated, Steered, Told
 from distlab.cluster.worker_environment import WorkerEnvironment
+from distlab.data.sources import Dataset
 from distlab.errors import DistlabError, WorkerError
 from distlab.experiment.experiment import Experiment
 from distlab.experiment.options import ClusterMode
 from distlab.experiment.task import Task
 from distlab.outcome import environment
-from distlab.outcome.events import Divergence, Event, Failed, Notice, Ready, Started
+from distlab.outcome.events import Checkpoint, Divergence, Event, Failed, Notice, Ready, Started
 
-CONTROLLERS = 3
-"""How many controllers a run may have, one after the other."""
+
+def lasting(
+    jobs: Jobs,
+    experiment: Experiment,
+    dataset: Dataset,
+    task: Task,
+    log_dir: Path,
+    most: int,
+    start: Checkpoint | None = None,
+    failure: str | None = None,
+) -> Generator[Event, None, None]:
+    """Have Ray Train run a task, and after a failure again, from the newest state.
+
+    Parameters, events and errors are those of :func:`distlab.cluster.restarts.lasting`. Workers are
+    never kept; those that are kept from other runs of the command end, for want of room.
+    """
+    jobs.renew()
+    run = _Run(experiment, jobs.data(dataset), task, log_dir, Life(most, start, failure))
+    try:
+        yield from run.events()
+    finally:
+        run.close()
 
 
 @dataclass
@@ -49,71 +72,43 @@ class _Group:
     ready: set[int] = field(default_factory=set)
     diverged: dict[int, Divergence] = field(default_factory=dict)
     failed: Failed | None = None
-    lost: mailbox.Lost | None = None
 
 
-class TrainRun:
-    """The workers of one run under Ray Train; they end with it.
+class _Run:
+    """One run. The driver alone decides from which state a group of workers starts."""
 
-    Parameters
-    ----------
-    experiment:
-        What is to be run.
-    data:
-        The data set in Ray's object store.
-
-    Attributes
-    ----------
-    id:
-        What tells its workers from any others that were ever started.
-    runs:
-        How many runs have begun.
-    """
-
-    def __init__(self, experiment: Experiment, data: Any) -> None:
-        self.id = uuid.uuid4().hex[:12]
-        self.runs = 0
-        self._experiment = experiment
-        self._options = experiment.options
+    def __init__(
+        self, experiment: Experiment, data: Any, task: Task, log_dir: Path, life: Life
+    ) -> None:
+        self._experiment, self._options = experiment, experiment.options
         self._timeout = self._options.cluster.start_timeout_s
-        self._data = data
+        self._data, self._task, self._log_dir, self._life = data, task, log_dir, life
         self._runtime_env = interpreter.environment(self._options)
-        self._environment = WorkerEnvironment.of(experiment)
         self._others = set(placement_group_table())
         self._storage = tempfile.mkdtemp(prefix="distlab-train-")
         self._mailbox = mailbox.opened()
         self._controller: Any = None
-
-    def run(self, task: Task, log_dir: Path) -> Iterator[Event]:
-        """Run a task on all ranks and yield their events as they arrive.
-
-        Parameters and errors are those of :meth:`distlab.cluster.group.WorkerGroup.run`.
-        """
-        self.runs += 1
+        self._seated: Seated | None = None
         log_dir.mkdir(parents=True, exist_ok=True)
-        for left in reversed(range(CONTROLLERS)):
-            end = self._fit(task, log_dir)
+
+    def events(self) -> Iterator[Event]:
+        """What happens, until the run has ended; another controller follows one that dies."""
+        while True:
             try:
-                yield from self._events(end, task, log_dir)
+                yield from self._until_the_end(self._fit())
                 return
             except RayActorError as error:
                 self._give_back()
-                if not left:
-                    why = f"Ray Train's controller died: {cause(error)}"
-                    raise WorkerError(why, str(log_dir)) from None
-                yield Notice("Ray Train's controller died: another takes its place")
+                why = f"Ray Train's controller died: {cause(error)}"
+                yield self._life.survived(WorkerError(why, str(self._log_dir)))
 
-    def alive(self) -> bool:
-        """Whether the workers can serve a further run, which Ray Train's cannot."""
-        return False
-
-    def close(self, wait: bool = False) -> None:
+    def close(self) -> None:
         """End the workers and all that Ray Train started for them."""
         self._give_back()
         ray.kill(self._mailbox)
         shutil.rmtree(self._storage, ignore_errors=True)
 
-    def _fit(self, task: Task, log_dir: Path) -> "Future[None]":
+    def _fit(self) -> "Future[None]":
         """Have Ray Train run the task; the future is done when that has ended.
 
         In a thread Ray Train leaves it to the driver what Ctrl-C does.
@@ -124,14 +119,17 @@ class TrainRun:
         control.set_up(os.environ, self._options.cluster)
         duty = rank.Duty(
             mailbox=self._mailbox,
-            task=task,
+            task=self._task,
             device=self._experiment.device,
             threads=self._options.threads_per_worker,
-            environment=self._environment,
+            environment=WorkerEnvironment.of(self._experiment),
             data=[self._data],
-            log_dir=str(log_dir),
+            log_dir=str(self._log_dir),
         )
-        trainer = control.trainer(self._experiment, duty, self._storage, self._runtime_env)
+        failures = self._life.left
+        trainer = control.trainer(
+            self._experiment, duty, self._storage, self._runtime_env, failures
+        )
         end: Future[None] = Future()
 
         def fit() -> None:
@@ -145,52 +143,89 @@ class TrainRun:
         threading.Thread(target=fit, name="ray-train", daemon=True).start()
         return end
 
-    def _events(self, end: "Future[None]", task: Task, log_dir: Path) -> Iterator[Event]:
-        """What ranks tell until Ray Train has ended."""
-        workers = self._experiment.world_size
-        wait = waiting.Wait(self._options, workers, time.monotonic() + self._timeout)
-        group: _Group | None = None
+    def _until_the_end(self, end: "Future[None]") -> Iterator[Event]:
+        """The events of one group of workers after the other, under one controller."""
+        messages = self._messages(end)
+        yield from self._waited(messages)
+        while (seated := self._seated) is not None:
+            self._seated = None
+            group = self._take_seats(seated)
+            size = len(group.seats)
+            yield self._life.begun(group.attempt[:12], 0, size)
+            for event in in_step(self._of_group(group, messages), size):
+                self._life.note(event)
+                yield event
+            if self._seated is None:
+                yield from self._waited(messages)
+            elif len(self._seated.seats) != size:
+                self._life.moved(f"{size} workers became {len(self._seated.seats)}")
+        if (error := end.exception()) is not None:
+            if isinstance(error, RayActorError):
+                raise error
+            raise WorkerError(f"Ray Train gave up: {cause(error)}", str(self._log_dir))
+
+    def _messages(self, end: "Future[None]") -> Iterator[Message | None]:
+        """Messages as they come, and None each time that there are no more for now."""
         while True:
             over = end.done()
             messages = mailbox.take(self._mailbox, 0 if over else waiting.SIGNALS_S)
             for message in messages:
-                match message:
-                    case mailbox.Steered(controller=controller):
-                        self._controller = controller
-                    case mailbox.Seated():
-                        self._check(message.seats)
-                        again = "" if group is None else " again"
-                        group = self._seated(message, log_dir)
-                        if again:
-                            yield Notice(f"{len(group.seats)} workers start{again}")
-                    case mailbox.Lost() if group:
-                        group.lost = message
-                    case mailbox.Told(attempt=attempt, event=event):
-                        if group and attempt == group.attempt:
-                            yield from self._told(group, event, log_dir)
-            if group is None and not over:
+                if isinstance(message, Steered):
+                    self._controller = message.controller
+                else:
+                    yield message
+            if over and not messages:
+                return
+            yield None
+
+    def _waited(self, messages: Iterator[Message | None]) -> Iterator[Notice]:
+        """Wait until a group of workers has its places, or there will be none."""
+        workers = self._experiment.world_size
+        wait = waiting.Wait(self._options, workers, time.monotonic() + self._timeout)
+        for message in messages:
+            if isinstance(message, Seated):
+                self._seated = message
+                return
+            if message is None:
                 for table in self._places():
                     yield from wait.told(table, list(range(workers)))
-            if group is not None:
-                self._check_time(group, task)
-            if over and not messages:
-                break
-        if (error := end.exception()) is not None:
-            raise self._ending(error, group, log_dir)
 
-    def _seated(self, placed: mailbox.Seated, log_dir: Path) -> _Group:
-        """A group that has its places; its ranks may start."""
-        ray.get(self._mailbox.decide.remote(placed.attempt, []))
-        logs = {rank: str(log_dir / f"rank-{rank}.log") for rank in range(len(placed.seats))}
-        return _Group(placed.attempt, placed.seats, time.monotonic() + self._timeout, logs)
+    def _take_seats(self, seated: Seated) -> _Group:
+        """A group that has its places starts, from the newest state."""
+        others = [seat for seat in seated.seats if seat.code != environment.code()]
+        if others and self._options.cluster.mode is ClusterMode.existing:
+            raise DistlabError(
+                f"workers of this command's distlab {environment.code()}",
+                f"on {others[0].host} it is {others[0].code}",
+                "install the same distlab on each node of Ray",
+            )
+        newest = self._life.newest
+        states = [] if newest is None else [ray.put(newest.state)]
+        ray.get(self._mailbox.decide.remote(seated.attempt, states))
+        logs = {rank: f"{self._log_dir / f'rank-{rank}.log'}" for rank in range(len(seated.seats))}
+        return _Group(seated.attempt, seated.seats, time.monotonic() + self._timeout, logs)
 
-    def _told(self, group: _Group, event: Event, log_dir: Path) -> Iterator[Event]:
+    def _of_group(self, group: _Group, messages: Iterator[Message | None]) -> Iterator[Event]:
+        """The events of a group, until it is lost, another has its place, or all has ended."""
+        for message in messages:
+            match message:
+                case Seated():
+                    self._seated = message
+                    return
+                case Lost():
+                    yield self._life.survived(self._error(group, message))
+                    return
+                case Told(attempt=group.attempt, event=event):
+                    yield from self._told(group, event)
+            self._check_time(group)
+
+    def _told(self, group: _Group, event: Event) -> Iterator[Event]:
         """Note what a rank tells, and hand it on."""
         match event:
             case Started(rank=rank):
                 group.logs[rank] = log_of(event)
                 group.started.add(rank)
-                yield from elsewhere(event, log_dir)
+                yield from elsewhere(event, self._log_dir)
             case Ready(rank=rank):
                 group.ready.add(rank)
             case Divergence(rank=rank):
@@ -201,48 +236,35 @@ class TrainRun:
                 group.failed = group.failed or event
                 if event.user_error is not None:
                     raise DistlabError(*event.user_error)
+                return
         if not group.diverged:
             yield event
 
-    def _check_time(self, group: _Group, task: Task) -> None:
+    def _check_time(self, group: _Group) -> None:
         """End a run that diverged, or whose workers are not ready in time."""
         late = time.monotonic() > group.deadline
         if group.diverged and (late or len(group.diverged) == len(group.seats)):
             first = min(group.diverged.values(), key=lambda one: (one.epoch, one.step, one.rank))
-            raise diverging(first, task)
-        if late and len(group.ready) < len(group.seats) and not group.lost:
+            raise diverging(first, self._task)
+        if late and len(group.ready) < len(group.seats):
             missing = set(range(len(group.seats))) - group.ready
             hosts = {rank: group.seats[rank].host for rank in missing}
             log = group.logs[min(missing)]
             raise too_slow(self._timeout, len(group.seats), len(group.started), hosts, log)
 
-    def _check(self, seats: list[Seat]) -> None:
-        """Refuse nodes on which another distlab would run."""
-        others = [seat for seat in seats if seat.code != environment.code()]
-        if others and self._options.cluster.mode is ClusterMode.existing:
-            raise DistlabError(
-                f"workers of this command's distlab {environment.code()}",
-                f"on {others[0].host} it is {others[0].code}",
-                "install the same distlab on each node of Ray",
-            )
-
-    def _ending(self, error: BaseException, group: _Group | None, log_dir: Path) -> BaseException:
-        """The error for what Ray Train ended with."""
-        if isinstance(error, RayActorError):
-            return error
-        if group is None:
-            return WorkerError(f"Ray Train started no workers: {cause(error)}", str(log_dir))
-        lost = group.lost or mailbox.Lost({}, {})
-        for reasons, what in ((lost.died, "died"), (lost.failed, "failed")):
-            if what == "failed" and group.failed is not None:
-                reasons = {group.failed.rank: group.failed.message}
-            for rank, why in sorted(reasons.items())[:1]:
-                told = WorkerError(
-                    f"worker {rank} on {group.seats[rank].host} {what}: {why}", group.logs[rank]
-                )
-                told.may_pass = what == "died" and NODE_LOST in why
-                return told
-        return WorkerError(f"Ray Train gave up: {cause(error)}", str(log_dir))
+    def _error(self, group: _Group, lost: Lost) -> WorkerError:
+        """The error for a group that is lost: of its first worker that died, else that failed."""
+        raised = not lost.died
+        if raised and group.failed is not None:
+            rank, why = group.failed.rank, group.failed.message
+        else:
+            rank, why = min((lost.died or lost.failed).items())
+        what = "failed" if raised else "died"
+        error = WorkerError(
+            f"worker {rank} on {group.seats[rank].host} {what}: {why}", group.logs[rank]
+        )
+        error.raised, error.may_pass = raised, NODE_LOST in why
+        return error
 
     def _places(self) -> list[dict[str, Any]]:
         """What Ray says of the placement groups of this run."""
@@ -257,7 +279,7 @@ class TrainRun:
     def _give_back(self) -> None:
         """End the controller and its workers, and give back their places.
 
-        Ray frees the places of an actor that died no sooner than its job ends.
+        Ray frees the places that an actor asked for no sooner than its job ends.
         """
         if self._controller is not None:
             with contextlib.suppress(ValueError):
