@@ -1,8 +1,7 @@
 """A folder of checkpoints, on this machine, on NFS, or in any store that fsspec knows.
 
-A file appears whole or not at all: on a file system it is written beside its place, flushed to the
-disk and renamed; an object store takes a file in one piece. What is damaged none the less is told
-by its SHA-256 (:mod:`distlab.checkpoints.archive`), and the one before it is taken.
+A file appears whole or not at all: on a file system it is written beside its place and renamed; an
+object store takes a file in one piece. What is damaged none the less is told by its SHA-256 (:mod:`distlab.checkpoints.archive`), and the one before it is taken.
 
 =====================  ==========================================================
 ``state-000003.npz``   the state when three epochs are done; the newest few are kept
@@ -11,7 +10,6 @@ by its SHA-256 (:mod:`distlab.checkpoints.archive`), and the one before it is ta
 """
 
 import contextlib
-import os
 import posixpath
 import re
 from collections.abc import Callable, Iterator
@@ -20,6 +18,7 @@ from pathlib import Path
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
+from distlab import files
 from distlab.checkpoints.archive import DamagedError
 from distlab.checkpoints.state import State
 from distlab.errors import DistlabError
@@ -124,12 +123,4 @@ class Checkpoints:
             self._store.pipe_file(path, data)
             return
         Path(self._folder).mkdir(parents=True, exist_ok=True)
-        part = Path(f"{path}.{os.getpid()}.part")
-        try:
-            with part.open("wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            part.replace(path)
-        finally:
-            part.unlink(missing_ok=True)
+        files.write(Path(path), data)
