@@ -1,7 +1,8 @@
 """A folder of checkpoints, on this machine, on NFS, or in any store that fsspec knows.
 
 A file appears whole or not at all: on a file system it is written beside its place and renamed; an
-object store takes a file in one piece. What is damaged none the less is told by its SHA-256 (:mod:`distlab.checkpoints.archive`), and the one before it is taken.
+object store takes a file in one piece. What is damaged none the less is told by its SHA-256
+(:mod:`distlab.checkpoints.archive`), and the one before it is taken.
 
 =====================  ==========================================================
 ``state-000003.npz``   the state when three epochs are done; the newest few are kept
