@@ -18,11 +18,12 @@ from distlab.console import counted
 from distlab.data import sources
 from distlab.data.order import epoch_order
 from distlab.experiment import words
-from distlab.experiment.experiment import Experiment, resolve
+from distlab.experiment.experiment import Experiment, engine, resolve
 from distlab.experiment.options import (
     ClusterMode,
     DataOptions,
     Device,
+    Engine,
     Options,
     Precision,
     flat,
@@ -131,6 +132,7 @@ def execute(
         if unused := connect.unused_address(options):
             display.detail(unused)
         resources = connect.connect(options)
+        options = replace(options, engine=engine(options, by_itself=part is None))
         if session.jobs is None:
             from distlab.cluster.pool import Jobs
 
@@ -208,7 +210,8 @@ def _tracked(
     part: "Part | None",
 ) -> dict[str, Any]:
     """The part of a run that MLflow knows of."""
-    from distlab.cluster.restarts import lasting
+    from distlab.cluster import restarts
+    from distlab.cluster.train import run as train
     from distlab.fairness import checks
     from distlab.outcome import schema
 
@@ -231,8 +234,9 @@ def _tracked(
     display.waiting("starting workers")
     try:
         task = _task(experiment, display.live)
-        most = options.failures.max
-        with closing(lasting(jobs, experiment, dataset, task, run_dir / "logs", most)) as events:
+        lasting = (train if options.engine is Engine.train else restarts).lasting
+        told = (jobs, experiment, dataset, task, run_dir / "logs", options.failures.max)
+        with closing(lasting(*told)) as events:
             for event in events:
                 _take(event, record, display, tracker)
         display.waiting("checking")
