@@ -38,6 +38,7 @@ NOT_OF_A_SERIES = (
     "repeats",
     "group_runs",
     "study",
+    "resume",
     "take_over",
     "execution",
     "framework.execution",
