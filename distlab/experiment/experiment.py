@@ -164,6 +164,17 @@ def validate(config: DictConfig) -> Options:
     """
     options = OmegaConf.to_object(config)
     assert isinstance(options, Options)
+    return checked(options)
+
+
+def checked(options: Options) -> Options:
+    """Options of any origin, if a run could use them.
+
+    Raises
+    ------
+    DistlabError
+        Naming the option, its value and the values that are possible.
+    """
     rate, sets = options.learning_rate, sources.NAMES
     rules: list[tuple[str, bool, str, str]] = [
         ("epochs", options.epochs >= 1, "epochs count from 1", "10"),

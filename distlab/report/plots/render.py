@@ -45,7 +45,7 @@ class Plot:
     title, description:
         Heading, and in words what is to be read from it.
     svg:
-        An ``<svg>`` element whose ids begin with ``name``, so that many may stand in one page.
+        An ``<svg>`` element whose ids begin with its number, so that many may stand in one page.
     png:
         The same as a PNG file's bytes.
     """
@@ -70,8 +70,8 @@ class Kind:
 KINDS: dict[str, Kind] = {
     "map": Kind(
         "All settings",
-        "Throughput over the highest mean of each setting. Which of these differences are told, "
-        "the tables say.",
+        "Throughput over the highest mean of its setting, which is a row and a number of workers. "
+        "A dot marks who is told to be the fastest there.",
     ),
     "accuracy": Kind(
         "Accuracy against time",
@@ -79,7 +79,7 @@ KINDS: dict[str, Kind] = {
         lambda group, styles, _: curves.accuracy(group, styles),
     ),
     "ratios": Kind(
-        "Framework against framework",
+        "Ratios of throughput",
         "How many times as fast the first trains as the second; filled where it is told.",
         lambda group, _, comparisons: intervals.ratios(group, comparisons),
     ),
@@ -127,20 +127,12 @@ def draw(groups: Sequence[Group], styles: Styles, comparisons: Sequence[Comparis
     comparisons:
         Of the whole report.
     """
-    plots = []
+    plots: list[Plot] = []
     with settings():
         for kind, name, title, chart in _charts(groups, styles, comparisons):
-            file = f"{kind}-{name}"
-            plots.append(
-                Plot(
-                    file,
-                    kind,
-                    title,
-                    chart.says,
-                    svg.element(chart.figure, file),
-                    _png(chart.figure),
-                )
-            )
+            drawn = svg.element(chart.figure, f"p{len(plots) + 1}")
+            png = _png(chart.figure)
+            plots.append(Plot(f"{kind}-{name}", kind, title, chart.says, drawn, png))
     return plots
 
 
@@ -194,7 +186,7 @@ def _charts(
     for kind, how in KINDS.items():
         if kind == "map" and many:
             for begin in range(0, len(groups), ROWS_A_MAP):
-                chart = heat_map(groups[begin : begin + ROWS_A_MAP])
+                chart = heat_map(groups[begin : begin + ROWS_A_MAP], comparisons)
                 if chart is not None:
                     yield kind, str(begin // ROWS_A_MAP + 1), how.title, chart
         elif kind == "sweep":

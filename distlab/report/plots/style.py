@@ -57,6 +57,9 @@ SETTINGS: dict[Any, Any] = {
     "text.color": INK,
     # Names are text, also with a dollar in them.
     "text.parse_math": False,
+    # The grid's lines lead to their figures.
+    "xtick.major.size": 0,
+    "ytick.major.size": 0,
     "xtick.color": GREY,
     "ytick.color": GREY,
     "xtick.labelcolor": INK,
