@@ -11,6 +11,7 @@ from distlab.checkpoints.archive import DamagedError
 from distlab.checkpoints.files import EPOCH, Checkpoints
 from distlab.data.sources import Dataset
 from distlab.errors import DistlabError
+from distlab.experiment.named import unnamed
 from distlab.experiment.names import SURROUNDINGS
 from distlab.experiment.options import Device, Options
 from distlab.masking import mask
@@ -23,8 +24,11 @@ if TYPE_CHECKING:
     from distlab.tracking.again.taking_up import BrokenOff
 
 _log = logging.getLogger(__name__)
-OWN = (*SURROUNDINGS, "resume", "take_over", "hydra.")
-"""What a command may say that goes on with a run; all else is as the run has it."""
+OWN = (*SURROUNDINGS, "resume", "take_over", "hydra.", "framework")
+"""What a command may say that goes on with a run; all else is as the run has it.
+
+The framework is named where it is code of the user's own (:mod:`distlab.experiment.named`).
+"""
 
 
 @dataclass(frozen=True)
@@ -115,11 +119,7 @@ def resumed(
     assert now.resume is not None
     others = [one for one in overrides if not one.lstrip("+~").startswith(OWN)]
     if others:
-        raise DistlabError(
-            f"resume={now.resume} with {' '.join(others)}",
-            "a run goes on as it was begun",
-            f"resume={now.resume}\nor a new run: {' '.join(others)}",
-        )
+        raise _other(now.resume, others)
     found = taking_up.broken_off(opened, now.resume, now.take_over)
     options, files, about = _asked(found, now, overrides, say)
     folder = Path(str(about.get("folder")))
@@ -149,6 +149,18 @@ def _asked(
             "where the checkpoints are now: checkpoint.dir=/path/to/folder-of-run-folders\n"
             "or a new run: leave resume= out",
         ) from error
+    frameworks = [one for one in overrides if one.lstrip("+~").startswith("framework")]
+    if now.framework != options.framework:
+        if frameworks:
+            raise _other(found.run_id, frameworks)
+        if foreign := unnamed(options.framework):
+            raise DistlabError(
+                f"resume={found.run_id}",
+                "it has code or variables that neither this command nor its installation names:\n"
+                + "\n".join(foreign),
+                "if they are yours, name them: the framework's options of the command that began "
+                f"the run, with resume={found.run_id}",
+            )
     named = {one.lstrip("+~").split("=")[0] for one in overrides}
     options = replace(
         options,
@@ -161,3 +173,12 @@ def _asked(
         data=now.data if "data.dir" in named else options.data,
     )
     return options, Checkpoints(place, options.checkpoint.keep, say), about
+
+
+def _other(run_id: str, words: Sequence[str]) -> DistlabError:
+    """The error for what a run that goes on cannot be asked for."""
+    return DistlabError(
+        f"resume={run_id} with {' '.join(words)}",
+        "a run goes on as it was begun",
+        f"resume={run_id}\nor a new run: {' '.join(words)}",
+    )
