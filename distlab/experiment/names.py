@@ -7,7 +7,7 @@ report, which reads ``study.json`` alone.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from distlab.experiment.options import Options, flat
+from distlab.experiment.options import Engine, Options, flat
 
 # What may differ between two sittings of a study without making another cell.
 SURROUNDINGS = ("tracking.", "cluster", "data.dir", "checkpoint.", "failures.")
@@ -31,7 +31,9 @@ def made_of(options: Options, data: str | None) -> dict[str, str]:
         and then its folder stands for it.
     """
     told = data or options.data.dir or options.data.name
-    return chosen({**flat(options), "execution": options.resolved_execution, "data": told})
+    engine = Engine.train if options.engine is Engine.train else Engine.actors
+    resolved = {"execution": options.resolved_execution, "engine": engine}
+    return chosen({**flat(options), **resolved, "data": told})
 
 
 def chosen(options: Mapping[str, Any]) -> dict[str, str]:

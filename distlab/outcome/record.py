@@ -289,6 +289,7 @@ class Record:
             "stretches": [stretch.plain() for stretch in self.trained],
             "threads_per_worker": options.threads_per_worker,
             "kept_from_workers": self.kept_out,
+            "engine": str(options.engine),
             "pin": None if options.pin is None else str(options.pin),
             "target_accuracy": options.target_accuracy,
             "parameters": experiment.spec.parameter_count,

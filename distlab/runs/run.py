@@ -19,11 +19,12 @@ from distlab.console import counted
 from distlab.data import sources
 from distlab.data.order import epoch_order
 from distlab.experiment import words
-from distlab.experiment.experiment import Experiment, resolve
+from distlab.experiment.experiment import Experiment, engine, resolve
 from distlab.experiment.options import (
     ClusterMode,
     DataOptions,
     Device,
+    Engine,
     Options,
     Precision,
     flat,
@@ -137,6 +138,7 @@ def execute(
         if unused := connect.unused_address(options):
             display.detail(unused)
         resources = connect.connect(options)
+        options = replace(options, engine=engine(options, by_itself=part is None))
         if session.jobs is None:
             from distlab.cluster.pool import Jobs
 
@@ -238,7 +240,8 @@ def _tracked(
     taken: Resumed | None,
 ) -> dict[str, Any]:
     """The part of a run that MLflow knows of."""
-    from distlab.cluster.restarts import lasting
+    from distlab.cluster import restarts
+    from distlab.cluster.train import run as train
     from distlab.fairness import checks
     from distlab.outcome import schema
 
@@ -264,6 +267,7 @@ def _tracked(
     try:
         if part is None and options.checkpoint.every:
             keeper = Keeper(record, run_dir, tracker, display.say, taken)
+        lasting = (train if options.engine is Engine.train else restarts).lasting
         events = lasting(
             *(jobs, experiment, dataset, _task(experiment, display.live), run_dir / "logs"),
             most=options.failures.max,
