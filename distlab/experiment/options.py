@@ -178,6 +178,7 @@ class Options:
     repeats: int = 1
     group_runs: int | None = None
     study: str | None = None
+    resume: str | None = None
     take_over: bool = False
 
     @property
