@@ -10,9 +10,11 @@ from typing import Any
 
 import ray
 
-from distlab.cluster.start.joining import GREETING
+from distlab.cluster.start.before import PREFACE
 from distlab.errors import RayLostError
 
+NO_SETTINGS = bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
+"""The frame with which a client of HTTP/2 begins (RFC 9113, 6.5), after which a server answers."""
 LOOK_S = 2.0
 """How often it is looked."""
 ANSWER_S = 2.0
@@ -52,7 +54,7 @@ class Head:
         host, _, port = self._head.rpartition(":")
         try:
             with socket.create_connection((host.strip("[]"), int(port)), ANSWER_S) as head:
-                head.sendall(GREETING)
+                head.sendall(PREFACE + NO_SETTINGS)
                 head.recv(1)
             self._answered = time.monotonic()
         except ConnectionResetError:

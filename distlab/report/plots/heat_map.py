@@ -61,7 +61,7 @@ def heat_map(groups: Sequence[Group], comparisons: Sequence[Comparison]) -> Char
         if (row := row_of(group, cell)) in rows and (column := column_of(cell)) in columns
     ]
     beaten = {(pair.faster.cell, pair.slower.cell) for pair in comparisons if pair.told}
-    figure = Figure(figsize=(2 * WIDTH_IN, 1.0 + 0.21 * len(rows)), layout="constrained")
+    figure = Figure(figsize=(2 * WIDTH_IN, 1.0 + 0.23 * len(rows)), layout="constrained")
     axes = figure.add_subplot()
     first: list[str | None] = []
     for group, _, cells in settings:
@@ -72,7 +72,7 @@ def heat_map(groups: Sequence[Group], comparisons: Sequence[Comparison]) -> Char
             place = columns.index(column_of(cell)), rows.index(row_of(group, cell))
             _square(axes, place, _rate(cell) / best, dotted=cell in told)
     for at in lost:
-        axes.text(*at, "not ranked", ha="center", va="center", fontsize=8, color=GREY)
+        axes.text(*at, "not ranked", ha="center", va="center", color=GREY)
     _dress(axes, rows, columns)
     said = [
         f"{name} is told to be the fastest in {first.count(name)}"
@@ -92,7 +92,6 @@ def _square(axes: Axes, place: tuple[int, int], share: float, *, dotted: bool) -
         f"{'● ' if dotted else ''}{share:.2f}",
         ha="center",
         va="center",
-        fontsize=8,
         color=ON_DEEP if shade >= DEEP_FROM else ON_LIGHT,
         fontweight="bold" if dotted else "normal",
     )
@@ -105,7 +104,7 @@ def _dress(axes: Axes, rows: Sequence[str], columns: Sequence[Column]) -> None:
     axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.set_xticks(range(len(columns)), [name.replace(" ", "\n", 1) for _, name in columns])
     axes.xaxis.tick_top()
-    axes.set_yticks(range(len(rows)), rows, fontsize=8)
+    axes.set_yticks(range(len(rows)), rows)
     for spine in axes.spines.values():
         spine.set_visible(False)
     for size in dict.fromkeys(size for size, _ in columns if size):
@@ -116,7 +115,6 @@ def _dress(axes: Axes, rows: Sequence[str], columns: Sequence[Column]) -> None:
             xycoords=axes.get_xaxis_transform(),
             xytext=(0, 30),
             textcoords="offset points",
-            fontsize=8.5,
             fontweight="bold",
             color=GREY,
         )
