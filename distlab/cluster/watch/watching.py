@@ -24,7 +24,7 @@ class Watch:
 
     def __init__(self, world_size: int, silence_timeout_s: float | None) -> None:
         self._silence = Silence(world_size, silence_timeout_s)
-        self._head = Head()
+        self._head = Head.connected()
         self._started: dict[int, Started] = {}
 
     def heard(self, event: Event) -> None:
