@@ -8,16 +8,18 @@ from distlab.report.figures.cells import Cell
 from distlab.report.figures.comparisons import Comparison, compare, note
 from distlab.report.figures.groups import Group, groups
 from distlab.report.plots.render import KINDS, Plot
-from distlab.report.sections import break_even, glossary, job_time, machine, tables, verdict
 from distlab.report.sections import conditions as facts
+from distlab.report.sections import glossary, machine, tables, verdict
 from distlab.report.sections.classroom.scorecard import Score, scorecard
 from distlab.report.sections.classroom.then_and_now import classroom
 from distlab.report.sections.conditions import Conditions
 from distlab.report.sections.main_table import main
 from distlab.report.sections.next_step import NextStep, next_step
 from distlab.report.sections.tables import Table, Value
+from distlab.report.sections.tuned import tuned
+from distlab.report.sections.what_if import break_even, job_time
 
-FILES = ("report.md", "cells.csv", "runs.csv", "report.json", "plots/")
+FILES = ("report.md", "cells.csv", "runs.csv", "report.json", "requirements.txt", "plots/")
 DOCUMENTS = ("docs/fairness.md", "docs/studies.md")
 
 
@@ -66,7 +68,8 @@ class Contents:
     conditions: Conditions
     citation: str
     loads: Table | None
-    packages: list[tuple[str, str]]
+    tuned: Section | None
+    requirements: str
     method: list[tuple[str, str]]
     documents: tuple[str, ...]
     files: tuple[str, ...]
@@ -118,7 +121,8 @@ def contents(study: dict[str, Any], cells: Sequence[Cell], plots: Sequence[Plot]
         conditions=facts.conditions(study, cells),
         citation=facts.citation(study),
         loads=tables.loads(cells),
-        packages=facts.packages(study),
+        tuned=_tuned(cells),
+        requirements=facts.requirements(study),
         method=glossary.METHOD,
         documents=DOCUMENTS,
         files=FILES,
@@ -128,7 +132,7 @@ def contents(study: dict[str, Any], cells: Sequence[Cell], plots: Sequence[Plot]
 def _subtitle(study: dict[str, Any]) -> str:
     day = str(study.get("started") or "")[:10]
     machine = (study.get("environment") or {}).get("processor")
-    parts = [day, machine, facts.cost(study), f"study {str(study.get('study') or '')[:8]}"]
+    parts = [day, machine, facts.took(study), f"study {str(study.get('study') or '')[:8]}"]
     return " · ".join(str(part) for part in parts if part)
 
 
@@ -169,6 +173,11 @@ def _compilation(comparisons: Sequence[Comparison]) -> Section | None:
 def _job_times(found: Sequence[Group]) -> Section | None:
     tables = job_time.tables(found)
     return Section([glossary.JOB_TIMES], tables) if tables else None
+
+
+def _tuned(cells: Sequence[Cell]) -> Section | None:
+    found = tuned(cells)
+    return None if found is None else Section([glossary.TUNED], [found])
 
 
 def _classroom(

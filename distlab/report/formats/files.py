@@ -67,6 +67,7 @@ def write(study: dict[str, Any], folder: Path) -> Path:
         "report.json": json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False) + "\n",
         "cells.csv": as_csv(cell_rows(found)),
         "runs.csv": as_csv(run_rows(study)),
+        **({"requirements.txt": report.requirements} if report.requirements else {}),
     }
     for name, text in tables.items():
         write_file(folder / name, text)

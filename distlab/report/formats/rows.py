@@ -12,7 +12,7 @@ from distlab.outcome import caveats
 from distlab.report.figures.cells import Cell
 from distlab.report.figures.comparisons import Comparison
 from distlab.report.figures.runs import end, failed_checks, precision
-from distlab.report.sections.break_even import break_evens
+from distlab.report.sections.what_if.break_even import break_evens
 
 RUN_KEYS = (
     "cell",

@@ -161,6 +161,35 @@ def cadence(releases: dict[str, str], first: str, last: str) -> str:
     return f"{text} ({versions}; the last on {latest_day})"
 
 
+@dataclass(frozen=True)
+class Release:
+    """The last feature release of a framework that the file of facts knows.
+
+    Attributes
+    ----------
+    version:
+        As on PyPI.
+    day:
+        When it was released, as YYYY-MM-DD.
+    known:
+        Until when releases were gathered.
+    """
+
+    version: str
+    day: str
+    known: str
+
+
+def latest(framework: str) -> Release | None:
+    """The latest release that is known without a network; None of an unknown framework."""
+    recorded = _recorded()
+    facts = recorded["frameworks"].get(framework)
+    if facts is None:
+        return None
+    day, version = max((str(day), version) for version, day in facts["releases"].items())
+    return Release(version, day, str(recorded["cadence"]["to"]))
+
+
 @cache
 def _recorded() -> dict[str, Any]:
     """The file of facts."""

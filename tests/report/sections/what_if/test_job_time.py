@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 from plotted import one_group
 
-from distlab.report.sections.job_time import job_time, table, tables
+from distlab.report.sections.what_if.job_time import job_time, table, tables
 
 
 def test_a_job_is_its_start_its_compilation_and_its_epochs() -> None:
