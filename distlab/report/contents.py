@@ -17,7 +17,8 @@ from distlab.report.sections.main_table import main
 from distlab.report.sections.next_step import NextStep, next_step
 from distlab.report.sections.tables import Table, Value
 from distlab.report.sections.tuned import tuned
-from distlab.report.sections.what_if import break_even, job_time
+from distlab.report.sections.what_if import break_even, job_time, overtaking
+from distlab.report.sections.what_if.job_time import JobTime
 
 FILES = ("report.md", "cells.csv", "runs.csv", "report.json", "requirements.txt", "plots/")
 DOCUMENTS = ("docs/fairness.md", "docs/studies.md")
@@ -62,6 +63,7 @@ class Contents:
     sentences: list[str]
     compilation: Section | None
     job_times: Section | None
+    jobs: list[JobTime]
     classroom: Section | None
     plots: list[PlotKind]
     scorecard: Section | None
@@ -110,7 +112,8 @@ def contents(study: dict[str, Any], cells: Sequence[Cell], plots: Sequence[Plot]
         ratios=_ratios(found, comparisons),
         sentences=[_ended(pair.sentence) for pair in comparisons],
         compilation=_compilation(comparisons),
-        job_times=_job_times(found),
+        job_times=_job_times(found, comparisons),
+        jobs=job_time.jobs(found),
         classroom=_classroom(study, cells, comparisons),
         plots=[
             PlotKind(how.title, how.caption, [p for p in plots if p.kind == kind], kind == "map")
@@ -170,9 +173,10 @@ def _compilation(comparisons: Sequence[Comparison]) -> Section | None:
     return Section([*sentences, glossary.COMPILATION], [break_even.table(found)])
 
 
-def _job_times(found: Sequence[Group]) -> Section | None:
+def _job_times(found: Sequence[Group], comparisons: Sequence[Comparison]) -> Section | None:
     tables = job_time.tables(found)
-    return Section([glossary.JOB_TIMES], tables) if tables else None
+    said = [*overtaking.sentences(comparisons), glossary.JOB_TIMES]
+    return Section(said, tables) if tables else None
 
 
 def _tuned(cells: Sequence[Cell]) -> Section | None:

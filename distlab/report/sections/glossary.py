@@ -65,10 +65,11 @@ COMPILATION = (
     "repeats; where the report does not tell the two apart, no number of epochs is given."
 )
 JOB_TIMES = (
-    "What a whole job takes: its start and compilation, as measured here, and so many epochs with "
-    "their evaluation. Times of more than ten times the epochs that were measured, marked by ~, "
-    "are extrapolated. Other numbers of samples change an epoch in proportion. They are means "
-    "without intervals, and claim nothing of who is first."
+    "A whole job: its start and compilation, as measured here (compiled steps that a cache held "
+    "are not compiled again), and so many epochs with their evaluation. More than ten times the "
+    "epochs or the samples that were measured, or less than a tenth of these, is extrapolated and "
+    "marked by ~. Training is in proportion to the samples; evaluation stays as it was. These are "
+    "means without intervals, and claim nothing of who is first."
 )
 TUNED = (
     "No framework is timed as pip installs it. All get the threads that were asked for, the same "

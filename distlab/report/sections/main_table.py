@@ -38,7 +38,7 @@ def main(group: Group, fastest: Sequence[Cell]) -> Table:
     columns = [
         "framework",
         "workers",
-        "time to accuracy" if target is None else f"s to {target:.1%}",
+        "time to accuracy" if target is None else f"s to {100 * target:.4g}%",
         "samples/s",
         "speed-up",
         "test accuracy",
