@@ -19,14 +19,13 @@ from distlab.backends.base import Placement
 from distlab.cluster.actor import Assignment, RankActor
 from distlab.cluster.ending import Ending, PortTakenError, diverging, too_slow
 from distlab.cluster.logs import elsewhere, log_of
-from distlab.cluster.start import interpreter, waiting
+from distlab.cluster.start import interpreter, local_ray, seats, waiting
 from distlab.cluster.start.causes import cause
 from distlab.cluster.worker_environment import WorkerEnvironment
 from distlab.errors import DistlabError
 from distlab.experiment.experiment import Experiment
 from distlab.experiment.options import ClusterMode
 from distlab.experiment.task import Task
-from distlab.outcome import environment
 from distlab.outcome.events import Divergence, Event, Failed, Notice, Ready, Started
 
 OTHERS_DIVERGE_S = 10.0
@@ -141,8 +140,8 @@ class WorkerGroup:
     def _begin(self) -> waiting.Request:
         """Have Ray start the workers."""
         self._actors = [self._make_actor(index) for index in range(self.world_size)]
-        seats = [one.address.remote() for one in self._actors]
-        return waiting.Request(self._options, self._places, seats)
+        asked = [one.address.remote() for one in self._actors]
+        return waiting.Request(self._options, self._places, asked)
 
     def _run(
         self, task: Task, log_dir: Path, deadline: float, states: list[Any]
@@ -221,19 +220,15 @@ class WorkerGroup:
     def _place(self, deadline: float, log_dir: Path) -> Iterator[Notice]:
         """Learn where Ray has started the workers, and give them their ranks, node by node."""
         found = yield from self._request.answered(deadline, str(log_dir))
-        others = [seat for seat in found if seat.code != environment.code()]
-        if others and self._options.cluster.mode is ClusterMode.existing:
-            raise DistlabError(
-                f"workers of this command's distlab {environment.code()}",
-                f"on {others[0].host} it is {others[0].code}",
-                "install the same distlab on each node of Ray",
-            )
+        seats.check(found, self._options)
         nodes = list(dict.fromkeys(seat.node for seat in found))
         order = sorted(range(self.world_size), key=lambda index: nodes.index(found[index].node))
         self._actors = [self._actors[index] for index in order]
         placed = [found[index] for index in order]
         self._hosts = [seat.host for seat in placed]
         endpoints = tuple(seat.endpoint for seat in placed)
+        local = self._options.cluster.mode is ClusterMode.local
+        folder = local_ray.folder_of_ranks() if local else None
         for rank, seat in enumerate(placed):
             self._placements.append(
                 Placement(
@@ -243,6 +238,7 @@ class WorkerGroup:
                     device="gpu" if self._device == "gpu" else "cpu",
                     endpoints=endpoints,
                     threads=self._threads,
+                    folder=folder,
                 )
             )
 
