@@ -69,6 +69,7 @@ class Contents:
     classroom: Section | None
     plots: list[PlotKind]
     scorecard: Section | None
+    scripts: dict[str, str]
     conditions: Conditions
     citation: str
     loads: Table | None
@@ -95,6 +96,7 @@ def contents(study: dict[str, Any], cells: Sequence[Cell], plots: Sequence[Plot]
     looks = study.get("looks", 1)
     comparisons = compare(cells, looks)
     settings = verdict.settings(found, comparisons)
+    scores = scorecard(cells, comparisons)
     fastest = [setting.fastest for setting in settings if setting.fastest is not None]
     apart = [tables.not_ranked(cells), tables.set_apart(study, cells)]
     return Contents(
@@ -122,7 +124,8 @@ def contents(study: dict[str, Any], cells: Sequence[Cell], plots: Sequence[Plot]
             for kind, how in KINDS.items()
             if any(plot.kind == kind for plot in plots)
         ],
-        scorecard=_scorecard(cells, comparisons),
+        scorecard=_scorecard(scores),
+        scripts={file: text for score in scores for file, text in score.scripts.items()},
         conditions=facts.conditions(study, cells),
         citation=facts.citation(study),
         loads=tables.loads(cells),
@@ -249,8 +252,7 @@ def _classroom(
     )
 
 
-def _scorecard(cells: Sequence[Cell], comparisons: Sequence[Comparison]) -> Section | None:
-    scores = scorecard(cells, comparisons)
+def _scorecard(scores: Sequence[Score]) -> Section | None:
     if not scores:
         return None
     rows = [
@@ -280,7 +282,7 @@ def _sources(score: Score) -> Value:
 def _ease(score: Score) -> Value:
     if score.code_lines is None:
         return Value("not known", "no script in its tutorials' style is installed here")
-    files = ", ".join(score.code_files)
+    files = ", ".join(score.scripts)
     return Value(f"{score.code_lines} logical lines in the style of its own tutorials", files)
 
 

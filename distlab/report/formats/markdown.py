@@ -39,6 +39,8 @@ def document(report: Contents) -> str:
         if section is not None:
             parts += [f"## {heading}", *map(escaped, section.sentences)]
             parts += _tables(section.tables)
+    for file, source in report.scripts.items():
+        parts += [f"### {escaped(file)}", f"```python\n{source}```"]
     parts += ["## Conditions"]
     for title, facts in report.conditions.items():
         parts += [f"### {escaped(title)}", _items(f"{n}: {value}" for n, value in facts)]

@@ -79,7 +79,7 @@ TUNED = (
 SCORECARD = (
     "The original study's three criteria. Lines of code are those that a user writes to train "
     "LeNet-5 on several workers and to evaluate it, in the style of the framework's own tutorials "
-    "(the script named there runs as it stands; distlab's own adapters are not counted). Speed is "
+    "(its script stands below and runs as it stands; distlab's adapters are not counted). Speed is "
     "measured; openness is dated facts with their sources, and no ranking."
 )
 METHOD = [

@@ -34,8 +34,8 @@ class Score:
     code_lines:
         Logical lines of a script for such an experiment in the style of its own tutorials; None
         where it has none in the driver's environment.
-    code_files:
-        That script: ``distlab/backends/torch/tutorial/train.py``.
+    scripts:
+        That script's source by its file: ``distlab/backends/torch/tutorial/train.py``.
     relative_speed:
         Geometric mean over the conditions of the study of its throughput over that of the fastest
         framework; None if the study nowhere tells it apart. See :func:`relative_speeds`.
@@ -55,7 +55,7 @@ class Score:
 
     framework: str
     code_lines: int | None
-    code_files: list[str]
+    scripts: dict[str, str]
     relative_speed: float | None
     conditions: int
     told: int
@@ -86,7 +86,7 @@ def scorecard(cells: Sequence[Cell], comparisons: Sequence[Comparison]) -> list[
             Score(
                 framework=framework,
                 code_lines=sum(map(count, sources.values())) if sources else None,
-                code_files=list(sources),
+                scripts=sources,
                 relative_speed=statistics.geometric_mean(x for x, _ in speed) if told else None,
                 conditions=len(speed),
                 told=told,
