@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from distlab.cluster import worker_environment
-from distlab.cluster.start import joining, local_ray
+from distlab.cluster.start import joining, local_ray, session
 from distlab.errors import DistlabError
 from distlab.experiment.experiment import Experiment, resolve
 from distlab.experiment.options import ClusterMode, Options, Pin
@@ -22,8 +22,8 @@ SETTINGS = {
     "RAY_worker_niceness": "0",
     # Under `uv run` Ray would give workers an environment of their own, made anew and empty.
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
-    # Workers that are kept between runs are many processes, on purpose.
-    "RAY_DEDUP_LOGS_SKIP_REGEX": "PYTHON worker processes have been started",
+    # What Ray itself would print here of lost workers and memory, distlab tells in its own words.
+    "RAY_DEDUP_LOGS_SKIP_REGEX": ".",
 }
 
 
@@ -72,6 +72,29 @@ def unused_address(options: Options) -> str | None:
     )
 
 
+def strangers(experiment: Experiment) -> list[str]:
+    """What to tell, once Ray is there, of others who can reach what this command starts."""
+    told = []
+    if experiment.options.cluster.mode is ClusterMode.local:
+        if (mode := os.environ.get("RAY_AUTH_MODE", "")).lower() != "token":
+            told.append(
+                f"RAY_AUTH_MODE={mode} of the environment: Ray asks nobody for a token, so whoever "
+                "reaches it on this machine runs code as this user"
+            )
+        return told
+    if joining.open_to_all:
+        told.append(
+            f"the Ray at {joining.open_to_all} asks nobody for a token: whoever reaches it runs "
+            "code as the user who started it (docs/security.md)"
+        )
+    if experiment.world_size > 1:
+        told.append(
+            "workers exchange gradients through ports without a password: whoever reaches them is "
+            "this user (docs/security.md)"
+        )
+    return told
+
+
 def place(options: Options, resources: Resources) -> Experiment:
     """Fit the experiment to what Ray has.
 
@@ -106,7 +129,26 @@ def disconnected_at_end() -> Iterator[None]:
         import ray
 
         ray.shutdown()
-        local_ray.clean_up()
+        session.leave()
+
+
+def connected_to() -> str | None:
+    """What tells the Ray that this process is connected to from any other; None without one."""
+    import ray
+
+    return ray.get_runtime_context().get_session_name() if ray.is_initialized() else None
+
+
+def leave_lost() -> None:
+    """Leave a Ray that is lost, before it ends this process; :func:`connect` may follow.
+
+    If this process started it, all its processes are ended.
+    """
+    import ray
+
+    ray.shutdown()
+    # Not before: a process whose connection to its raylet breaks is ended by Ray.
+    local_ray.kill()
 
 
 @contextlib.contextmanager

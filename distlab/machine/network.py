@@ -7,6 +7,10 @@ from pathlib import Path
 import psutil
 
 HOSTS = Path("/etc/hosts")
+LOOPBACK = "127.0.0.1"
+"""The address of this machine for itself, which no other machine reaches."""
+LISTEN = "0A"
+"""How the kernel's tables write the state of a socket that listens (``TCP_LISTEN``)."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +34,37 @@ def interface(address: str) -> str | None:
     """The network interface that holds an address of this host; None if none does."""
     held = {one.address: name for name, all in psutil.net_if_addrs().items() for one in all}
     return held.get(address)
+
+
+def reserve(host: str) -> socket.socket:
+    """A port of a host's address, kept from all who ask for any port until the socket is closed.
+
+    It listens for nobody. Whoever sets ``SO_REUSEADDR`` may bind the same port meanwhile, as the
+    frameworks' servers do, and of those with ``SO_REUSEPORT`` the same user alone (socket(7)).
+    """
+    kept = socket.socket()
+    kept.bind((host, 0))
+    # Not before: the kernel would give out a port that somebody else keeps in this way.
+    kept.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    kept.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    return kept
+
+
+def listeners(address: str) -> set[int]:
+    """Whose sockets listen where an address of this machine (``host:port``) leads, as user ids.
+
+    Empty for an address of another machine, and where nobody listens (proc(5), ``/proc/net/tcp``).
+    """
+    host, _, port = address.rpartition(":")
+    if interface(host.strip("[]")) is None or not port.isdecimal():
+        return set()
+    found = set()
+    for table in (Path("/proc/net/tcp"), Path("/proc/net/tcp6")):
+        rows = table.read_text().splitlines()[1:] if table.exists() else []
+        for _, local, _, state, _, _, _, user, *_ in map(str.split, rows):
+            if state == LISTEN and int(local.rpartition(":")[2], 16) == int(port):
+                found.add(int(user))
+    return found
 
 
 def own_name(hosts: Path = HOSTS) -> Name | None:

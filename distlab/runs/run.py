@@ -144,6 +144,8 @@ def execute(
 
             session.jobs = Jobs()
         experiment = connect.place(options, resources)
+        for line in connect.strangers(experiment):
+            display.once(line)
         if part is not None:
             experiment = replace(experiment, repeat=part.repeat)
         ray_s = time.time() - command_time - data_s
