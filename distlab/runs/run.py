@@ -219,7 +219,7 @@ def _tracked(
     resolved = {
         **flat(options),
         "device": experiment.device,
-        "gpus": experiment.world_size,
+        "gpus": options.gpus if experiment.sizes else experiment.world_size,
         "execution": experiment.execution,
         "data": dataset.name,
     }
@@ -319,7 +319,7 @@ def _announcement(experiment: Experiment, dataset: sources.Dataset) -> str:
     line = (
         f"{options.framework.name} ({experiment.execution}{rounded}) trains {options.model.name} "
         f"on {dataset.name}, {counted(options.epochs, 'epoch')}, on "
-        f"{counted(experiment.world_size, f'{where} worker')}, "
+        f"{_workers(experiment, where)}, "
         f"global batch {experiment.global_batch}"
     )
     asked = options.device is Device.auto and options.gpus is None
@@ -327,6 +327,13 @@ def _announcement(experiment: Experiment, dataset: sources.Dataset) -> str:
         line += f" (gpus not given: {'all GPUs' if where == 'GPU' else 'no GPU found'})"
     caveat = foreseen(experiment)
     return f"{line}; {caveat}: no fair timing, and not ranked" if caveat else line
+
+
+def _workers(experiment: Experiment, where: str) -> str:
+    """How many workers there are, or may be."""
+    if not experiment.sizes:
+        return counted(experiment.world_size, f"{where} worker")
+    return f"{' or '.join(map(str, experiment.sizes))} {where} workers"
 
 
 def foreseen(experiment: Experiment) -> Caveat | None:
