@@ -40,6 +40,7 @@ NOT_OF_A_SERIES = (
     "repeats",
     "group_runs",
     "study",
+    "resume",
     "take_over",
     "engine",
     "execution",

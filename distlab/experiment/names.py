@@ -11,7 +11,7 @@ from distlab.experiment.options import Engine, Options, flat
 
 # What may differ between two sittings of a study without making another cell.
 SURROUNDINGS = ("tracking.", "cluster", "data.dir", "checkpoint.", "failures.")
-NOT_OF_A_CELL = (*SURROUNDINGS, "repeats", "group_runs", "study", "take_over")
+NOT_OF_A_CELL = (*SURROUNDINGS, "repeats", "group_runs", "study", "resume", "take_over")
 HELD = ("framework.name", "execution", "model.name", "gpus", "precision")
 """Options that every name of a cell holds, whether cells differ in them or not."""
 FOLLOWS = {"framework.": "framework.name", "model.": "model.name", "target_accuracy": "model.name"}

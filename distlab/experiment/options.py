@@ -130,6 +130,7 @@ class ClusterOptions:
     mode: ClusterMode = ClusterMode.local
     address: str | None = None
     start_timeout_s: float = 180.0
+    open_ports: bool = False
 
 
 @dataclass
@@ -177,6 +178,7 @@ class Options:
     repeats: int = 1
     group_runs: int | None = None
     study: str | None = None
+    resume: str | None = None
     take_over: bool = False
 
     @property

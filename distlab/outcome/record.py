@@ -118,7 +118,7 @@ class Record:
                 parts = self._pending.setdefault(event.epoch, {})
                 parts[event.rank] = event
                 if len(parts) == now.world_size:
-                    return self._complete(event.epoch)
+                    return self.complete(self._pending.pop(event.epoch))
         return None
 
     @property
@@ -180,9 +180,9 @@ class Record:
         slowest = max(self.ready.values(), key=lambda ready: sum(_parts(ready).values()))
         self.startup.update({f"worker_{cause}": s for cause, s in _parts(slowest).items()})
 
-    def _complete(self, index: int) -> Epoch:
-        """Merge the ranks' parts of an epoch."""
-        by_rank = self._pending.pop(index)
+    def complete(self, by_rank: dict[int, EpochDone]) -> Epoch:
+        """Merge the ranks' parts of the next epoch."""
+        index = len(self.epochs)
         parts = [by_rank[rank] for rank in sorted(by_rank)]
         self.stretches[-1].windows.append(by_rank)
         consumed = _consumed(by_rank)
