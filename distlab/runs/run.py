@@ -18,7 +18,7 @@ from distlab.cluster import connect, worker_environment
 from distlab.console import counted
 from distlab.data import sources
 from distlab.data.order import epoch_order
-from distlab.experiment import words
+from distlab.experiment import sizes, words
 from distlab.experiment.experiment import Experiment, engine, resolve
 from distlab.experiment.options import (
     ClusterMode,
@@ -386,7 +386,11 @@ def _workers(experiment: Experiment, where: str) -> str:
     """How many workers there are, or may be."""
     if not experiment.sizes:
         return counted(experiment.world_size, f"{where} worker")
-    return f"{' or '.join(map(str, experiment.sizes))} {where} workers"
+    first, last = sizes.bounds(experiment.options.gpus) or (0, 0)
+    out = [str(size) for size in range(first, last + 1) if size not in experiment.sizes]
+    verb = "does" if len(out) == 1 else "do"
+    why = f" ({' and '.join(out)} {verb} not divide the batch)" if out else ""
+    return f"{' or '.join(map(str, experiment.sizes))} {where} workers{why}"
 
 
 def foreseen(experiment: Experiment) -> Caveat | None:
