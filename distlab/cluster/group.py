@@ -16,17 +16,16 @@ from ray.util.placement_group import placement_group, remove_placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from distlab.backends.base import Placement
-from distlab.cluster.actor import Assignment, RankActor, Seat
+from distlab.cluster.actor import Assignment, RankActor
 from distlab.cluster.ending import Ending, PortTakenError, diverging, too_slow
 from distlab.cluster.logs import elsewhere, log_of
-from distlab.cluster.start import interpreter, local_ray, waiting
+from distlab.cluster.start import interpreter, local_ray, seats, waiting
 from distlab.cluster.start.causes import cause
 from distlab.cluster.worker_environment import WorkerEnvironment
 from distlab.errors import DistlabError
 from distlab.experiment.experiment import Experiment
 from distlab.experiment.options import ClusterMode
 from distlab.experiment.task import Task
-from distlab.outcome import environment
 from distlab.outcome.events import Divergence, Event, Failed, Notice, Ready, Started
 
 OTHERS_DIVERGE_S = 10.0
@@ -141,8 +140,8 @@ class WorkerGroup:
     def _begin(self) -> waiting.Request:
         """Have Ray start the workers."""
         self._actors = [self._make_actor(index) for index in range(self.world_size)]
-        seats = [one.address.remote() for one in self._actors]
-        return waiting.Request(self._options, self._places, seats)
+        asked = [one.address.remote() for one in self._actors]
+        return waiting.Request(self._options, self._places, asked)
 
     def _run(
         self, task: Task, log_dir: Path, deadline: float, states: list[Any]
@@ -221,14 +220,7 @@ class WorkerGroup:
     def _place(self, deadline: float, log_dir: Path) -> Iterator[Notice]:
         """Learn where Ray has started the workers, and give them their ranks, node by node."""
         found = yield from self._request.answered(deadline, str(log_dir))
-        others = [seat for seat in found if seat.code != environment.code()]
-        if others and self._options.cluster.mode is ClusterMode.existing:
-            raise DistlabError(
-                f"workers of this command's distlab {environment.code()}",
-                f"on {others[0].host} it is {others[0].code}",
-                "install the same distlab on each node of Ray",
-            )
-        self._see_to_strangers(found)
+        seats.check(found, self._options)
         nodes = list(dict.fromkeys(seat.node for seat in found))
         order = sorted(range(self.world_size), key=lambda index: nodes.index(found[index].node))
         self._actors = [self._actors[index] for index in order]
@@ -249,21 +241,6 @@ class WorkerGroup:
                     folder=folder,
                 )
             )
-
-    def _see_to_strangers(self, found: list[Seat]) -> None:
-        """Refuse workers on this machine that its other users could reach, unless that is asked."""
-        cluster = self._options.cluster
-        alone = self.world_size == 1 or all(seat.guarded for seat in found)
-        if cluster.mode is not ClusterMode.local or alone or cluster.open_ports:
-            return
-        why = local_ray.unguarded or "their Python was started without it"
-        raise DistlabError(
-            f"{self.world_size} workers that no other user of this machine can connect to",
-            f"what keeps strangers out is not loaded into them: {why}",
-            "install a C compiler: apt-get install gcc libc6-dev\n"
-            "where you trust whoever is on this machine: cluster.open_ports=true\n"
-            "or one worker, which listens for nobody: gpus=1",
-        )
 
     def _ending(self, streams: list[Any], log_dir: Path) -> Ending:
         """What there is to find out of a run that ended early."""

@@ -5,6 +5,7 @@ import os
 import re
 import signal
 import socket
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -95,6 +96,38 @@ def test_kept_workers_run_again_as_new_ones_and_end_with_their_group(
     workers = [psutil.Process(pid) for pid in pids[0]]
     group.close(wait=True)
     assert psutil.wait_procs(workers, timeout=20)[1] == []
+
+
+STRANGER = """
+import os, socket, sys
+os.setuid(65534)
+for port in sys.argv[1:]:
+    with socket.create_connection(("127.0.0.1", int(port)), 60) as connection:
+        try:
+            print(port, len(connection.recv(1)))
+        except ConnectionResetError:
+            print(port, 0)
+"""
+
+
+def test_what_listens_is_on_loopback_and_hangs_up_on_another_user(
+    experiment_of_two: Experiment, group: WorkerGroup, tmp_path: Path
+) -> None:
+    ports = set()
+    for event in group.run(task(experiment_of_two, epochs=10), tmp_path):
+        if isinstance(event, Ready) and not ports:
+            for process in psutil.Process().children(recursive=True):
+                for one in process.net_connections("tcp"):
+                    if one.status == psutil.CONN_LISTEN:
+                        assert one.laddr.ip in ("127.0.0.1", "::ffff:127.0.0.1", "::1"), process
+                        ports.add(str(one.laddr.port))
+    assert len(ports) >= 5  # of the store, the raylet, and each rank
+    if os.geteuid() != 0:
+        pytest.skip("NOT TESTED: root alone can be two users")
+    arguments = [sys.executable, "-I", "-c", STRANGER, *sorted(ports)]
+    told = subprocess.run(arguments, capture_output=True, text=True, check=True).stdout
+    # Ranks end what they listened on with their process group; Ray's processes are still there.
+    assert {line.split()[1] for line in told.splitlines()} == {"0"}
 
 
 def test_a_worker_that_dies_is_named_with_its_log(
