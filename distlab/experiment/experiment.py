@@ -216,6 +216,12 @@ def checked(options: Options) -> Options:
             "null",
         ),
         (
+            "cluster.silence_timeout_s",
+            options.cluster.silence_timeout_s is None or options.cluster.silence_timeout_s > 0,
+            "a time-out is a positive number of seconds, or null",
+            "60",
+        ),
+        (
             "cluster.start_timeout_s",
             options.cluster.start_timeout_s > 0,
             "a time-out is a positive number of seconds",

@@ -130,6 +130,7 @@ class ClusterOptions:
     mode: ClusterMode = ClusterMode.local
     address: str | None = None
     start_timeout_s: float = 180.0
+    silence_timeout_s: float | None = None
     open_ports: bool = False
 
 
