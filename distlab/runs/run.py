@@ -18,7 +18,7 @@ from distlab.cluster import connect, worker_environment
 from distlab.console import counted
 from distlab.data import sources
 from distlab.data.order import epoch_order
-from distlab.experiment import words
+from distlab.experiment import sizes, words
 from distlab.experiment.experiment import Experiment, engine, resolve
 from distlab.experiment.options import (
     ClusterMode,
@@ -258,7 +258,7 @@ def _tracked(
     resolved = {
         **flat(options),
         "device": experiment.device,
-        "gpus": experiment.world_size,
+        "gpus": options.gpus if experiment.sizes else experiment.world_size,
         "execution": experiment.execution,
         "data": dataset.name,
     }
@@ -377,7 +377,7 @@ def _announcement(experiment: Experiment, dataset: sources.Dataset) -> str:
     line = (
         f"{options.framework.name} ({experiment.execution}{rounded}) trains {options.model.name} "
         f"on {dataset.name}, {counted(options.epochs, 'epoch')}, on "
-        f"{counted(experiment.world_size, f'{where} worker')}, "
+        f"{_workers(experiment, where)}, "
         f"global batch {experiment.global_batch}"
     )
     asked = options.device is Device.auto and options.gpus is None
@@ -385,6 +385,17 @@ def _announcement(experiment: Experiment, dataset: sources.Dataset) -> str:
         line += f" (gpus not given: {'all GPUs' if where == 'GPU' else 'no GPU found'})"
     caveat = foreseen(experiment)
     return f"{line}; {caveat}: no fair timing, and not ranked" if caveat else line
+
+
+def _workers(experiment: Experiment, where: str) -> str:
+    """How many workers there are, or may be."""
+    if not experiment.sizes:
+        return counted(experiment.world_size, f"{where} worker")
+    first, last = sizes.bounds(experiment.options.gpus) or (0, 0)
+    out = [str(size) for size in range(first, last + 1) if size not in experiment.sizes]
+    verb = "does" if len(out) == 1 else "do"
+    why = f" ({' and '.join(out)} {verb} not divide the batch)" if out else ""
+    return f"{' or '.join(map(str, experiment.sizes))} {where} workers{why}"
 
 
 def foreseen(experiment: Experiment) -> Caveat | None:
