@@ -11,18 +11,21 @@ from pathlib import Path
 from typing import Any
 
 import ray
-from ray.exceptions import RayError
+from ray.exceptions import GetTimeoutError, RayError
 from ray.util.placement_group import placement_group, remove_placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from distlab.backends.base import Placement
+from distlab.cluster import connect
 from distlab.cluster.actor import Assignment, RankActor
 from distlab.cluster.ending import Ending, PortTakenError, diverging, too_slow
 from distlab.cluster.logs import elsewhere, log_of
 from distlab.cluster.start import interpreter, local_ray, seats, waiting
 from distlab.cluster.start.causes import cause
+from distlab.cluster.watch.watching import Watch
+from distlab.cluster.watch.witness import STOPPED
 from distlab.cluster.worker_environment import WorkerEnvironment
-from distlab.errors import DistlabError
+from distlab.errors import DistlabError, RayLostError, StalledError
 from distlab.experiment.experiment import Experiment
 from distlab.experiment.options import ClusterMode
 from distlab.experiment.task import Task
@@ -66,6 +69,7 @@ class WorkerGroup:
         self.id = uuid.uuid4().hex[:12]
         self.runs = 0
         self._data = data
+        self._session = connect.connected_to()
         self._device = experiment.device
         self._threads = options.threads_per_worker
         self._timeout = options.cluster.start_timeout_s
@@ -121,16 +125,27 @@ class WorkerGroup:
         DivergedError
             If a loss, or what it led to, was not finite. The group is of no more use then.
         WorkerError
-            If a worker failed or died. The group is of no more use then.
+            If a worker failed, died or fell silent. The group is of no more use then.
+        RayLostError
+            If Ray itself is gone, and with it all groups; this process has left it then.
         """
         self.runs += 1
         log_dir.mkdir(parents=True, exist_ok=True)
         deadline = time.monotonic() + self._timeout
         states = [] if state is None else [ray.put(state)]
         try:
+            yield from self._run_on_free_ports(task, log_dir, deadline, states)
+        except RayLostError:
+            connect.leave_lost()
+            raise
+
+    def _run_on_free_ports(
+        self, task: Task, log_dir: Path, deadline: float, states: list[Any]
+    ) -> Iterator[Event]:
+        """Run a task, and once more where somebody else took a port meanwhile."""
+        try:
             yield from self._run(task, log_dir, deadline, states)
         except PortTakenError:
-            # Somebody else took the port between the look for a free one and its use.
             for actor in self._actors:
                 ray.kill(actor)
             self._placements, self._request = [], self._begin()
@@ -158,27 +173,39 @@ class WorkerGroup:
         started: set[int] = set()
         ready: set[int] = set()
         diverged: dict[int, Divergence] = {}
+        watch = Watch(self.world_size, self._options.cluster.silence_timeout_s)
         unfinished: list[Any] = list(streams)
         while unfinished:
             arrived: list[Any]
             arrived, _ = ray.wait(unfinished, num_returns=1, timeout=waiting.SIGNALS_S)
+            yield from watch.turn()
             if not arrived and len(ready) < self.world_size and time.monotonic() > deadline:
-                late = {rank: host for rank, host in enumerate(self._hosts) if rank not in ready}
+                missing = set(range(self.world_size)) - ready
+                does = watch.doing(missing)
+                late = {
+                    rank: self._hosts[rank] + (f" ({does[rank]})" if rank in does else "")
+                    for rank in sorted(missing)
+                }
                 log = self._log(min(late), log_dir)
+                if STOPPED & {one.state for one in does.values()}:
+                    told = "; ".join(f"worker {rank} on {host}" for rank, host in late.items())
+                    raise StalledError(f"not ready after {self._timeout:.0f} s: {told}", log)
                 raise too_slow(self._timeout, self.world_size, len(started), late, log)
             if diverged and time.monotonic() > deadline:
                 break
             for stream in arrived:
                 try:
-                    event: Event = ray.get(next(stream))
+                    event = _received(next(stream), watch)
                 except StopIteration:
                     unfinished.remove(stream)
                     continue
                 except RayError as error:
+                    watch.ray_is_there()
                     if diverged:
                         unfinished.remove(stream)
                         continue
                     raise self._ending(streams, log_dir).error(error) from None
+                watch.heard(event)
                 match event:
                     case Started(rank=rank):
                         started.add(rank)
@@ -202,6 +229,8 @@ class WorkerGroup:
 
     def alive(self) -> bool:
         """Whether all workers still answer; asked between runs."""
+        if self._session != connect.connected_to():
+            return False
         try:
             ray.get([actor.address.remote() for actor in self._actors], timeout=ANSWER_S)
         except RayError:
@@ -210,6 +239,8 @@ class WorkerGroup:
 
     def close(self, wait: bool = False) -> None:
         """End the workers; with ``wait`` they leave their process group first (at most 15 s)."""
+        if self._session != connect.connected_to():
+            return  # they ended with their Ray
         if wait:
             leaving = [actor.leave.remote() for actor in self._actors]
             ray.wait(leaving, num_returns=len(leaving), timeout=CLOSE_S)
@@ -250,3 +281,13 @@ class WorkerGroup:
     def _log(self, rank: int, log_dir: Path) -> str:
         """Where a rank's output is."""
         return self._logs.get(rank, str(log_dir / f"rank-{rank}.log"))
+
+
+def _received(promise: Any, watch: Watch) -> Event:
+    """An event that has come; it is lost where Ray is."""
+    while True:
+        try:
+            event: Event = ray.get(promise, timeout=ANSWER_S)
+            return event
+        except GetTimeoutError:
+            watch.ray_is_there()

@@ -25,7 +25,7 @@ from distlab.cluster.actor import RankActor
 from distlab.cluster.group import WorkerGroup
 from distlab.cluster.start import waiting
 from distlab.data.sources import Dataset
-from distlab.errors import DistlabError, DivergedError, WorkerError
+from distlab.errors import DistlabError, DivergedError, StalledError, WorkerError
 from distlab.experiment.experiment import Experiment, resolve, validate
 from distlab.experiment.options import ClusterMode
 from distlab.experiment.task import Task
@@ -141,6 +141,44 @@ def test_a_worker_that_dies_is_named_with_its_log(
             elif isinstance(event, Ready) and event.rank == 1:
                 os.kill(pids[1], signal.SIGKILL)
     assert caught.value.log == str(tmp_path / "rank-1.log")
+
+
+def test_a_rank_that_falls_silent_is_named_with_what_it_does(
+    experiment_of_two: Experiment, dataset: Dataset, tmp_path: Path
+) -> None:
+    options = experiment_of_two.options
+    impatient = replace(options, cluster=replace(options.cluster, silence_timeout_s=4.0))
+    one = WorkerGroup(replace(experiment_of_two, options=impatient), ray.put(dataset.normalized()))
+    workers: dict[int, psutil.Process] = {}
+    notices = []
+    with pytest.raises(StalledError) as caught:
+        for event in one.run(task(experiment_of_two, epochs=10_000), tmp_path):
+            if isinstance(event, Started):
+                workers[event.rank] = psutil.Process(event.pid)
+            elif isinstance(event, Notice):
+                notices.append(event.text)
+            elif isinstance(event, Ready) and event.rank == 1:
+                workers[1].suspend()
+    # Rank 0 is as silent, because it waits for rank 1: it isn't blamed.
+    said = rf"worker 1 on {socket.gethostname()} has told nothing for \d s: stopped"
+    assert re.fullmatch(said, str(caught.value))
+    assert [re.fullmatch(f"{said}; after 4 s it counts as failed", text) for text in notices] != []
+    assert caught.value.log == str(tmp_path / "rank-1.log") and caught.value.may_pass
+    one.close()
+    assert psutil.wait_procs(list(workers.values()), timeout=60)[1] == []
+
+
+def test_a_rank_that_hangs_is_named_with_the_line_it_hangs_at(
+    experiment_of_two: Experiment, dataset: Dataset, tmp_path: Path
+) -> None:
+    options = experiment_of_two.options
+    impatient = replace(options, cluster=replace(options.cluster, silence_timeout_s=4.0))
+    one = WorkerGroup(replace(experiment_of_two, options=impatient), ray.put(dataset.normalized()))
+    hanging = replace(task(experiment_of_two), framework="hanging:HangingBackend", epochs=3)
+    with pytest.raises(StalledError, match=r"^worker 1 on \S+ has told nothing for") as caught:
+        list(one.run(hanging, tmp_path))
+    assert re.search(r"running at hanging\.py:\d+ in train$", str(caught.value))
+    one.close()
 
 
 def test_a_users_mistake_in_a_worker_is_one_in_the_driver(

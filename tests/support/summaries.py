@@ -94,6 +94,14 @@ def summary(**values: Any) -> dict[str, Any]:
                 "epochs": 2,
             }
         ],
+        "sizes": [
+            {
+                "world_size": 2,
+                "epochs": 2,
+                "throughput_samples_per_s": 1000.0,
+                "efficiency": None,
+            }
+        ],
         "steps_per_epoch": 31,
         "throughput_samples_per_s": 23_456.7,
         "step_time_ms": {
