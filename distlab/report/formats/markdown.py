@@ -15,8 +15,8 @@ NOTE_COLUMNS = (
     "test accuracy",
     "verified",
 )
-MOST_TABLES, MOST_SENTENCES = 4, 8
-"""Of the note; of more the report has all."""
+MOST_TABLES, MOST_SENTENCES = 3, 8
+"""Of the note, which MLflow keeps 8,000 characters of; of more the report has all."""
 
 
 def document(report: Contents) -> str:
@@ -120,7 +120,9 @@ def _verdict(report: Contents, brief: bool = False) -> list[str]:
             parts.append(f"```bash\n{report.next_step.command}\n```")
     most = MOST_SENTENCES if brief else None
     if report.verdict:
-        said = report.verdict[:most]
+        said = report.verdict[
+            : MOST_TABLES if brief and len(report.verdict) > MOST_SENTENCES else None
+        ]
         parts.append("\n".join(f"- **{escaped(n)}.** {escaped(t)}" for n, t in said))
     if report.untold:
         parts += ["What could not be told:", _items(report.untold[:most])]
