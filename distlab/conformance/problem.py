@@ -20,7 +20,8 @@ from distlab.backends.base import LabelledImages, OptimizerState, Placement, Pro
 from distlab.data import sources
 from distlab.data.order import epoch_order, evaluation_range
 from distlab.fairness import reference
-from distlab.models.spec import MODELS, ModelSpec
+from distlab.models.shipped import MODELS
+from distlab.models.spec import ModelSpec
 from distlab.models.weights import Weights, draw
 
 STEPS = 10

@@ -16,7 +16,7 @@ import pytest
 from distlab.backends.base import OptimizerState, Placement, Program
 from distlab.backends.common.processor import amd_vector_bits
 from distlab.fairness import reference
-from distlab.models.spec import MODELS
+from distlab.models.shipped import MODELS
 from distlab.models.weights import draw
 
 pytestmark = [
