@@ -92,3 +92,9 @@ class LayerNorm(Layer):
                 "- batch_norm\nor, before it:\n- flatten",
             )
         return shape
+
+    def check(self) -> None:
+        """See :class:`Layer`: Paddle takes no epsilon above 1e-3."""
+        super().check()
+        if self.epsilon > 1e-3:
+            raise ValueError(f"epsilon must be at most 0.001, is {self.epsilon}")
