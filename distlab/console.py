@@ -7,15 +7,39 @@ import shlex
 import stat
 import sys
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
 from distlab.errors import DistlabError, WorkerError
 from distlab.masking import mask
 
+# Control characters but tab and line feed, marks that turn the direction of text around, and
+# halves of characters, which no file can hold.
+_UNSHOWN = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
+)
+
+
+def shown(text: str) -> str:
+    """A text with ``U+FFFD`` for what would command a terminal: control characters, and others."""
+    return _UNSHOWN.sub("\ufffd", text)
+
 
 class Terminal(Console):
-    """A terminal whose reader may leave: what nobody reads is dropped, and the work goes on."""
+    """A terminal for texts of any origin, whose reader may leave.
+
+    No text is read as markup, or commands the terminal. What nobody reads is dropped, and the work
+    goes on.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        plain = {"highlight": False, "markup": False, "emoji": False}
+        super().__init__(**{**plain, **options})
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        """Print texts as they are, but for control characters."""
+        super().print(*(shown(one) if isinstance(one, str) else one for one in objects), **options)
 
     def on_broken_pipe(self) -> None:
         """Stop printing, where rich would end the process."""
@@ -59,13 +83,13 @@ def ready() -> None:
 
 def complain(error: DistlabError | WorkerError) -> None:
     """Show a user's mistake or a failed worker on stderr."""
-    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    console = Terminal(stderr=True, soft_wrap=True)
     if isinstance(error, DistlabError):
         console.print("distlab: error", style="bold red")
-        console.print(mask(str(error)), markup=False)
+        console.print(mask(str(error)))
     else:
         console.print("distlab: the run failed, and is recorded as FAILED", style="bold red")
-        console.print(mask(f"{error}\nlog:   {error.log}"), markup=False)
+        console.print(mask(f"{error}\nlog:   {error.log}"))
 
 
 def print_to_stdout(text: str) -> None:
@@ -75,7 +99,7 @@ def print_to_stdout(text: str) -> None:
 
 def print_to_stderr(text: str) -> None:
     """Print a plain line on stderr."""
-    print(mask(text), file=sys.stderr)  # noqa: T201
+    print(shown(mask(text)), file=sys.stderr)  # noqa: T201
 
 
 def without_user(uri: str) -> str:

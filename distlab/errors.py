@@ -39,12 +39,16 @@ class WorkerError(Exception):
     """A worker failed; the message holds its last words, ``log`` its whole output.
 
     ``may_pass`` says whether the same run may work a little later: its machine was lost.
+    ``raised`` says whether the worker told of it itself, so that the same may come again.
     """
 
-    def __init__(self, message: str, log: str, may_pass: bool = False) -> None:
+    def __init__(
+        self, message: str, log: str, may_pass: bool = False, raised: bool = False
+    ) -> None:
         super().__init__(message)
         self.log = log
         self.may_pass = may_pass
+        self.raised = raised
 
 
 def reason(error: BaseException | None) -> str:

@@ -18,8 +18,8 @@ python -m distlab.outcome.schema study.json
 
 Both files are checked when they are written: no field is missing, none is there that isn't listed
 here, and no number is NaN or infinite, so that any JSON parser reads them. A new version is made
-when a field is renamed, removed or given another meaning; new fields alone make none. Records of
-earlier versions can still be reported and stand in a study as they are.
+when a field is added, renamed, removed or given another meaning. Records of earlier versions can
+still be reported and stand in a study as they are.
 """
 
 

@@ -20,6 +20,7 @@ ROOMS = (
     "cluster",
     "fairness",
     "worker",
+    "checkpoints",
     "outcome",
     "experiment",
     "backends",

@@ -7,13 +7,14 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import ray
 
 from distlab.backends.base import Placement
+from distlab.checkpoints.state import State
 from distlab.cluster.worker_environment import WorkerEnvironment
 from distlab.errors import DistlabError
 from distlab.experiment.task import Task
@@ -35,6 +36,8 @@ class Assignment:
         The data set in Ray's object store, in a list so that Ray leaves it there.
     log_dir:
         Folder for what the worker prints.
+    state:
+        What to go on from, encoded, in Ray's object store as the data are; empty to begin anew.
     """
 
     task: Task
@@ -42,6 +45,7 @@ class Assignment:
     environment: WorkerEnvironment
     data: list[Any]
     log_dir: str
+    state: list[Any] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -100,7 +104,8 @@ class RankActor:
                     facts,
                     may_use,
                 )
-            yield from self._rank.run(task)
+            states = [State.decoded(ray.get(state), task.spec) for state in assignment.state]
+            yield from self._rank.run(task, *states)
         except Exception as error:
             text = traceback.format_exc()
             print(text, file=sys.stderr, flush=True)  # noqa: T201

@@ -61,7 +61,9 @@ class Ending:
                 return died
         if failed is not None:
             kind = PortTakenError if PORT_TAKEN.search(failed.traceback) else WorkerError
-            return self._told(failed.rank, f"failed: {failed.message}", kind)
+            told = self._told(failed.rank, f"failed: {failed.message}", kind)
+            told.raised = True
+            return told
         for rank, error in errors.items():
             if error is not None:
                 return self._told(rank, f"failed: {cause(error)}")

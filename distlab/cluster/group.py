@@ -103,7 +103,7 @@ class WorkerGroup:
                 "'framework.runtime_env={py_executable: PYTHON}'",
             ) from error
 
-    def run(self, task: Task, log_dir: Path) -> Iterator[Event]:
+    def run(self, task: Task, log_dir: Path, state: bytes | None = None) -> Iterator[Event]:
         """Run a task on all ranks and yield their events as they arrive.
 
         Parameters
@@ -112,6 +112,8 @@ class WorkerGroup:
             What the ranks are told.
         log_dir:
             Each worker writes all that it prints to ``rank-N.log`` in it, on its own node.
+        state:
+            What to go on from (:class:`distlab.checkpoints.state.State`); None to begin anew.
 
         Raises
         ------
@@ -125,15 +127,16 @@ class WorkerGroup:
         self.runs += 1
         log_dir.mkdir(parents=True, exist_ok=True)
         deadline = time.monotonic() + self._timeout
+        states = [] if state is None else [ray.put(state)]
         try:
-            yield from self._run(task, log_dir, deadline)
+            yield from self._run(task, log_dir, deadline, states)
         except PortTakenError:
             # Somebody else took the port between the look for a free one and its use.
             for actor in self._actors:
                 ray.kill(actor)
             self._placements, self._request = [], self._begin()
             yield Notice("a port of the workers was taken meanwhile: they start again on others")
-            yield from self._run(task, log_dir, deadline)
+            yield from self._run(task, log_dir, deadline, states)
 
     def _begin(self) -> waiting.Request:
         """Have Ray start the workers."""
@@ -141,13 +144,15 @@ class WorkerGroup:
         seats = [one.address.remote() for one in self._actors]
         return waiting.Request(self._options, self._places, seats)
 
-    def _run(self, task: Task, log_dir: Path, deadline: float) -> Iterator[Event]:
+    def _run(
+        self, task: Task, log_dir: Path, deadline: float, states: list[Any]
+    ) -> Iterator[Event]:
         """Run a task on workers that are there, or as soon as they are."""
         if not self._placements:
             yield from self._place(deadline, log_dir)
         streams = [
             actor.run.options(num_returns="streaming").remote(
-                Assignment(task, placement, self._environment, [self._data], str(log_dir))
+                Assignment(task, placement, self._environment, [self._data], str(log_dir), states)
             )
             for actor, placement in zip(self._actors, self._placements, strict=True)
         ]

@@ -1,12 +1,18 @@
 """A small model for each kind of layer, and for each way of it that backends may get wrong."""
 
+from dataclasses import dataclass
 from functools import cache
 
+import numpy as np
 import yaml
+from numpy.typing import NDArray
 
+from distlab.backends.base import LabelledImages, Program
+from distlab.fairness import reference
 from distlab.models.grammar import build
 from distlab.models.layers import Shape
 from distlab.models.spec import ModelSpec
+from distlab.models.weights import Weights, draw
 
 SHAPE: Shape = (2, 8, 10)
 """Of the images: sides that differ, so that none is taken for the other."""
@@ -83,3 +89,70 @@ TOGETHER = tuple(_TOGETHER)
 def model(kind: str) -> ModelSpec:
     """The small model of one of :data:`KINDS`."""
     return build("small", yaml.safe_load(f"[{_WORDS[kind]}]"), SHAPE, CLASSES)
+
+
+SAMPLES, GLOBAL_BATCH, STEPS = 24, 8, 3
+PROGRAM = Program(GLOBAL_BATCH, learning_rate=1e-2, beta1=0.8, beta2=0.99, epsilon=1e-2)
+"""An epsilon as large as gradients are, so that updates depend smoothly on them."""
+
+
+@cache
+def data() -> LabelledImages:
+    """Images and labels, for training and evaluation alike."""
+    random = np.random.default_rng(0)
+    images = random.random((SAMPLES, *SHAPE), np.float32)
+    labels = random.integers(0, CLASSES, SAMPLES)
+    images.flags.writeable = labels.flags.writeable = False
+    return images, labels
+
+
+def order() -> NDArray[np.int32]:
+    """``[3, 8]``: the samples of each global batch."""
+    return np.arange(SAMPLES, dtype=np.int32).reshape(STEPS, GLOBAL_BATCH)
+
+
+def start(kind: str) -> Weights:
+    """Where training starts: biases and the like are not zero here, so that they tell."""
+    spec, random = model(kind), np.random.default_rng(1)
+    arrays = draw(spec, 3)
+    for name, array in arrays.items():
+        if name in spec.buffers:
+            arrays[name] = random.uniform(0.5, 2, array.shape).astype(np.float32)
+        elif not name.endswith("weight"):
+            arrays[name] = array + random.normal(0, 0.3, array.shape).astype(np.float32)
+    return arrays
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the oracle finds: in float64, on the global batch.
+
+    Attributes
+    ----------
+    gradients:
+        Of the first step.
+    losses, arrays:
+        Before each step, and behind the last.
+    evaluated:
+        The summed loss of all samples, before the first step and behind the last.
+    """
+
+    gradients: dict[str, NDArray[np.float64]]
+    losses: NDArray[np.float64]
+    arrays: dict[str, NDArray[np.float64]]
+    evaluated: tuple[float, float]
+
+
+@cache
+def answer(kind: str, workers: int) -> Answer:
+    """The oracle's answer for a number of workers, each with its part of every batch."""
+    spec, arrays, (images, labels), steps = model(kind), start(kind), data(), order()
+    adam = reference.Adam(PROGRAM.learning_rate, PROGRAM.beta1, PROGRAM.beta2, PROGRAM.epsilon)
+    first = steps[0]
+    _, gradients, _ = reference.step(spec, arrays, images[first], labels[first], workers=workers)
+    losses, trained = reference.train(spec, adam, arrays, images, labels, steps, workers)
+    before, after = (
+        float(reference.cross_entropies(reference.logits(spec, held, images), labels).sum())
+        for held in (arrays, trained)
+    )
+    return Answer(gradients, losses, trained, (before, after))

@@ -112,12 +112,14 @@ class Job:
     execution:
         Which one, by name or as an index into the backend's ``executions``: only the process that
         imports the backend knows them.
+    problem:
+        What is asked; None for the small models of :mod:`distlab.conformance.kinds`.
     """
 
     framework: str
     execution: int | str
     placement: Placement
-    problem: Problem
+    problem: Problem | None
 
 
 @lru_cache

@@ -69,7 +69,7 @@ def show(findings: Sequence[Finding], terminal: Terminal) -> None:
         for one in findings:
             advice = f" -> {one.advice}" if one.advice else ""
             line = f"{one.level:<5}  {one.what}: {one.found}{advice}"
-            terminal.print(line, soft_wrap=True, markup=False)
+            terminal.print(line, soft_wrap=True)
         return
     table = Table.grid(padding=(0, 2, 0, 0))
     for one in findings:
@@ -105,9 +105,9 @@ def main(words: Sequence[str] | None = None) -> int:
     """Run the command line; 0 if runs would work and be right, 1 if not, 130 if interrupted."""
     ready()
     words = sys.argv[1:] if words is None else words
-    terminal = Terminal(highlight=False)
+    terminal = Terminal()
     if {"-h", "--help"} & set(words):
-        terminal.print(USAGE, end="", markup=False, soft_wrap=True)
+        terminal.print(USAGE, end="", soft_wrap=True)
         return 0
     try:
         findings = examine(parse(words))

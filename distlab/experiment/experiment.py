@@ -37,6 +37,8 @@ NOT_OF_A_SERIES = (
     "device",
     "cluster.",
     "tracking.",
+    "checkpoint.",
+    "failures.",
     "data.dir",
     "repeats",
     "group_runs",
@@ -221,6 +223,17 @@ def validate(config: DictConfig) -> Options:
     """
     options = OmegaConf.to_object(config)
     assert isinstance(options, Options)
+    return checked(options)
+
+
+def checked(options: Options) -> Options:
+    """Options of any origin, if a run could use them.
+
+    Raises
+    ------
+    DistlabError
+        Naming the option, its value and the values that are possible.
+    """
     rate, sets = options.learning_rate, sources.NAMES
     rules: list[tuple[str, bool, str, str]] = [
         ("epochs", options.epochs >= 1, "epochs count from 1", "10"),
@@ -258,6 +271,14 @@ def validate(config: DictConfig) -> Options:
             "a time-out is a positive number of seconds",
             "180",
         ),
+        (
+            "checkpoint.every",
+            options.checkpoint.every >= 0,
+            "epochs from one state to the next count from 1, and 0 keeps none",
+            "1",
+        ),
+        ("checkpoint.keep", options.checkpoint.keep >= 1, "states count from 1", "2"),
+        ("failures.max", options.failures.max >= 0, "failures count from 0", "3"),
         (
             "tracking.experiment",
             options.tracking.experiment is None or bool(options.tracking.experiment.strip()),

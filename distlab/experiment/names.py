@@ -10,7 +10,7 @@ from typing import Any
 from distlab.experiment.options import Options, flat
 
 # What may differ between two sittings of a study without making another cell.
-SURROUNDINGS = ("tracking.", "cluster", "data.dir")
+SURROUNDINGS = ("tracking.", "cluster", "data.dir", "checkpoint.", "failures.")
 NOT_OF_A_CELL = (*SURROUNDINGS, "repeats", "group_runs", "study", "take_over")
 HELD = ("framework.name", "execution", "model.name", "gpus", "precision")
 """Options that every name of a cell holds, whether cells differ in them or not."""

@@ -131,6 +131,22 @@ class ClusterOptions:
 
 
 @dataclass
+class CheckpointOptions:
+    """The section ``checkpoint``."""
+
+    every: int = 1
+    keep: int = 2
+    dir: str | None = None
+
+
+@dataclass
+class FailureOptions:
+    """The section ``failures``."""
+
+    max: int = 3
+
+
+@dataclass
 class Options:
     """All options of a command, as ``conf/config.yaml`` documents them."""
 
@@ -140,6 +156,8 @@ class Options:
     cluster: ClusterOptions = field(default_factory=ClusterOptions)
     optimizer: OptimizerOptions = field(default_factory=OptimizerOptions)
     tracking: TrackingOptions = field(default_factory=TrackingOptions)
+    checkpoint: CheckpointOptions = field(default_factory=CheckpointOptions)
+    failures: FailureOptions = field(default_factory=FailureOptions)
     gpus: int | None = None
     device: Device = Device.auto
     execution: Execution | None = None

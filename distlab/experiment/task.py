@@ -20,6 +20,8 @@ class Task:
         Whether rank 0 reports its position inside epochs, for a progress bar.
     measure_exchange:
         Whether to measure, after the last epoch, what the exchange of gradients costs.
+    checkpoint_every:
+        After how many epochs, and after the last, rank 0 gives the state; 0: never.
     """
 
     framework: str
@@ -30,3 +32,4 @@ class Task:
     seed: int
     live: bool = False
     measure_exchange: bool = False
+    checkpoint_every: int = 0

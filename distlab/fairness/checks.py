@@ -4,21 +4,20 @@ Each check compares what the ranks reported with what the driver computes by its
 drawn from the seed, the order of samples, and the losses of an independent NumPy reference.
 """
 
-from collections.abc import Hashable
-from dataclasses import dataclass
-
 import numpy as np
 from threadpoolctl import threadpool_limits
 
 from distlab.data.order import digest, epoch_order
 from distlab.data.sources import normalize
 from distlab.experiment.options import Precision
-from distlab.fairness import kinks, reference
-from distlab.fairness.rounding import FP32_FIRST, UNIT_ROUNDOFF, loss_errors, why_not
+from distlab.fairness import reference
+from distlab.fairness.check import Check
+from distlab.fairness.rounding import UNIT_ROUNDOFF
+from distlab.fairness.trajectory import trajectory
 from distlab.measure.clock import span_lengths
-from distlab.models.spec import ModelSpec
-from distlab.models.weights import Weights, draw, fingerprint
-from distlab.outcome.record import FIRST_LOSSES, Record
+from distlab.models.weights import draw, fingerprint
+from distlab.outcome.events import Ready
+from distlab.outcome.record import Record
 
 MARGIN = 1e-3
 LOSS_TOLERANCE_PER_SAMPLE = 1e-6
@@ -28,9 +27,6 @@ UPDATE_TOLERANCE = 1e-3
 # them may change places within 2.6 u, and the mean loss was off by at most 3.8e-5.
 TF32_MARGIN = 8 * UNIT_ROUNDOFF["tf32"]
 TF32_LOSS_TOLERANCE_PER_SAMPLE = 5e-4
-
-UNDECIDED_LOSSES = 1e-2
-"""Of ten losses that are off by more, what float32 cannot tell is not the cause."""
 
 ALIKE = {
     "framework_version": "framework",
@@ -42,16 +38,6 @@ ALIKE = {
     "nice": "niceness",
 }
 """What is the same on all ranks: by its field in their resources."""
-
-_LOSSES: dict[Hashable, np.ndarray] = {}
-
-
-@dataclass(frozen=True)
-class Check:
-    """The outcome of one check and the facts it rests on, in one line."""
-
-    passed: bool
-    detail: str
 
 
 def run_all(record: Record) -> dict[str, Check]:
@@ -68,13 +54,14 @@ def run_all(record: Record) -> dict[str, Check]:
 def weights(record: Record) -> Check:
     """1: every rank's initial weights, read back from its framework, are those of the seed."""
     expected = fingerprint(draw(record.experiment.spec, record.experiment.run_seed))
-    wrong = [rank for rank, ready in record.ready.items() if ready.weights_sha256 != expected]
-    complete = len(record.ready) == record.experiment.world_size
+    told = _told(record)
+    wrong = [ready.rank for ready in told if ready.weights_sha256 != expected]
+    complete = all(stretch.whole for stretch in record.trained)
     return Check(
         complete and not wrong,
         f"ranks {wrong} hold other weights than {expected[:12]}"
         if wrong
-        else f"{len(record.ready)} ranks hold {expected[:12]}",
+        else f"{len(told)} ranks hold {expected[:12]}",
     )
 
 
@@ -97,7 +84,7 @@ def samples(record: Record) -> Check:
 def replicas(record: Record) -> Check:
     """2: all ranks end with the same weights, bit for bit, so every gradient was exchanged."""
     found = {finished.weights_sha256 for finished in record.finished.values()}
-    complete = len(record.finished) == record.experiment.world_size
+    complete = len(record.finished) == record.stretches[-1].world_size
     return Check(
         complete and len(found) == 1,
         f"{len(record.finished)} ranks end with {len(found)} different sets of weights",
@@ -156,7 +143,7 @@ def optimizer(record: Record) -> Check:
     """
     options = record.experiment.options
     rounding = 4 * float(np.finfo(np.float32).eps) / options.learning_rate
-    error = max((ready.optimizer_error for ready in record.ready.values()), default=float("inf"))
+    error = max((ready.optimizer_error for ready in _told(record)), default=float("inf"))
     return Check(
         options.optimizer.variant == "reference" and error <= UPDATE_TOLERANCE + rounding,
         f"optimizer.variant={options.optimizer.variant}, first update off by at most {error:.1e} "
@@ -171,7 +158,7 @@ def arithmetic(record: Record) -> Check:
     """
     precision = record.experiment.options.precision
     asked = precision is Precision.tf32
-    wrong = [rank for rank, ready in record.ready.items() if bool(ready.resources["tf32"]) != asked]
+    wrong = [one.rank for one in _told(record) if bool(one.resources["tf32"]) != asked]
     if wrong:
         return Check(
             False, f"precision={precision}, TF32 {'off' if asked else 'on'} on ranks {wrong}"
@@ -187,21 +174,19 @@ def resources(record: Record) -> Check:
     one that was bound to fewer than it may use is.
     """
     asked = record.experiment.options.threads_per_worker
-    told = {rank: ready.resources for rank, ready in sorted(record.ready.items())}
-    found = sorted({one["threads"] for one in told.values()})
+    told = [(ready.rank, ready.resources) for ready in _told(record)]
+    found = sorted({one["threads"] for _, one in told})
     faults = [host.bound for host in record.hosts if host.bound is not None]
     if found != [asked]:
         faults.append(f"threads {found} (asked {asked})")
     for field, name in ALIKE.items():
-        values = [one.get(field) for one in told.values()]
-        if len(set(values)) > 1:
-            each = ", ".join(
-                f"{value} on rank {rank}" for rank, value in zip(told, values, strict=True)
-            )
+        values = [(rank, one.get(field)) for rank, one in told]
+        if len({value for _, value in values}) > 1:
+            each = ", ".join(f"{value} on rank {rank}" for rank, value in dict.fromkeys(values))
             faults.append(f"{name} differs: {each}")
     if faults or not told:
         return Check(False, "; ".join(faults) or "no rank told what it has")
-    one = next(iter(told.values()))
+    _, one = told[0]
     alike = ", ".join(f"{name} {one[field]}" for field, name in ALIKE.items() if field in one)
     return Check(True, f"threads {found} (asked {asked}); {alike}")
 
@@ -210,14 +195,19 @@ def clock(record: Record) -> Check:
     """6: every rank timed every step of every epoch, in windows that hold their spans."""
     steps = len(record.dataset.train_labels) // record.experiment.global_batch
     parts = [part for by_rank in record.windows for part in by_rank.values()]
-    flops_per_step = record.experiment.spec.training_flops * record.experiment.program.local_batch
-    spans = span_lengths(steps, flops_per_step, record.experiment.device)
-    whole = all([n for n, _ in part.window.spans] == spans for part in parts)
+    flops_per_step = record.experiment.spec.training_flops * record.experiment.global_batch
+    whole = all(
+        [n for n, _ in part.window.spans]
+        == span_lengths(steps, flops_per_step // len(by_rank), record.experiment.device)
+        for by_rank in record.windows
+        for part in by_rank.values()
+    )
     held = all(
         0 < sum(seconds for _, seconds in part.window.spans) <= part.window.seconds
         for part in parts
     )
-    expected = record.experiment.options.epochs * record.experiment.world_size
+    expected = sum(one.world_size * len(one.windows) for one in record.trained)
+    every_epoch = len(record.windows) == record.experiment.options.epochs
     skew = max(
         (
             max(part.window.seconds for part in by_rank.values())
@@ -227,81 +217,11 @@ def clock(record: Record) -> Check:
         default=float("nan"),
     )
     return Check(
-        whole and held and len(parts) == expected,
+        whole and held and every_epoch and len(parts) == expected,
         f"{len(parts)} windows of {steps} steps; slowest over fastest rank at most {skew:.3f}",
     )
 
 
-def trajectory(record: Record) -> Check:
-    """7: the first losses are those of the float64 NumPy reference.
-
-    With ``fp32`` the first must agree to 2e-6 relative, all ten to 1e-4; or all ten to 2e-6, where
-    the reference takes inputs of ReLUs and max-pools the other way of which float32 cannot tell on
-    which side of a kink they are (:mod:`distlab.fairness.kinks`). Bounds of the other precisions
-    are wider, and there the first three may not all agree to 2e-6
-    (:mod:`distlab.fairness.rounding`).
-    """
-    experiment = record.experiment
-    expected = reference_losses(record)
-    found = np.array(record.first_losses)
-    if found.shape != expected.shape:
-        return Check(False, f"{found.size} losses, the reference has {expected.size}")
-    if not found.size:
-        return Check(False, "no losses")
-    error = loss_errors(found, expected)
-    precision = experiment.options.precision
-    wrong = why_not(error, str(precision), experiment.global_batch)
-    detail = (
-        f"relative error against float64 {error[0]:.1e} at step 1, "
-        f"{error.max():.1e} in {error.size} steps"
-    )
-    exact = precision is Precision.fp32 and error[0] <= FP32_FIRST
-    if wrong is not None and exact and error.max() <= UNDECIDED_LOSSES:
-        rate = experiment.options.learning_rate
-        other = kinks.agreement(*_first_steps(record), rate, found, FP32_FIRST)
-        if other is not None:
-            left = loss_errors(found, other.losses).max()
-            decided = "; ".join(one.words for one in other.decided)
-            return Check(
-                True, f"{detail}, but {left:.1e} with what float32 can't tell decided: {decided}"
-            )
-    return Check(wrong is None, f"{detail}{f': {wrong}' if wrong else ''}")
-
-
-def reference_losses(record: Record) -> np.ndarray:
-    """The first ten losses by NumPy in float64, from the same weights and samples.
-
-    They are the same for every framework, so a study computes them once for each seed and batch.
-    """
-    experiment, options = record.experiment, record.experiment.options
-    key = (
-        experiment.spec,
-        record.dataset.checksum,
-        options.epochs,
-        experiment.global_batch,
-        experiment.run_seed,
-        options.learning_rate,
-    )
-    if key not in _LOSSES:
-        _LOSSES[key] = reference.losses(*_first_steps(record), options.learning_rate)
-    return _LOSSES[key]
-
-
-def _first_steps(record: Record) -> tuple[ModelSpec, Weights, np.ndarray, np.ndarray, np.ndarray]:
-    """Model, initial weights, images, labels and the first ten batches of samples among these."""
-    experiment, options = record.experiment, record.experiment.options
-    total = len(record.dataset.train_labels)
-    batches: list[np.ndarray] = []
-    for epoch in range(options.epochs):
-        batches.extend(epoch_order(experiment.run_seed, epoch, total, experiment.global_batch))
-        if len(batches) >= FIRST_LOSSES:
-            break
-    order = np.stack(batches[:FIRST_LOSSES])
-    used, places = np.unique(order, return_inverse=True)
-    return (
-        experiment.spec,
-        draw(experiment.spec, experiment.run_seed),
-        normalize(record.dataset.train_images[used]),
-        record.dataset.train_labels[used],
-        places.reshape(order.shape),
-    )
+def _told(record: Record) -> list[Ready]:
+    """What all ranks told that trained a part of the run, those before a failure among them."""
+    return [ready for one in record.trained for _, ready in sorted(one.ready.items())]

@@ -183,9 +183,11 @@ def losses(
     order: NDArray[np.integer[Any]],
     learning_rate: float = 1e-3,
     workers: int = 1,
+    dtype: DTypeLike = np.float64,
 ) -> NDArray[np.float64]:
     """The losses of :func:`train` with Adam's usual constants, from its zero state."""
-    return train(spec, Adam(learning_rate), weights, images, labels, order, workers)[0]
+    adam = Adam(learning_rate)
+    return train(spec, adam, weights, images, labels, order, workers, dtype)[0]
 
 
 def train(
@@ -196,8 +198,9 @@ def train(
     labels: NDArray[np.integer[Any]],
     order: NDArray[np.integer[Any]],
     workers: int = 1,
+    dtype: DTypeLike = np.float64,
 ) -> tuple[NDArray[np.float64], dict[str, Array]]:
-    """Take a step for each row of ``order``, in float64.
+    """Take a step for each row of ``order``.
 
     Parameters
     ----------
@@ -211,6 +214,8 @@ def train(
         ``[steps, global_batch]``: the samples of each step.
     workers:
         How many share each batch; see :func:`step`.
+    dtype:
+        What losses and gradients are computed in; Adam is in float64.
 
     Returns
     -------
@@ -220,7 +225,7 @@ def train(
     found = []
     for batch in order:
         loss, gradients, running = step(
-            spec, weights, images[batch], labels[batch], workers=workers
+            spec, weights, images[batch], labels[batch], workers=workers, dtype=dtype
         )
         weights = {**adam.step(weights, gradients), **running}
         found.append(loss)

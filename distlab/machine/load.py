@@ -11,7 +11,7 @@ because a quota was used up (:mod:`distlab.machine.quota`).
 import os
 import resource
 import time
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -172,11 +172,9 @@ def load(
     return Load(cores, own / wall, other, steal, reason, uncertain, throttled)
 
 
-def worst(loads: Mapping[str, Load]) -> dict[str, Any] | None:
+def worst(loads: Collection[Load]) -> dict[str, Any] | None:
     """The load of the noisiest of several machines, as plain data; None if there are none."""
     if not loads:
         return None
-    noisiest = max(
-        loads.values(), key=lambda one: (one.too_noisy is not None, one.other_cores, one.steal)
-    )
+    noisiest = max(loads, key=lambda one: (one.too_noisy is not None, one.other_cores, one.steal))
     return asdict(noisiest)

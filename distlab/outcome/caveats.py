@@ -24,6 +24,7 @@ class Code(StrEnum):
     diverged = "diverged"
     shared_cores = "shared_cores"
     unlike_hosts = "unlike_hosts"
+    restarted = "restarted"
     unknown = "unknown"
 
     @classmethod
@@ -92,6 +93,13 @@ MEANINGS = {
     Code.unlike_hosts: Meaning(
         "unlike hosts",
         "The run's hosts differ, and the slowest of them sets the pace.",
+        ranked=True,
+    ),
+    # Every epoch that counts is timed from barrier to barrier, by one group of processes.
+    Code.restarted: Meaning(
+        "restarted",
+        "Workers failed and others went on from the last state; the time until they trained is in "
+        "the wall time and in no throughput.",
         ranked=True,
     ),
     Code.unknown: Meaning(
@@ -193,3 +201,17 @@ def throttled(cores: float, threads: int, host: str) -> Caveat | None:
     if share <= THROTTLED_AT_MOST:
         return None
     return Caveat(Code.throttled, f"for {share:.0%} of the time by its CPU quota on {host}")
+
+
+def restarted(restarts: int, seconds: float) -> Caveat:
+    """The caveat of a run that went on after failures.
+
+    Parameters
+    ----------
+    restarts:
+        How often.
+    seconds:
+        How long it took until new workers were ready, all together.
+    """
+    times = "once" if restarts == 1 else f"{restarts} times"
+    return Caveat(Code.restarted, f"{times}, {seconds:.1f} s until it trained again")

@@ -19,6 +19,32 @@ class Notice:
 
 
 @dataclass(frozen=True)
+class Begun:
+    """Workers begin a stretch of the run: at its start, and again after each failure.
+
+    Attributes
+    ----------
+    group, group_run:
+        The id of the group of worker processes, and how many runs they had made before.
+    world_size:
+        How many they are.
+    epoch:
+        The first epoch that they train, from 0.
+    failure:
+        What ended the stretch before, in a line; None at the start of the run.
+    failed:
+        When that was noticed, in seconds since 1970.
+    """
+
+    group: str
+    group_run: int
+    world_size: int
+    epoch: int = 0
+    failure: str | None = None
+    failed: float | None = None
+
+
+@dataclass(frozen=True)
 class Started:
     """The rank's process runs; nothing of the framework is imported yet.
 
@@ -95,6 +121,27 @@ class EpochDone:
 
 
 @dataclass(frozen=True)
+class Checkpoint:
+    """Rank 0's state when so many epochs are done.
+
+    A rank tells it after its own part of the last of them; engines hold it back until all ranks
+    have told theirs.
+
+    Attributes
+    ----------
+    epoch:
+        How many epochs are done.
+    state:
+        :meth:`distlab.checkpoints.state.State.encoded`; None where the engine has put it in
+        its place already.
+    """
+
+    rank: int
+    epoch: int
+    state: bytes | None = field(repr=False)
+
+
+@dataclass(frozen=True)
 class Divergence:
     """A figure of the training was not finite. The rank goes on, because others wait for it.
 
@@ -162,4 +209,15 @@ class Failed:
     user_error: tuple[str, str, str] | None = None
 
 
-Event = Notice | Started | Ready | Progress | EpochDone | Divergence | Finished | Failed
+Event = (
+    Notice
+    | Begun
+    | Started
+    | Ready
+    | Progress
+    | EpochDone
+    | Checkpoint
+    | Divergence
+    | Finished
+    | Failed
+)

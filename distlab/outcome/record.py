@@ -1,6 +1,5 @@
 """The record of one run: ranks' events merged into the figures that a person compares."""
 
-import hashlib
 import time
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,16 +8,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distlab.backends.base import Weights
+from distlab.data.order import digest
 from distlab.data.sources import Dataset
 from distlab.experiment.experiment import Experiment
 from distlab.experiment.names import made_of
 from distlab.machine.load import worst
 from distlab.measure.clock import step_times, throughput, time_to_accuracy
 from distlab.measure.efficiency import model_flop_utilisation
-from distlab.outcome.caveats import plain
-from distlab.outcome.events import EpochDone, Event, Finished, Ready, Started
+from distlab.outcome.caveats import Caveat, plain, restarted
+from distlab.outcome.events import Begun, EpochDone, Event, Finished, Ready, Started
 from distlab.outcome.exchange import share
 from distlab.outcome.hosts import Host, caveats
+from distlab.outcome.stretch import Stretch
 
 FIRST_LOSSES = 10
 CURVE_POINTS = 100
@@ -65,10 +66,14 @@ class Record:
         Completed epochs, all ranks merged.
     startup:
         Seconds from the command to the first timed step, by cause, on the driver's clock.
-    group:
-        The id of the group of worker processes that ran it.
-    group_run:
-        How many runs the workers' processes had made before; 0 if they were started for this one.
+    stretches:
+        What each group of workers did of it; more than one after a failure.
+    restarts:
+        How often it went on after a failure.
+    recovery_s:
+        Seconds from when failures were noticed until the workers after them were ready.
+    earlier_s:
+        Wall-clock seconds of commands before this one that worked at the run.
     kept_out:
         Environment variables that were kept from the workers.
     """
@@ -76,41 +81,84 @@ class Record:
     experiment: Experiment
     dataset: Dataset
     command_time: float
-    group: str | None = None
-    group_run: int = 0
     kept_out: list[str] = field(default_factory=list)
     epochs: list[Epoch] = field(default_factory=list)
     startup: dict[str, float] = field(default_factory=dict)
-    started: dict[int, Started] = field(default_factory=dict)
-    ready: dict[int, Ready] = field(default_factory=dict)
-    finished: dict[int, Finished] = field(default_factory=dict)
     startup_s: float | None = None
-    windows: list[dict[int, EpochDone]] = field(default_factory=list)
+    stretches: list[Stretch] = field(default_factory=list)
+    restarts: int = 0
+    recovery_s: float = 0.0
+    earlier_s: float = 0.0
+    _failed: float | None = None
     _pending: dict[int, dict[int, EpochDone]] = field(default_factory=dict)
-    _samples: Any = field(default_factory=hashlib.sha256)
+
+    def __post_init__(self) -> None:
+        if not self.stretches:
+            self.stretches.append(Stretch(self.experiment.world_size))
 
     def add(self, event: Event) -> Epoch | None:
         """Take an event in; return the epoch that it completes, if it completes one."""
-        world_size = self.experiment.world_size
+        now = self.stretches[-1]
         match event:
+            case Begun():
+                self._begin(event)
             case Started():
-                self.started[event.rank] = event
-                if len(self.started) == world_size:
+                now.started[event.rank] = event
+                if len(now.started) == now.world_size and self.startup_s is None:
                     self.mark("workers")
             case Ready():
-                self.ready[event.rank] = event
+                now.ready[event.rank] = event
                 removed = event.resources.get("kept_out", ())
                 self.kept_out = sorted({*self.kept_out, *removed})
-                if len(self.ready) == world_size:
+                if now.whole:
                     self._all_ready()
             case Finished():
-                self.finished[event.rank] = event
+                now.finished[event.rank] = event
             case EpochDone():
                 parts = self._pending.setdefault(event.epoch, {})
                 parts[event.rank] = event
-                if len(parts) == world_size:
+                if len(parts) == now.world_size:
                     return self._complete(event.epoch)
         return None
+
+    @property
+    def ready(self) -> dict[int, Ready]:
+        """What the present ranks told when they stood before their first timed step."""
+        return self.stretches[-1].ready
+
+    @property
+    def started(self) -> dict[int, Started]:
+        """What the present ranks told when they started."""
+        return self.stretches[-1].started
+
+    @property
+    def finished(self) -> dict[int, Finished]:
+        """What the present ranks told at their end."""
+        return self.stretches[-1].finished
+
+    @property
+    def windows(self) -> list[dict[int, EpochDone]]:
+        """What ranks told of each epoch that counts, by rank, one epoch after the other."""
+        return [parts for stretch in self.stretches for parts in stretch.windows]
+
+    @property
+    def trained(self) -> list[Stretch]:
+        """The stretches of which something counts: those that trained an epoch, and the last."""
+        return [one for one in self.stretches[:-1] if one.windows] + self.stretches[-1:]
+
+    def _begin(self, event: Begun) -> None:
+        """A group of workers begins; what was not whole before it does not count."""
+        self._pending.clear()
+        del self.epochs[event.epoch :]
+        for stretch in self.stretches:
+            del stretch.windows[max(0, event.epoch - stretch.first) :]
+        if event.failure is not None:
+            self.restarts += 1
+            self._failed = event.failed or time.time()
+            self.stretches.append(Stretch(event.world_size))
+        now = self.stretches[-1]
+        now.group, now.group_run = event.group, event.group_run
+        now.world_size, now.first = event.world_size, event.epoch
 
     def mark(self, cause: str) -> None:
         """Ascribe the seconds since the last mark (or the command) to ``cause``."""
@@ -119,6 +167,11 @@ class Record:
 
     def _all_ready(self) -> None:
         """Split the time since the workers' start by what the slowest rank says."""
+        if self._failed is not None:
+            self.recovery_s += time.time() - self._failed
+            self._failed = None
+        if self.startup_s is not None:
+            return
         self.startup_s = time.time() - self.command_time
         slowest = max(self.ready.values(), key=lambda ready: sum(_parts(ready).values()))
         self.startup.update({f"worker_{cause}": s for cause, s in _parts(slowest).items()})
@@ -127,9 +180,8 @@ class Record:
         """Merge the ranks' parts of an epoch."""
         by_rank = self._pending.pop(index)
         parts = [by_rank[rank] for rank in sorted(by_rank)]
-        self.windows.append(by_rank)
-        consumed = np.concatenate([part.consumed for part in parts], axis=1)
-        self._samples.update(np.ascontiguousarray(consumed, dtype="<i4").tobytes())
+        self.stretches[-1].windows.append(by_rank)
+        consumed = _consumed(by_rank)
         slowest = max(parts, key=lambda part: part.window.seconds)
         evaluated = sum(part.evaluation.samples for part in parts)
         epoch = Epoch(
@@ -146,9 +198,14 @@ class Record:
         return epoch
 
     @property
+    def _restarted(self) -> list[Caveat]:
+        """The caveat of a run that went on after failures; none of one that had none."""
+        return [restarted(self.restarts, self.recovery_s)] if self.restarts else []
+
+    @property
     def samples_sha256(self) -> str:
         """Fingerprint of the sample ids that the ranks consumed, in order."""
-        return str(self._samples.hexdigest())
+        return digest(map(_consumed, self.windows))
 
     @property
     def first_losses(self) -> list[float]:
@@ -165,21 +222,9 @@ class Record:
 
     @property
     def hosts(self) -> list[Host]:
-        """The hosts in the order of their first ranks, with what their ranks have told so far."""
-        ranks_of: dict[str, list[int]] = {}
-        for rank, started in sorted(self.started.items()):
-            ranks_of.setdefault(started.host, []).append(rank)
-        found = []
-        for name, ranks in ranks_of.items():
-            threads = len(ranks) * self.experiment.options.threads_per_worker
-            told = [self.ready[rank].resources for rank in ranks if rank in self.ready]
-            windows = [
-                [part.cpu for parts in self.windows if (part := parts.get(rank)) and part.cpu]
-                for rank in ranks
-            ]
-            whole = len(told) == len(ranks) and all(windows)
-            found.append(Host(name, threads, told, windows if whole else None))
-        return found
+        """The hosts on which something counts, with what their ranks have told so far."""
+        threads = self.experiment.options.threads_per_worker
+        return [host for stretch in self.trained for host in stretch.hosts(threads)]
 
     @property
     def loss_curve(self) -> dict[str, list[float]]:
@@ -237,8 +282,11 @@ class Record:
             "seed": options.seed,
             "repeat": experiment.repeat,
             "run_seed": experiment.run_seed,
-            "group": self.group,
-            "group_run": self.group_run,
+            "group": self.stretches[-1].group,
+            "group_run": self.stretches[-1].group_run,
+            "restarts": self.restarts,
+            "recovery_s": self.recovery_s,
+            "stretches": [stretch.plain() for stretch in self.trained],
             "threads_per_worker": options.threads_per_worker,
             "kept_from_workers": self.kept_out,
             "pin": None if options.pin is None else str(options.pin),
@@ -258,8 +306,8 @@ class Record:
                 if figure and limit
                 else None
             ),
-            "load": worst({host.name: host.load for host in hosts if host.load is not None}),
-            "caveats": plain(caveats(hosts)),
+            "load": worst([host.load for host in hosts if host.load is not None]),
+            "caveats": plain(list(dict.fromkeys([*caveats(hosts), *self._restarted]))),
             "step_time_ms": step_times(slowest) if slowest else None,
             "train_loss": [epoch.train_loss for epoch in self.epochs],
             "test_loss": [epoch.test_loss for epoch in self.epochs],
@@ -293,8 +341,13 @@ class Record:
                 ),
                 default=None,
             ),
-            "wall_s": time.time() - self.command_time,
+            "wall_s": self.earlier_s + time.time() - self.command_time,
         }
+
+
+def _consumed(by_rank: dict[int, EpochDone]) -> NDArray[np.int32]:
+    """The samples of an epoch's global batches ``[steps, global_batch]``, as ranks took them."""
+    return np.concatenate([by_rank[rank].consumed for rank in sorted(by_rank)], axis=1)
 
 
 def _parts(ready: Ready) -> dict[str, float]:

@@ -123,7 +123,8 @@ class Caveat(Strict):
         Field(strict=False),
         WithJsonSchema({"enum": [str(code) for code in Code], "type": "string"}),
     ]
-    """What it is; all but ``unlike_hosts`` and ``shared_cores`` keep the run out of rankings."""
+    """What it is; all but ``unlike_hosts``, ``shared_cores`` and ``restarted`` keep the run out of
+    rankings."""
     detail: str
     """What was found, in words."""
 
@@ -158,6 +159,21 @@ class LossCurve(Strict):
     """Its mean training loss in nats."""
 
 
+class Stretch(Strict):
+    """What one group of worker processes did of a run."""
+
+    group: str
+    """Id of the group."""
+    world_size: Positive
+    """Its number of workers."""
+    hosts: list[str]
+    """Names of its hosts, in the order of their first ranks."""
+    first_epoch: Positive
+    """The epoch that it began with, from 1."""
+    epochs: Count
+    """How many of the epochs that count it trained."""
+
+
 class Check(Strict):
     """One of the checks of docs/fairness.md."""
 
@@ -181,7 +197,7 @@ class Mlflow(Strict):
 class Run(Strict):
     """One run, as ``summary.json`` tells it. Times are in seconds of wall-clock time."""
 
-    schema_version: Literal[1]
+    schema_version: Literal[2]
     """Version of this schema."""
     study: str | None
     """Id of the run's study; null for a run by itself."""
@@ -238,6 +254,15 @@ class Run(Strict):
     """Id of the group of worker processes."""
     group_run: Count
     """How many runs these processes had made before; 0 if they were started for this one."""
+    restarts: Count
+    """How often new workers went on from the last state after a failure."""
+    recovery_s: Seconds
+    """Seconds from when failures were noticed until the workers after them were ready.
+
+    It is in ``wall_s`` and in no throughput.
+    """
+    stretches: list[Stretch]
+    """Which epochs ran where, and on how many workers: one entry, or one more a restart."""
     threads_per_worker: Positive
     """Computing threads of each worker, as asked."""
     pin: Literal["cores"] | None

@@ -18,7 +18,7 @@ from pydantic import BaseModel, Discriminator, Tag
 
 from distlab.outcome.run_fields import Count, Open, Positive, Run, Seconds, Strict
 
-VERSION = 1
+VERSION = 2
 """Of both documents. A field that is added, renamed, removed or means something else makes a new
 one, and :class:`EarlierRun` then takes the one before."""
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -36,10 +36,10 @@ class StudyRun(Run):
 
 
 class EarlierRun(Open):
-    """A run that was recorded before records had a schema, with the fields of its time."""
+    """A run that was recorded by an earlier version, with the fields of its time."""
 
-    schema_version: None = None
-    """Missing or null."""
+    schema_version: Literal[1] | None = None
+    """Missing or null in runs of before there was a schema."""
 
 
 class FailedRun(Strict):
@@ -93,13 +93,13 @@ class Environment(Open):
 
 
 def _age(run: Any) -> str:
-    return "earlier" if isinstance(run, Mapping) and run.get("schema_version") is None else "now"
+    return "earlier" if isinstance(run, Mapping) and run.get("schema_version") != VERSION else "now"
 
 
 class Study(Strict):
     """A study and all its runs, as ``study.json`` tells it."""
 
-    schema_version: Literal[1]
+    schema_version: Literal[2]
     """Version of this schema."""
     study: str
     """Id: that of the study's MLflow run."""

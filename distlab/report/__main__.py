@@ -1,7 +1,6 @@
 """``python -m distlab.report [study=ID] [file=study.json] [output=FOLDER] [tracking.uri=...]``."""
 
 import difflib
-import json
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -22,8 +21,10 @@ from distlab.experiment.options import (
     with_mlflow_variables,
 )
 from distlab.experiment.words import at_home
-from distlab.files import slug
+from distlab.files import content, slug
 from distlab.masking import mask
+from distlab.outcome.restored import bounds, records
+from distlab.outcome.restored.bounds import NotRestoredError
 from distlab.report.formats import files, terminal
 
 FAILED, INTERRUPTED = 1, 130
@@ -103,26 +104,19 @@ def parse(words: Sequence[str]) -> ReportOptions:
 
 
 def read(path: Path) -> dict[str, Any]:
-    """Read a study from a file.
+    """Read a study from a file, whoever wrote it.
 
     Raises
     ------
     DistlabError
         If there is no such file or it holds no study.
     """
-    fix = "file=<folder of the study>/study.json"
     try:
-        # NaN and infinity are what earlier versions wrote of a loss that was none.
-        study = json.loads(path.read_text(encoding="utf-8"), parse_constant=lambda _: None)
-    except (OSError, ValueError) as error:
-        raise DistlabError(f"to report file={path}", str(error), fix) from error
-    known = study if isinstance(study, dict) else {}
-    missing = [name for name in ("study", "runs") if name not in known]
-    if missing:
+        return records.study(bounds.parsed(content(path, bounds.MOST_BYTES)))
+    except (OSError, NotRestoredError) as error:
         raise DistlabError(
-            f"to report file={path}", f"it is no study: it has no {' and no '.join(missing)}", fix
-        )
-    return known
+            f"to report file={path}", str(error), "file=<folder of the study>/study.json"
+        ) from error
 
 
 def report(options: ReportOptions, console: Console) -> None:
@@ -135,9 +129,9 @@ def report(options: ReportOptions, console: Console) -> None:
         asked = TrackingOptions(options.tracking.uri, options.tracking.experiment)
         tracking = with_mlflow_variables(asked)
         if used := mlflow_variables(tracking):
-            console.print(f"as the environment says: {mask(used)}", markup=False, soft_wrap=True)
+            console.print(f"as the environment says: {mask(used)}", soft_wrap=True)
         study = reader.load(tracking, options.study, Path.cwd())
-        say = partial(console.print, markup=False, soft_wrap=True)
+        say = partial(console.print, soft_wrap=True)
         for line in reader.lost(study):
             say(line)
         out = study_writer.page(tracking, Path.cwd(), study["study"], say)
@@ -163,9 +157,9 @@ def main(words: Sequence[str] | None = None) -> int:
     """Run the command line; 0 on success, 1 on an error, 130 if interrupted."""
     ready()
     words = sys.argv[1:] if words is None else words
-    console = Terminal(highlight=False)
+    console = Terminal()
     if {"-h", "--help"} & set(words):
-        console.print(USAGE, end="", markup=False, soft_wrap=True)
+        console.print(USAGE, end="", soft_wrap=True)
         return 0
     try:
         report(parse(words), console)

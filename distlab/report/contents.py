@@ -52,6 +52,7 @@ class Contents:
     verdict: list[tuple[str, str]]
     untold: list[str]
     legend: str
+    words: list[tuple[str, str]]
     main: list[Table]
     apart: list[Table]
     ratios_legend: str
@@ -99,6 +100,7 @@ def contents(study: dict[str, Any], cells: Sequence[Cell], plots: Sequence[Plot]
         verdict=verdict.sentences(settings, found),
         untold=[*verdict.untold(settings, cells), *machine.untold(cells)],
         legend=glossary.FIGURES,
+        words=glossary.WORDS,
         main=[main(group, fastest) for group in found if group.ranked],
         apart=[table for table in apart if table is not None],
         ratios_legend=f"{glossary.RATIOS} {_ended(note(comparisons, looks))}".strip(),
@@ -131,7 +133,7 @@ def _subtitle(study: dict[str, Any]) -> str:
 
 
 def _ratios(found: Sequence[Group], comparisons: Sequence[Comparison]) -> list[Table]:
-    columns = ["framework", "against", "workers", "ratio", "in words"]
+    columns = ["framework", "against", "workers", "times as fast", "told"]
     made = []
     for group in found:
         members = {cell.cell for cell in group.cells}
@@ -141,14 +143,13 @@ def _ratios(found: Sequence[Group], comparisons: Sequence[Comparison]) -> list[T
                 Value(pair.slower.name),
                 Value(str(pair.faster.world_size)),
                 tables.estimated(pair.ratio, "ratio"),
-                Value(_ended(pair.sentence)),
+                Value("yes" if pair.told else "no"),
             ]
             for pair in comparisons
             if pair.faster.cell in members
         ]
         if rows:
-            wordy = frozenset({"framework", "against", "in words"})
-            made.append(Table(group.title, columns, rows, wordy, frozenset({"in words"})))
+            made.append(Table(group.title, columns, rows, frozenset({"framework", "against"})))
     return made
 
 
@@ -263,9 +264,11 @@ def _speed(score: Score) -> Value:
     conditions = f"{score.conditions} condition{'s' * (score.conditions != 1)}"
     if score.relative_speed is None:
         return Value("not told apart", conditions)
+    if score.relative_speed == 1:
+        return Value("none is told to be faster", conditions)
     untold = score.conditions - score.told
     return Value(
-        f"{score.relative_speed:.0%} of the fastest framework's throughput",
+        f"the fastest is {1 / score.relative_speed:.2f} times as fast",
         f"geometric mean over {conditions}"
-        + (f"; {untold} in which nothing is told count as 100%" if untold else ""),
+        + (f"; {untold} in which nothing is told count as 1" if untold else ""),
     )

@@ -3,15 +3,23 @@
 import hashlib
 import json
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from distlab.data import sources
 from distlab.errors import DistlabError
-from distlab.experiment.experiment import LAYERS, known_by_content, known_by_layers, spec
+from distlab.experiment.experiment import (
+    LAYERS,
+    checked,
+    known_by_content,
+    known_by_layers,
+    spec,
+)
 from distlab.experiment.names import (
     NOT_OF_A_CELL,
     SURROUNDINGS,
@@ -242,19 +250,44 @@ def restored(values: Mapping[str, Any], now: Options) -> tuple[Options, str | No
     Raises
     ------
     DistlabError
-        If a secret among the options, which is not recorded, is not in the environment either.
+        If the plan is damaged, or a secret among the options, which is not recorded, is not in the
+        environment either.
     """
-    data = dict(values["data"])
-    checksum, recorded_as = data.pop("sha256", None), values.get("recorded_as")
-    known = {
-        **{name: value for name, value in values.items() if name != "recorded_as"},
-        "data": data,
-    }
-    known["framework"] = _with_secrets(values["framework"], f"study={now.study}")
-    options = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Options), known))
-    assert isinstance(options, Options)
+    asked = f"study={now.study}"
+    try:
+        data = dict(values["data"])
+        checksum, recorded_as = data.pop("sha256", None), values.get("recorded_as")
+        known = {
+            **{name: value for name, value in values.items() if name != "recorded_as"},
+            "data": data,
+        }
+        known["framework"] = _with_secrets(values["framework"], asked)
+        merged = OmegaConf.merge(OmegaConf.structured(Options), _verbatim(known))
+        options = OmegaConf.to_object(merged)
+        assert isinstance(options, Options)
+        for name in (checksum, recorded_as):
+            if not isinstance(name, str | None) or (name and not re.fullmatch(r"\w{16,64}", name)):
+                raise ValueError(f"{name!r:.40} is no checksum")
+    except (OmegaConfBaseException, KeyError, TypeError, ValueError) as error:
+        raise DistlabError(
+            asked,
+            f"the plan of the study is damaged: {type(error).__name__}: "
+            f"{str(error).partition(chr(10))[0]:.200}",
+            "begin a study anew, without study=",
+        ) from error
     surrounded = replace(options, tracking=now.tracking, cluster=now.cluster, study=now.study)
-    return surrounded, checksum, recorded_as
+    return checked(surrounded), checksum, recorded_as
+
+
+def _verbatim(value: Any) -> Any:
+    """A recorded value in which OmegaConf finds nothing to fill in: ``${oc.env:NAME}`` is text."""
+    if isinstance(value, Mapping):
+        return {name: _verbatim(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [_verbatim(inner) for inner in value]
+    if isinstance(value, str):
+        return re.sub(r"(\\*)\$\{", lambda found: rf"{found[1] * 2}\${{", value)
+    return value
 
 
 def _with_secrets(value: Any, asked: str, name: str = "") -> Any:

@@ -12,6 +12,7 @@ from rich.progress import (
     TextColumn,
     TimeRemainingColumn,
 )
+from rich.text import Text
 
 from distlab.console import Terminal, ui_command
 from distlab.masking import mask
@@ -29,7 +30,7 @@ class Display:
     """
 
     def __init__(self, console: Console | None = None, brief: bool = False) -> None:
-        self.console = console or Terminal(highlight=False)
+        self.console = console or Terminal()
         self._brief = brief
         self.live = self.console.is_terminal
         self._bar: Progress | None = None
@@ -56,16 +57,16 @@ class Display:
         """Show what is being waited for, on a terminal only; the next call replaces it."""
         if self.live and self._bar is None:
             if self._status is None:
-                self._status = self.console.status(text)
+                self._status = self.console.status(Text(text))
                 self._status.start()
-            self._status.update(text)
+            self._status.update(Text(text))
 
     def begin(self, epochs: int, steps_per_epoch: int, samples_per_step: int) -> None:
-        """The first step is about to be taken."""
+        """The first step is about to be taken, by the first workers or, after a failure, others."""
         self._stop_waiting()
         self._epochs, self._steps = epochs, steps_per_epoch
         self._samples_per_step = samples_per_step
-        if self.live:
+        if self.live and self._bar is None:
             self._bar = Progress(
                 TextColumn("epoch {task.fields[epoch]}/{task.fields[epochs]}"),
                 BarColumn(bar_width=24),

@@ -5,6 +5,7 @@ import os
 import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,7 +33,7 @@ from distlab.machine import cores
 from distlab.masking import mask, masked
 from distlab.outcome import environment
 from distlab.outcome.caveats import Caveat, oversubscribed
-from distlab.outcome.events import Notice, Progress
+from distlab.outcome.events import Event, Notice, Progress, Ready
 from distlab.outcome.record import Record
 from distlab.runs.progress import Display
 from distlab.tracking import store
@@ -205,12 +206,12 @@ def _tracked(
     part: "Part | None",
 ) -> dict[str, Any]:
     """The part of a run that MLflow knows of."""
+    from distlab.cluster.restarts import lasting
     from distlab.fairness import checks
     from distlab.outcome import schema
 
     experiment, dataset = record.experiment, record.dataset
     options = experiment.options
-    group = None
     run_dir.mkdir(parents=True, exist_ok=True)
     resolved = {
         **flat(options),
@@ -227,25 +228,11 @@ def _tracked(
     display.detail(f"logs: {run_dir / 'logs'}")
     display.waiting("starting workers")
     try:
-        group = jobs.workers(experiment, dataset)
-        record.group, record.group_run = group.id, group.runs
-        for event in group.run(_task(experiment, display.live), run_dir / "logs"):
-            if isinstance(event, Progress):
-                display.position(event)
-                continue
-            if isinstance(event, Notice):
-                display.say(event.text)
-                continue
-            ready = len(record.ready)
-            epoch = record.add(event)
-            if ready < len(record.ready) == experiment.world_size:
-                steps = len(dataset.train_labels) // experiment.global_batch
-                display.begin(options.epochs, steps, experiment.global_batch)
-                if record.kept_out:
-                    display.once(worker_environment.told(record.kept_out))
-            if epoch is not None:
-                display.epoch(epoch)
-                tracker.epoch(epoch)
+        task = _task(experiment, display.live)
+        most = options.failures.max
+        with closing(lasting(jobs, experiment, dataset, task, run_dir / "logs", most)) as events:
+            for event in events:
+                _take(event, record, display, tracker)
         display.waiting("checking")
         results = checks.run_all(record)
         summary = masked(
@@ -272,13 +259,31 @@ def _tracked(
         if isinstance(error, KeyboardInterrupt):
             for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
                 signal.signal(number, signal.SIG_IGN)
-        if group is not None:
-            jobs.drop(group)
         raise
     finally:
         display.close()
         tracker.artifacts(config_file, environment_file, run_dir / "summary.json", run_dir / "logs")
     return summary
+
+
+def _take(event: Event, record: Record, display: Display, tracker: "Tracker") -> None:
+    """What an event means for the terminal, the record and MLflow."""
+    experiment = record.experiment
+    if isinstance(event, Progress):
+        display.position(event)
+        return
+    if isinstance(event, Notice):
+        display.say(event.text)
+        return
+    epoch = record.add(event)
+    if isinstance(event, Ready) and record.stretches[-1].whole:
+        steps = len(record.dataset.train_labels) // experiment.global_batch
+        display.begin(experiment.options.epochs, steps, experiment.global_batch)
+        if record.kept_out:
+            display.once(worker_environment.told(record.kept_out))
+    if epoch is not None:
+        display.epoch(epoch)
+        tracker.epoch(epoch)
 
 
 def _task(experiment: Experiment, live: bool) -> Task:
@@ -293,6 +298,7 @@ def _task(experiment: Experiment, live: bool) -> Task:
         seed=experiment.run_seed,
         live=live,
         measure_exchange=options.measure_exchange,
+        checkpoint_every=options.checkpoint.every,
     )
 
 

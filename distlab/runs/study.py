@@ -7,6 +7,7 @@ what differs from one process to the next varies over the repeats; and one run a
 timed job shares the machine with another.
 """
 
+import contextlib
 import logging
 import shlex
 import time
@@ -21,6 +22,7 @@ from distlab.console import without_user
 from distlab.doctor import preflight
 from distlab.errors import DistlabError
 from distlab.experiment import words
+from distlab.experiment.named import unnamed
 from distlab.experiment.options import EXPERIMENT, Options, TrackingOptions, mlflow_variables
 from distlab.masking import mask
 from distlab.runs import run
@@ -224,6 +226,8 @@ def _resumed(
         recorded = recorded_cells(tracker.plan(), tracker.data(), folders, first, session)
         wanted = cells(planned) if same else planned_cells(planned, session, False)
         due, plan = extended(recorded, wanted, overrides)
+        if same:
+            _check_named(due, tracker)
         tracker.record_plan([plain(cell) for cell in plan])
         tracker.go_on()
     except BaseException:
@@ -231,6 +235,35 @@ def _resumed(
         tracker.close()
         raise
     return tracker, once(due)
+
+
+def _check_named(due: Sequence[Cell], tracker: "StudyTracker") -> None:
+    """Refuse cells of the store's plan that would run what only the store names.
+
+    Raises
+    ------
+    DistlabError
+        Naming it, and the command that names it, too.
+    """
+    found = dict.fromkeys(word for cell in due for word in unnamed(cell.options.framework))
+    if not found:
+        return
+    study = f"study={tracker.study}"
+    raise DistlabError(
+        study,
+        "its plan, which whoever may write to the store can change, has code or variables that "
+        f"neither this command nor its installation names:\n{chr(10).join(found)}",
+        "if they are yours, name them: the command that began the study, with its id\n"
+        f"{words.command([*_words(tracker.command), study])}",
+    )
+
+
+def _words(command: str) -> list[str]:
+    """The options of a recorded command; words that a shell would take for more are only words."""
+    with contextlib.suppress(ValueError):
+        if shlex.split(command)[:3] == ["python", "-m", "distlab.launch"]:
+            return shlex.split(mask(command))[3:]
+    return ["..."]
 
 
 def _name(due: Sequence[Cell]) -> str:

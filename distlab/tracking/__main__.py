@@ -5,9 +5,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from rich.console import Console
-
-from distlab.console import complain
+from distlab.console import Terminal, complain
 from distlab.errors import DistlabError
 from distlab.experiment.options import TrackingOptions
 from distlab.masking import learn, learn_environment, mask
@@ -58,8 +56,8 @@ def parse(words: Sequence[str]) -> tuple[Path, TrackingOptions]:
 def main(words: Sequence[str] | None = None) -> int:
     """Run the command line; 0 if all is sent, 1 if something is left or on an error."""
     words = sys.argv[1:] if words is None else words
-    console = Console(highlight=False)
-    say = partial(console.print, markup=False, soft_wrap=True)
+    console = Terminal()
+    say = partial(console.print, soft_wrap=True)
     if {"-h", "--help"} & set(words):
         say(USAGE, end="")
         return 0

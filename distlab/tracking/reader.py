@@ -5,7 +5,6 @@ runs are the parent's children. So a study that stopped anywhere can be read and
 """
 
 import contextlib
-import json
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -19,9 +18,12 @@ from mlflow.exceptions import MlflowException
 from distlab.errors import DistlabError
 from distlab.experiment.names import chosen
 from distlab.experiment.options import TrackingOptions
+from distlab.files import content
 from distlab.masking import mask
 from distlab.measure.efficiency import SAME, scaling
 from distlab.outcome import caveats, environment
+from distlab.outcome.restored import bounds, records
+from distlab.outcome.restored.bounds import NotRestoredError
 from distlab.outcome.schema import VERSION
 from distlab.tracking.run_writer import UNRANKED
 from distlab.tracking.store import Store, now_ms, open_store, unanswered
@@ -29,9 +31,6 @@ from distlab.tracking.store import Store, now_ms, open_store, unanswered
 KIND, STUDY = "kind", "study"
 PLAN, ENVIRONMENT, SUMMARY = "plan.json", "environment.json", "summary.json"
 PAGE = 1000
-
-# What makes a file the summary of a run.
-OF_A_RUN = ("framework", "world_size", "cell", "repeat", "throughput_samples_per_s")
 
 # What equal comparison keys have in common among the options, as parameters of an MLflow run.
 COMPARED = (
@@ -197,7 +196,7 @@ def gather(client: MlflowClient, parent: Run) -> dict[str, Any]:
     runs: dict[tuple[str, int], dict[str, Any]] = {}
     failed: dict[tuple[str, int], dict[str, Any]] = {}
     for child in children(client, parent):
-        key = (child.data.tags.get("cell", ""), int(child.data.tags.get("repeat", 0)))
+        key = (child.data.tags.get("cell", ""), int(bounds.number(child.data.tags.get("repeat"))))
         if child.info.status == "FINISHED":
             try:
                 runs[key] = _summary(client, child.info.run_id)
@@ -223,8 +222,8 @@ def gather(client: MlflowClient, parent: Run) -> dict[str, Any]:
         "experiment": tags.get("experiment"),
         "started": iso(info.start_time),
         "finished": iso(ended) if ended else None,
-        "wall_s": float(tags.get("wall_s", 0.0)),
-        "looks": max(1, int(tags.get("looks", 1))),
+        "wall_s": bounds.number(tags.get("wall_s")),
+        "looks": max(1, int(bounds.number(tags.get("looks"), 1))),
         "distlab_version": tags.get("distlab_version", ""),
         "git_commit": tags.get("mlflow.source.git.commit"),
         "environment": _environment(
@@ -299,7 +298,7 @@ def failure(
     """A failed run as an entry of the study, from its parameters and tags."""
 
     def number(name: str, otherwise: int) -> int:
-        return int(told[name]) if told.get(name, "").isdigit() else otherwise
+        return int(bounds.number(told.get(name), otherwise)) or otherwise
 
     return {
         **{name: told.get(parameter) for name, parameter in DESCRIBED_BY.items()},
@@ -324,28 +323,29 @@ def read(client: MlflowClient, run_id: str, name: str) -> Any:
     """
     try:
         with tempfile.TemporaryDirectory() as folder:
-            text = Path(client.download_artifacts(run_id, name, folder)).read_text()
-        return json.loads(text, parse_constant=lambda _: None)
-    except (MlflowException, OSError, ValueError) as error:
+            path = Path(client.download_artifacts(run_id, name, folder))
+            return bounds.parsed(content(path, bounds.MOST_BYTES))
+    except (MlflowException, OSError, NotRestoredError) as error:
         if unanswered(error):
             raise
-        said = f"is damaged: {error}" if isinstance(error, ValueError) else "is lost"
+        damaged = isinstance(error, NotRestoredError)
+        said = f"is damaged: {error}" if damaged else "is lost"
         raise LostError(f"{name} of the run {run_id} {said}") from error
 
 
 def _summary(client: MlflowClient, run_id: str) -> dict[str, Any]:
     """What a run recorded of itself."""
-    summary = read(client, run_id, SUMMARY)
-    if not isinstance(summary, dict) or not summary.keys() >= set(OF_A_RUN):
-        raise LostError(f"{SUMMARY} of the run {run_id} is damaged: it is no summary")
-    return summary
+    try:
+        return records.run(read(client, run_id, SUMMARY))
+    except NotRestoredError as error:
+        raise LostError(f"{SUMMARY} of the run {run_id} is damaged: {error}") from None
 
 
 def _environment(client: MlflowClient, study: str, runs: Iterable[str]) -> dict[str, Any]:
     """Where a study began, or where one of its runs did if that is lost; else where this is."""
     for run_id in (study, *runs):
-        with contextlib.suppress(LostError):
-            return dict(read(client, run_id, ENVIRONMENT))
+        with contextlib.suppress(LostError, NotRestoredError):
+            return records.environment(read(client, run_id, ENVIRONMENT))
     return environment.describe()
 
 

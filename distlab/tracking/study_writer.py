@@ -10,6 +10,7 @@ from distlab.errors import DistlabError
 from distlab.experiment.options import TrackingOptions
 from distlab.masking import masked
 from distlab.outcome import environment
+from distlab.outcome.restored import bounds
 from distlab.tracking import journal, owner, reader, views
 from distlab.tracking.outbox import Connection, Outbox
 from distlab.tracking.reader import ENVIRONMENT, KIND, PLAN, STUDY
@@ -119,7 +120,7 @@ class StudyTracker:
         run = reader.find(store, study_id)
         claim = owner.claim(store.client, run.info.run_id, take_over, say)
         out = Outbox(Connection(store, records, say), records, "", {}, run.info.run_id)
-        looks = int(run.data.tags.get("looks", 0))
+        looks = int(bounds.number(run.data.tags.get("looks")))
         return cls(out, reader.gather(store.client, run), claim, looks)
 
     def go_on(self) -> None:
@@ -144,7 +145,11 @@ class StudyTracker:
         """
         self.out.flush()
         try:
-            return list(reader.read(self.connection.store.client, self.study, PLAN)["cells"])
+            found = reader.read(self.connection.store.client, self.study, PLAN)
+            cells = found.get("cells") if isinstance(found, dict) else None
+            if not isinstance(cells, list) or not all(isinstance(cell, dict) for cell in cells):
+                raise reader.LostError(f"{PLAN} of the run {self.study} is damaged: it is no plan")
+            return cells
         except reader.LostError as error:
             raise DistlabError(
                 f"study={self.study}",
@@ -152,6 +157,11 @@ class StudyTracker:
                 f"its report can still be had: python -m distlab.report study={self.study}\n"
                 "the same cells as a new study: the command that began it, without study=",
             ) from error
+
+    @property
+    def command(self) -> str:
+        """The command that began it, as the store has it."""
+        return str(self._known["command"])
 
     def data(self) -> dict[str, set[str]]:
         """For the key of each cell the checksums of the data that its finished runs had."""

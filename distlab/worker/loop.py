@@ -23,6 +23,7 @@ import numpy as np
 
 from distlab.backends.base import DESCRIPTION, Backend, LabelledImages, OptimizerState, Placement
 from distlab.backends.registry import load
+from distlab.checkpoints.state import State
 from distlab.data.order import epoch_order, evaluation_range, shard
 from distlab.errors import DistlabError
 from distlab.experiment.task import Task
@@ -31,7 +32,15 @@ from distlab.machine.load import CpuSeconds
 from distlab.measure.clock import Window, span_lengths
 from distlab.models.weights import draw, fingerprint
 from distlab.outcome.environment import processor, software
-from distlab.outcome.events import Divergence, EpochDone, Event, Finished, Progress, Ready
+from distlab.outcome.events import (
+    Checkpoint,
+    Divergence,
+    EpochDone,
+    Event,
+    Finished,
+    Progress,
+    Ready,
+)
 from distlab.worker import probes
 
 PROGRESS_INTERVAL_S = 1.0
@@ -85,11 +94,18 @@ class Rank:
         self._loaded = False
         self._products: dict[str, float] | None = None
 
-    def run(self, task: Task) -> Iterator[Event]:
+    def run(self, task: Task, state: State | None = None) -> Iterator[Event]:
         """Build, warm up, train and evaluate every epoch, and measure the exchange.
 
         Yields this rank's events: except for :class:`~distlab.outcome.events.Progress`, always
         outside timed windows.
+
+        Parameters
+        ----------
+        task:
+            What to do.
+        state:
+            What to go on from, the same on all ranks; None to begin with the seed's weights.
         """
         backend, placement = self.backend, self.placement
         train_set, test_set = self._data
@@ -133,11 +149,16 @@ class Rank:
         # What is there by now need not be searched for garbage inside timed windows.
         gc.collect()
         gc.freeze()
-        for epoch in range(task.epochs):
+        if state is not None:
+            state.restore(backend)
+        for epoch in range(state.epoch if state else 0, task.epochs):
             yield from _epoch(
                 *(backend, task, placement, epoch),
                 *(len(train_set[1]), len(test_set[1]), self._cpu_seconds),
             )
+            if placement.rank == 0 and _is_kept(epoch + 1, task):
+                # Here and not by the driver, which would compute while the next epoch is timed.
+                yield Checkpoint(0, epoch + 1, State.of(backend, epoch + 1).encoded())
         weights = backend.weights()
         if not all(np.isfinite(array).all() for array in weights.values()):
             yield Divergence(placement.rank, task.epochs - 1, steps - 1, "weights")
@@ -269,6 +290,12 @@ def _epoch(
         figure = f"test loss {evaluation.loss_sum}"
         yield Divergence(placement.rank, epoch, len(mine) - 1, figure)
     yield EpochDone(placement.rank, epoch, window, np.concatenate(losses), mine, evaluation, cpu)
+
+
+def _is_kept(epochs: int, task: Task) -> bool:
+    """Whether the state after so many epochs is one that is given."""
+    every = task.checkpoint_every
+    return every > 0 and (epochs % every == 0 or epochs == task.epochs)
 
 
 class _Stopwatch:

@@ -13,19 +13,19 @@ import pytest
 from distlab import conformance
 from distlab.conformance.checks import contract
 from distlab.conformance.checks.compare import moves, relative
-from distlab.conformance.problem import pose
+from distlab.conformance.problem import PROGRAMS, pose
 from distlab.fairness import reference
 
 TestNumpy = pytest.mark.slow(conformance.suite("numpy_sockets:NumpyBackend"))
 
 
-def shipped(framework: str, package: str) -> type:
+def shipped(framework: str, package: str, compiles_layers: bool = True) -> type:
     missing = pytest.mark.skipif(
         find_spec(package) is None,
         reason=f"NOT CHECKED AGAINST THE CONTRACT: framework={framework}, because {package} is "
         f'not installed: pip install "distlab[{framework}]"',
     )
-    return pytest.mark.slow(missing(conformance.suite(framework)))
+    return pytest.mark.slow(missing(conformance.suite(framework, compiles_layers=compiles_layers)))
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -45,13 +45,14 @@ def torch_steps() -> None:
     """torch's steps, compiled before they are needed; where that fails, the suite tells."""
     script = Path(__file__).with_name("torch_steps.py")
     with ExitStack() as begun:
-        for model, worlds in conformance.THREADS.items():
+        for model in PROGRAMS:
+            worlds = conformance.THREADS[model]
             for threads in set(worlds.values()):
                 command = [sys.executable, script, model, str(threads)]
                 begun.enter_context(subprocess.Popen(command))
 
 
-TestTorch = pytest.mark.usefixtures("torch_steps")(shipped("torch", "torch"))
+TestTorch = pytest.mark.usefixtures("torch_steps")(shipped("torch", "torch", False))
 TestTensorFlow = shipped("tf", "tensorflow")
 TestPaddle = shipped("paddle", "paddle")
 

@@ -85,8 +85,8 @@ def test_the_worst_machine_speaks_for_all() -> None:
     quiet = Load(2, 1.0, 0.9, 0.0, None)
     noisy = Load(2, 2.0, 0.4, 0.0, "others computed")
     noisier = Load(2, 2.0, 0.5, 0.0, "others computed")
-    assert worst({}) is None
-    found = worst({"a": quiet, "b": noisy, "c": noisier})
+    assert worst([]) is None
+    found = worst([quiet, noisy, noisier])
     assert found == {
         "cores": 2,
         "own_cores": 2.0,

@@ -12,7 +12,15 @@ from distlab.data.sources import Dataset
 from distlab.experiment.experiment import Experiment
 from distlab.machine.load import CpuSeconds
 from distlab.measure.clock import Window
-from distlab.outcome.events import EpochDone, ExchangeWindows, Finished, Progress, Ready, Started
+from distlab.outcome.events import (
+    Begun,
+    EpochDone,
+    ExchangeWindows,
+    Finished,
+    Progress,
+    Ready,
+    Started,
+)
 from distlab.outcome.record import Record
 
 STEPS = 31
@@ -260,6 +268,8 @@ def test_a_repeat_has_its_own_seed_and_says_how_often_its_workers_have_run(
     experiment: Callable[..., Experiment], dataset: Dataset
 ) -> None:
     one = replace(experiment("seed=5"), repeat=3)
-    summary = Record(one, dataset, 0.0, group_run=2).summary()
+    record = Record(one, dataset, 0.0)
+    record.add(Begun("g", 2, 1))
+    summary = record.summary()
     told = {name: summary[name] for name in ("seed", "repeat", "run_seed", "group_run")}
     assert told == {"seed": 5, "repeat": 3, "run_seed": 8, "group_run": 2}

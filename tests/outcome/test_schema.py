@@ -98,4 +98,4 @@ def test_workers_do_without_it() -> None:
         assert "distlab.outcome.schema" not in sys.modules
     """
     fresh_process.run(program)
-    assert schema.VERSION == 1
+    assert schema.VERSION == 2

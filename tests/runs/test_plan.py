@@ -359,3 +359,10 @@ def test_a_cell_recorded_without_a_checksum_has_that_of_its_runs(
     # Of the canonical sets, the key is what it was.
     embedded = replace(cell, options=options(), checksum=sources.MNIST5K_CHECKSUM)
     assert embedded.key == embedded.by_name
+
+
+def test_a_recorded_text_is_no_interpolation(options: Of, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PASSPHRASE", "not for the store")
+    values = plain(Cell(options(), "folder"))
+    values["data"]["dir"] = "${oc.env:PASSPHRASE}"
+    assert restored(values, options())[0].data.dir == "${oc.env:PASSPHRASE}"

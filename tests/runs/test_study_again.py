@@ -133,3 +133,57 @@ def test_a_study_that_is_not_there_is_a_users_mistake(machine: Machine, options:
     with pytest.raises(DistlabError, match="study=nonsense") as caught:
         study.conduct([options("study=nonsense")], Path("second"), ["study=nonsense"])
     assert "study of mlp: torch" in caught.value.found, "those that are there are shown"
+
+
+def tampered(found: dict[str, Any], store: str, change: Any) -> None:
+    """Change the plan of a study as anybody may who can write to its store."""
+    client = MlflowClient(store)
+    plan = json.loads(Path(client.download_artifacts(found["study"], "plan.json")).read_text())
+    change(plan["cells"][0])
+    client.log_text(found["study"], json.dumps(plan), "plan.json")
+
+
+def test_code_that_only_the_store_names_is_not_run(
+    machine: Machine, options: Any, study_store: str
+) -> None:
+    begun = conduct(options())
+    machine.order.clear()
+
+    def plant(cell: dict[str, Any]) -> None:
+        cell["repeats"] = 2
+        cell["framework"] |= {"name": "planted:Backend", "env": {"LD_PRELOAD": "/tmp/x.so"}}
+        cell["framework"]["runtime_env"] = {"py_executable": "/tmp/x"}
+
+    tampered(begun, study_store, plant)
+    study = f"study={begun['study']}"
+    with pytest.raises(DistlabError) as refused:
+        conduct(options(study), overrides=[study])
+    for planted in ("name=planted:Backend", "env.LD_PRELOAD=/tmp/x.so", "py_executable"):
+        assert f"framework.{planted}" in refused.value.found or planted in refused.value.found
+    assert study in refused.value.fix
+    assert machine.order == []
+    # The user's own command may name it.
+    conduct(options(study, "+framework.env.A=1"), overrides=[study, "framework.env.A=1"])
+    assert machine.order == [("torch", 1, 0)]
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda cell: cell.pop("framework"), "KeyError"),
+        (lambda cell: cell.update(epochs=0), "epochs count from 1"),
+        (lambda cell: cell["model"].update(name="../../x"), "models are"),
+        (lambda cell: cell["data"].update(sha256=["x"]), "no checksum"),
+        (lambda cell: cell.update(learning_rate="${oc.env:HOME}"), "damaged"),
+    ],
+    ids=["missing", "epochs", "model", "checksum", "interpolation"],
+)
+def test_a_damaged_plan_is_a_short_error(
+    machine: Machine, options: Any, study_store: str, change: Any, told: str
+) -> None:
+    begun = conduct(options())
+    tampered(begun, study_store, change)
+    study = f"study={begun['study']}"
+    with pytest.raises(DistlabError) as refused:
+        conduct(options(study), overrides=[study])
+    assert told in refused.value.found

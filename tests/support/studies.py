@@ -133,7 +133,7 @@ def study(
     if baselines != "nowhere":
         _relate(runs, ones)
     return {
-        "schema_version": 1,
+        "schema_version": 2,
         "study": _hash("study", random_seed),
         "experiment_id": "1",
         "name": f"study of {', '.join(models)}: {', '.join(frameworks)}",

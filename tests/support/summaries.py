@@ -20,7 +20,7 @@ def load(**values: Any) -> dict[str, Any]:
 
 def summary(**values: Any) -> dict[str, Any]:
     made: dict[str, Any] = {
-        "schema_version": 1,
+        "schema_version": 2,
         "study": None,
         "cell": None,
         "position": None,
@@ -81,6 +81,17 @@ def summary(**values: Any) -> dict[str, Any]:
         "run_seed": 0,
         "group": "083c79560c2f",
         "group_run": 0,
+        "restarts": 0,
+        "recovery_s": 0.0,
+        "stretches": [
+            {
+                "group": "083c79560c2f",
+                "world_size": 2,
+                "hosts": ["here"],
+                "first_epoch": 1,
+                "epochs": 2,
+            }
+        ],
         "steps_per_epoch": 31,
         "throughput_samples_per_s": 23_456.7,
         "step_time_ms": {

@@ -9,6 +9,7 @@ import studies
 from mlflow import MlflowClient
 
 from distlab.experiment.options import TrackingOptions
+from distlab.outcome.run_fields import Run
 from distlab.tracking.run_writer import Part, Tracker
 from distlab.tracking.store import default_uri
 from distlab.tracking.study_writer import StudyTracker
@@ -88,11 +89,15 @@ def record(options: TrackingOptions, tmp_path: Path) -> Record:
         part = Part(study.study, cell, repeat) if study else None
         with Tracker(options, "a run", tmp_path, part) as tracker:
             summary = {
-                **one,
+                **{name: one[name] for name in Run.model_fields},
                 "study": study.study if study else None,
                 "cell": cell,
                 "repeat": repeat,
-                "mlflow": {"tracking_uri": tracker.uri, "run_id": tracker.run_id},
+                "mlflow": {
+                    "tracking_uri": tracker.uri,
+                    "experiment": tracker.experiment,
+                    "run_id": tracker.run_id,
+                },
                 **values,
             }
             tracker.finish(summary)

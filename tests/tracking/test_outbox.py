@@ -12,6 +12,7 @@ from mlflow_server import Server
 
 from distlab.errors import DistlabError
 from distlab.experiment.options import TrackingOptions
+from distlab.outcome.run_fields import Run
 from distlab.tracking import reader
 from distlab.tracking.__main__ import main
 from distlab.tracking.journal import FILES
@@ -54,7 +55,9 @@ def finished(tracker: Tracker, folder: Path, part: Part) -> dict[str, Any]:
         repeats=1, frameworks=["torch"], world_sizes=[1], scalings=["weak"], models=["mlp"]
     )["runs"]
     mine = {"study": part.study, "cell": part.cell, "repeat": part.repeat}
-    summary = {**one, **mine, "mlflow": {"tracking_uri": tracker.uri, "run_id": tracker.run_id}}
+    told = {"tracking_uri": tracker.uri, "experiment": "e", "run_id": tracker.run_id}
+    own = {name: one[name] for name in Run.model_fields}
+    summary = {**own, **mine, "mlflow": told}
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "summary.json").write_text(json.dumps(summary))
     tracker.finish(summary)

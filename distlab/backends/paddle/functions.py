@@ -33,8 +33,8 @@ def conv2d(layer: Conv2D, arrays: Arrays, x: Any) -> Any:
 def batch_norm(layer: BatchNorm, arrays: Arrays, found: dict[str, Any] | None, x: Any) -> Any:
     """By the batch's own statistics in training, which are put into ``found``, else the running.
 
-    Called as the operator that Paddle's own function calls: with a momentum of 0 it gives the
-    batch's mean, and its variance divided by n.
+    Called as the operator that Paddle's own function calls, which also gives the mean and one over
+    the root of the variance plus epsilon (not yet run on a GPU).
     """
     scale, shift = (arrays[name] for name in layer.parameters)
     x = x.astype("float32")
@@ -42,9 +42,10 @@ def batch_norm(layer: BatchNorm, arrays: Arrays, found: dict[str, Any] | None, x
         mean, variance = (arrays[name] for name in layer.buffers)
         return functional.batch_norm(x, mean, variance, scale, shift, epsilon=layer.epsilon)
     zeros = [paddle.zeros([layer.channels]) for _ in layer.buffers]
-    y, mean, variance, *_ = paddle._C_ops.batch_norm(
+    y, _, _, mean, factor, *_ = paddle._C_ops.batch_norm(
         x, *zeros, scale, shift, False, 0.0, layer.epsilon, "NCHW", False, False
     )
+    variance = 1 / (factor * factor) - layer.epsilon
     count = math.prod(x.shape) // layer.channels
     found.update(zip(layer.buffers, (mean, variance * (count / (count - 1))), strict=True))
     return y
@@ -54,7 +55,8 @@ def patch_embedding(layer: PatchEmbedding, arrays: Arrays, x: Any) -> Any:
     """A convolution whose stride is its kernel, and its pixels as tokens."""
     weight, bias = (arrays[name] for name in layer.parameters)
     x = functional.conv2d(x, weight, stride=layer.patch)
-    return x.flatten(2).transpose([0, 2, 1]) + bias
+    # Not +, which takes no parameter while a graph is traced.
+    return paddle.add(x.flatten(2).transpose([0, 2, 1]), bias)
 
 
 def self_attention(layer: SelfAttention, arrays: Arrays, dtype: Any, x: Any) -> Any:

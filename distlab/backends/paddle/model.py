@@ -111,7 +111,7 @@ def function(
         case PatchEmbedding():
             return partial(functions.patch_embedding, layer, arrays)
         case PositionEmbedding(name=name):
-            return lambda x: x + arrays[f"{name}.places"]
+            return lambda x: paddle.add(x, arrays[f"{name}.places"])
         case SelfAttention():
             return partial(functions.self_attention, layer, arrays, dtype)
         case Residual(body=body, shortcut=shortcut):

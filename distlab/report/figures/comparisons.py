@@ -83,8 +83,8 @@ def note(comparisons: Sequence[Comparison], looks: int = 1) -> str | None:
     were = "1 pair was" if pairs == 1 else f"{pairs} pairs were"
     return (
         f"{were} compared; intervals are of each by itself. Differences are told of all together, "
-        f"by a test that errs in {100 * level(looks):.2g} % of studies in which nothing differs "
-        f"(this is look {looks} at the study; all looks together err in 5 %)"
+        f"by a test that errs in {100 * level(looks):.2g}% of studies in which nothing differs "
+        f"(this is look {looks} at the study; all looks together err in 5%)"
     )
 
 
@@ -118,28 +118,30 @@ def _sentence(
             f"too few repeats to tell {first} from {second} {training}: ratio "
             f"{found.value:.2f} from {found.n}, and an interval needs {FEWEST}"
         )
-    if not claim and not found.excludes(1.0):
-        return (
-            f"no difference can be told between {first} and {second} {training}: "
-            f"ratio {found.value:.2f}, 95 % CI {found.low:.2f} to {found.high:.2f}"
-        )
-    digits = _digits(found.low, found.high)
+    value, low, high = (ratio_text(found, bound) for bound in (found.value, found.low, found.high))
     if not claim:
+        by_itself = " by itself, too little among all that is compared"
         return (
             f"no difference can be told between {first} and {second} {training}: "
-            f"ratio {found.value:.{digits}f}, 95 % CI {found.low:.{digits}f} to "
-            f"{found.high:.{digits}f} by itself, too little among all that is compared"
+            f"ratio {value}, 95% CI {low} to {high}{by_itself if found.excludes(1.0) else ''}"
         )
     return (
-        f"{first} trains {faster.model} {found.value:.{digits}f} times as fast as {second} "
-        f"{where}; 95 % CI {found.low:.{digits}f} to {found.high:.{digits}f}"
+        f"{first} trains {faster.model} {value} times as fast as {second} {where}; "
+        f"95% CI {low} to {high}"
     )
 
 
-def _digits(low: float, high: float) -> int:
-    """Decimals that the interval justifies, and that show that it doesn't hold 1."""
-    enough = (d for d in (1, 2, 3) if (high - low >= 10.0**-d or d == 3) and round(low, d) > 1)
-    return next(enough, 4)
+def ratio_text(estimate: Estimate, value: float) -> str:
+    """A ratio, or a bound of it, wherever it is told: to two decimals.
+
+    There are three where the interval is narrower than 0.01, and more, up to five, where one that
+    excludes 1 would not show that it does.
+    """
+    bounds = [bound for bound in (estimate.low, estimate.high) if bound is not None]
+    digits = 3 if len(bounds) == 2 and bounds[1] - bounds[0] < 0.01 else 2
+    while digits < 5 and estimate.excludes(1.0) and 1.0 in [round(b, digits) for b in bounds]:
+        digits += 1
+    return f"{value:.{digits}f}"
 
 
 def _name(cell: Cell, ranked: Sequence[Cell]) -> str:

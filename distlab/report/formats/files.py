@@ -72,5 +72,8 @@ def write(study: dict[str, Any], folder: Path) -> Path:
         write_file(folder / name, text)
     write_file(folder / "report.md", markdown.document(report))
     path = folder / "report.html"
-    write_file(path, html.page(report, found, styles, tables))
+    # The page has each figure once: its single runs are in the table.
+    brief = json.dumps({**data, "runs": "in runs.csv"}, ensure_ascii=False, allow_nan=False)
+    held = {**tables, "report.json": f"{brief}\n"}
+    write_file(path, html.page(report, found, styles, held))
     return path

@@ -38,15 +38,13 @@ def page(contents: Contents, cells: Sequence[Cell], styles: Styles, data: Mappin
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    colours = {
-        name: _variable(styles.of(cell).colour)
-        for cell in cells
-        for name in (cell.name, cell.label)
-    }
+    own = {name: styles.of(cell).colour for cell in cells for name in (cell.name, cell.label)}
+    palette = list(dict.fromkeys(own.values()))
     template = environment.get_template("page.html.jinja")
     return template.render(
         contents=contents,
-        colours=colours,
+        colours={name: palette.index(colour) for name, colour in own.items()},
+        palette=[_variable(colour) for colour in palette],
         dark=DARK,
         inline=_inline,
         version=__version__,
@@ -61,7 +59,7 @@ def _inline(plot: Plot) -> Markup:
     """
     label = Markup('<svg role="img" aria-label="{}" ').format(plot.description)
     coloured = re.sub(
-        r"(?<=[ :])(#[0-9a-f]{6})(?=[;\"])",
+        r"(?<=:)(#[0-9a-f]{6})(?=[;\"}])",
         lambda found: _variable(found[1]) if found[1] in DARK else found[1],
         plot.svg.removeprefix("<svg "),
     )

@@ -22,6 +22,7 @@ def document(report: Contents) -> str:
     parts = [f"# {escaped(report.title)}", escaped(report.subtitle), *_verdict(report)]
     parts += ["## Figures", escaped(report.legend)]
     parts += _tables(report.main)
+    parts += ["### In words", _items(f"{name}: {text}" for name, text in report.words)]
     if report.apart:
         parts += ["### Set apart, and not ranked", "No figure above is from these runs."]
         parts += _tables(report.apart, "####")

@@ -8,7 +8,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
 from distlab.measure.statistics import FEWEST
-from distlab.report.figures.comparisons import Comparison
+from distlab.report.figures.comparisons import Comparison, ratio_text
 from distlab.report.figures.groups import Group
 from distlab.report.plots.style import (
     GREY,
@@ -46,10 +46,12 @@ def ratios(group: Group, comparisons: Sequence[Comparison]) -> Chart | None:
     if not shown:
         return None
     said = []
-    with canvas(1.0 + 0.42 * len(shown)) as (figure, axes):
+    faster = [pair.faster for pair in shown]
+    names = [f"{name_of(pair.faster)}\n/ {name_of(pair.slower)}" for pair in shown]
+    with canvas(height_of(faster) + 0.25 + 0.14 * len(shown)) as (figure, axes):
         axes.axvline(1, color=GREY, linewidth=1)
-        names = []
-        for place, pair in enumerate(shown):
+        places = rows(axes, faster, names, height=1.4)
+        for place, pair in zip(places, shown, strict=True):
             low, high = pair.ratio.low, pair.ratio.high
             assert low is not None and high is not None
             axes.plot([low, high], [place, place], color=INK, linewidth=1.3)
@@ -64,27 +66,22 @@ def ratios(group: Group, comparisons: Sequence[Comparison]) -> Chart | None:
             axes.text(
                 1.02,
                 place,
-                f"{pair.ratio.value:.2f}",
+                ratio_text(pair.ratio, pair.ratio.value),
                 transform=axes.get_yaxis_transform(),
                 va="center",
-                fontsize=8.5,
                 fontweight="bold" if pair.told else "normal",
             )
-            names.append(f"{name_of(pair.faster)} / {name_of(pair.slower)}\n{pair.faster.workers}")
             told = "told" if pair.told else "not told"
+            value, *ends = (ratio_text(pair.ratio, at) for at in (pair.ratio.value, low, high))
             said.append(
                 f"{pair.faster.name} over {pair.slower.name} on {pair.faster.workers} "
-                f"{pair.ratio.value:.2f} ({low:.2f} to {high:.2f}), {told}"
+                f"{value} ({ends[0]} to {ends[1]}), {told}"
             )
-        axes.set_yticks(range(len(shown)), names, fontsize=8)
-        axes.set_ylim(len(shown) - 0.5, -0.5)
-        axes.tick_params(axis="y", length=0)
-        axes.grid(False, axis="y")
         axes.set_xscale("log")
         axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axes.xaxis.set_minor_locator(NullLocator())
-        axes.set_xlabel("ratio of throughputs, 95 % interval")
+        axes.set_xlabel("ratio of throughputs, 95% interval")
         looks = (("told", INK), ("not told", "white"))
         squares = [
             Line2D([], [], color=INK, marker="s", ls="", markerfacecolor=face, label=label)
@@ -136,7 +133,7 @@ def spread(group: Group, styles: Styles) -> Chart | None:
                 axes.plot(*zip(*strokes, strict=True), color=GREY, linewidth=0.8, zorder=1)
             runs = f"runs within {cell.spread:.1%} of each other, " if between else ""
             inside_most = max(map(abs, epochs), default=0.0)
-            said.append(f"{cell.label}: {runs}epochs within {inside_most:.1f} % of their run")
+            said.append(f"{cell.label}: {runs}epochs within {inside_most:.1f}% of their run")
         axes.set_xlim(-1.12 * widest, 1.12 * widest)
         axes.set_xlabel("difference from the mean in %")
         marks = [Line2D([], [], color=GREY, marker="|", ls="", label="an epoch")]

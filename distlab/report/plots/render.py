@@ -24,8 +24,10 @@ PNG_DPI = 200
 MOST_GROUPS = 8
 """With more groups of comparable cells a study is drawn as a heat map and not group by group."""
 ROWS_A_MAP = 60
-CHARACTERS = 64
-"""Of a line of small text across a plot."""
+CHARACTERS = 48
+"""Of a line of text across a plot."""
+LINE_IN = 0.17
+"""Inches that such a line needs."""
 FEWEST_SWEPT = 3
 """Values of an option that make a curve."""
 NOT_SWEPT = ("execution", "gpus")
@@ -45,7 +47,7 @@ class Plot:
     title, description:
         Heading, and in words what is to be read from it.
     svg:
-        An ``<svg>`` element whose ids begin with ``name``, so that many may stand in one page.
+        An ``<svg>`` element whose ids begin with its number, so that many may stand in one page.
     png:
         The same as a PNG file's bytes.
     """
@@ -70,8 +72,8 @@ class Kind:
 KINDS: dict[str, Kind] = {
     "map": Kind(
         "All settings",
-        "Throughput over the highest mean of each setting. Which of these differences are told, "
-        "the tables say.",
+        "Throughput over the highest mean of its setting, which is a row and a number of workers. "
+        "A dot marks who is told to be the fastest there.",
     ),
     "accuracy": Kind(
         "Accuracy against time",
@@ -79,7 +81,7 @@ KINDS: dict[str, Kind] = {
         lambda group, styles, _: curves.accuracy(group, styles),
     ),
     "ratios": Kind(
-        "Framework against framework",
+        "Ratios of throughput",
         "How many times as fast the first trains as the second; filled where it is told.",
         lambda group, _, comparisons: intervals.ratios(group, comparisons),
     ),
@@ -127,20 +129,12 @@ def draw(groups: Sequence[Group], styles: Styles, comparisons: Sequence[Comparis
     comparisons:
         Of the whole report.
     """
-    plots = []
+    plots: list[Plot] = []
     with settings():
         for kind, name, title, chart in _charts(groups, styles, comparisons):
-            file = f"{kind}-{name}"
-            plots.append(
-                Plot(
-                    file,
-                    kind,
-                    title,
-                    chart.says,
-                    svg.element(chart.figure, file),
-                    _png(chart.figure),
-                )
-            )
+            drawn = svg.element(chart.figure, f"p{len(plots) + 1}")
+            png = _png(chart.figure)
+            plots.append(Plot(f"{kind}-{name}", kind, title, chart.says, drawn, png))
     return plots
 
 
@@ -194,7 +188,7 @@ def _charts(
     for kind, how in KINDS.items():
         if kind == "map" and many:
             for begin in range(0, len(groups), ROWS_A_MAP):
-                chart = heat_map(groups[begin : begin + ROWS_A_MAP])
+                chart = heat_map(groups[begin : begin + ROWS_A_MAP], comparisons)
                 if chart is not None:
                     yield kind, str(begin // ROWS_A_MAP + 1), how.title, chart
         elif kind == "sweep":
@@ -218,8 +212,9 @@ def _with_left_out(chart: Chart, group: Group, kind: str) -> Chart:
         return chart
     named = (f"{cell.label} ({reasons(cell.runs, cell.failed, cell.diverged)})" for cell in lost)
     said = f"Left out, not ranked: {listed(list(named))}."
-    text = "\n".join(textwrap.wrap(said, CHARACTERS))
-    chart.figure.supxlabel(text, x=0.01, ha="left", fontsize=7.5, color=GREY)
+    lines = textwrap.wrap(said, CHARACTERS)
+    chart.figure.set_figheight(chart.figure.get_figheight() + LINE_IN * len(lines))
+    chart.figure.supxlabel("\n".join(lines), x=0.01, ha="left", color=GREY)
     return replace(chart, says=f"{chart.says} {said}")
 
 

@@ -170,7 +170,7 @@ def _sentence(
         bounds = (
             f"from {saved.n} repeat{'s' * (saved.n != 1)}, no interval"
             if saved.low is None or saved.high is None
-            else f"95 % CI {_signed(saved.low)} to {_signed(saved.high)}"
+            else f"95% CI {_signed(saved.low)} to {_signed(saved.high)}"
         )
         return (
             f"{said}, and whether it saves time in an epoch cannot be told ({_signed(saved.value)} "
@@ -191,7 +191,7 @@ def _interval(saved: Estimate, sign: int) -> str:
     if saved.low is None or saved.high is None:
         return ""
     low, high = sorted((sign * saved.low, sign * saved.high))
-    return f" (95 % CI {_seconds(low).removesuffix(' s')} to {_seconds(high)})"
+    return f" (95% CI {_seconds(low).removesuffix(' s')} to {_seconds(high)})"
 
 
 def _epochs(count: int, low: int | None, high: int | None) -> str:

@@ -3,18 +3,54 @@
 from distlab.measure.blocks import PROCESS_SD
 
 FIGURES = (
-    "Geometric means over repeats, and their 95 % intervals, each by itself. A row that stands out "
-    "is told to be faster than every other framework with as many workers. The time to the target "
-    "accuracy is training time, in whole epochs. Speed-up is over one worker, in brackets over as "
-    "many (efficiency). Memory is a worker's most. Start-up, compile and whole job are seconds, "
-    "medians of runs in freshly started processes (compile: or of a cell's first run), and in no "
-    "throughput. Exchange is the share of a step that gradient exchange takes, given where its "
-    "interval lies above 0; MFU (model FLOP utilisation) is the model's arithmetic over the "
-    "float32 matrix products that the same threads can do."
+    "Geometric means over repeats, below them their 95% intervals, each by itself. A row that "
+    "stands out is told to be faster than every other with as many workers."
 )
+WORDS = [
+    (
+        "eager, graph",
+        "How a framework runs its steps: eager, operation by operation as Python calls them; "
+        "graph, compiled to a program before the first step.",
+    ),
+    (
+        "workers",
+        "Processes that train one model together, each with its part of every batch. Weak scaling "
+        "gives each a whole batch, so that more workers take fewer and larger steps; strong "
+        "scaling divides one batch between them.",
+    ),
+    ("s to a target", "Training time until an epoch ends at that test accuracy or above."),
+    ("samples/s", "Training images a second of all workers together."),
+    ("speed-up", "Over the samples/s of one worker; in brackets over as many (efficiency)."),
+    ("memory", "The most that one worker held, in millions of bytes."),
+    (
+        "whole job, start-up",
+        "From the command to the record, and to the first step: medians of runs in freshly started "
+        "processes; neither is in samples/s. Compile is a part of start-up: cached where the "
+        "compiled steps of an earlier run were found, and then beside it what they took when they "
+        "were compiled (cold).",
+    ),
+    (
+        "exchange",
+        "The share of a step that workers spend on exchanging gradients, where its interval lies "
+        "above 0.",
+    ),
+    (
+        "MFU",
+        "Model FLOP utilisation: the model's arithmetic over the float32 matrix products that the "
+        "same threads of this machine can do, which is one figure for all frameworks.",
+    ),
+    (
+        "verified",
+        "Runs that passed every check of weights, samples, optimizer, arithmetic, threads and "
+        "clock. A run that didn't, or whose machine was too busy with other work, is set apart, "
+        "and no figure is from it.",
+    ),
+    ("cell", "One combination of options, with all its repeats; a row of the table."),
+    ("group", "The worker processes that were started together; repeats may share them."),
+]
 RATIOS = (
     "Ratios of throughputs over pairs of repeats, which share their seed and their time. A "
-    "difference is told where its 95 % interval excludes 1 and it stands out among all that the "
+    "difference is told where its 95% interval excludes 1 and it stands out among all that the "
     "report compares."
 )
 CLASSROOM = (
@@ -58,7 +94,7 @@ METHOD = [
     ),
     (
         "intervals",
-        "Student's t of logarithms, 95 % each by itself, for the time of the study. A ratio is "
+        "Student's t of logarithms, 95% each by itself, for the time of the study. A ratio is "
         "of pairs: two runs of one repeat, which share their seed and their time. Repeats in "
         "the same worker processes are one draw. With fewer than 3 groups of processes repeats are "
         f"the draws, and the interval allows for processes that differ by {PROCESS_SD:.1%} "
@@ -68,7 +104,7 @@ METHOD = [
         "claims",
         "A difference is told if its interval excludes 1 and Holm's test over all comparisons of "
         "the report, with a variance pooled over its setting or the report, whichever is greater, "
-        "rejects it. Each look at a study that goes on spends a part of the 5 % (the first four "
+        "rejects it. Each look at a study that goes on spends a part of the 5% (the first four "
         "fifths).",
     ),
     (
@@ -77,9 +113,8 @@ METHOD = [
         "run at a time has the machine.",
     ),
     (
-        "verified",
-        "Each run checks that its weights, samples, optimizer, arithmetic, threads and clock are "
-        "what the fairness contract demands. A run that fails a check, or whose machine was too "
-        "busy with other work, is set apart and no figure is from it.",
+        "cost",
+        "Neither a price nor energy: energy is not measured. What a job costs is told as the "
+        "seconds of cores (or GPUs) that it held.",
     ),
 ]

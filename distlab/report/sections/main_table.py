@@ -4,6 +4,7 @@ import dataclasses
 import math
 from collections.abc import Sequence
 
+from distlab.console import counted
 from distlab.measure.statistics import Estimate
 from distlab.outcome.exchange import UNTOLD
 from distlab.report.figures.baselines import HERE
@@ -14,7 +15,6 @@ from distlab.report.sections.tables import (
     Table,
     Value,
     estimated,
-    interval,
     number,
     why_not,
 )
@@ -25,7 +25,7 @@ MB = 1e6
 def main(group: Group, fastest: Sequence[Cell]) -> Table:
     """Framework by world size: every figure of the ranked cells, with its interval.
 
-    Where no figure has an interval, the title says so once.
+    Where no figure has an interval, the title says so once. What no cell has is no column.
 
     Parameters
     ----------
@@ -56,10 +56,11 @@ def main(group: Group, fastest: Sequence[Cell]) -> Table:
         most = max((len(cell.counted) for cell in ranked), default=0)
         title += f" ({most} run{'s' * (most != 1)} of each: no intervals)"
         rows = [[_bare(value) for value in row] for row in rows]
+    empty = [all(row[place].text == NOTHING for row in rows) for place in range(len(columns))]
     return Table(
         title,
-        columns,
-        rows,
+        [name for name, none in zip(columns, empty, strict=True) if not none],
+        [[value for value, none in zip(row, empty, strict=True) if not none] for row in rows],
         wordy=frozenset({"framework", "verified"}),
         best=frozenset(place for place, cell in enumerate(ranked) if cell.cell in best),
         opens=frozenset(
@@ -74,10 +75,10 @@ def _row(cell: Cell) -> list[Value]:
     repeats = len(cell.runs) + cell.failed
     alone = cell.world_size == 1
     threads = cell.threads_per_worker
-    each = f"{threads} threads each" if threads is not None and threads > 1 else ""
+    each = "" if threads is None else f"{counted(threads, 'thread')}{' each' * (not alone)}"
     return [
         Value(cell.name, cell.framework_version or ""),
-        Value(f"{cell.world_size} {cell.device.upper()}", each),
+        Value(f"{cell.world_size} {cell.device.upper()}", each if cell.device == "cpu" else ""),
         _time_to_accuracy(cell),
         estimated(cell.throughput, "figure"),
         Value("1") if alone else _speedup(cell),
@@ -133,8 +134,8 @@ def _time_to_accuracy(cell: Cell) -> Value:
         return Value("not reached", reached)
     if time.low is None:
         return Value(number(time.value, 2), "" if all_did else reached)
-    bounds = interval(time, "seconds")
-    return Value(number(time.value, 3), bounds if all_did else f"{bounds}\n{reached}")
+    shown = estimated(time, "figure")
+    return shown if all_did else Value(shown.text, f"{shown.detail}\n{reached}")
 
 
 def _whole_job(cell: Cell) -> Value:

@@ -9,6 +9,7 @@ from typing import Any
 from distlab.measure.statistics import Estimate
 from distlab.outcome import caveats
 from distlab.report.figures.cells import Cell
+from distlab.report.figures.comparisons import ratio_text
 from distlab.report.figures.runs import FP32, end, failed_checks, precision, reasons
 
 NOTHING = "–"  # noqa: RUF001
@@ -159,15 +160,6 @@ def interval(estimate: Estimate, kind: str) -> str:
     return f"{shown(estimate.low, kind)} to {shown(estimate.high, kind)}"
 
 
-def ratio_format(estimate: Estimate) -> str:
-    """As many decimals, from two on, as show that an interval that excludes 1 does so."""
-    bounds = [bound for bound in (estimate.low, estimate.high) if bound is not None]
-    digits = 2
-    while digits < 5 and estimate.excludes(1.0) and 1.0 in [round(b, digits) for b in bounds]:
-        digits += 1
-    return f"{{:.{digits}f}}"
-
-
 def estimated(estimate: Estimate | None, kind: str = "number") -> Value:
     """An estimate as a table shows it.
 
@@ -177,7 +169,7 @@ def estimated(estimate: Estimate | None, kind: str = "number") -> Value:
         The figure with its interval; None for one that isn't known.
     kind:
         ``figure``: with as many digits as its interval bears (:func:`digits`); ``ratio``: see
-        :func:`ratio_format`; else as in :func:`shown`.
+        :func:`distlab.report.figures.comparisons.ratio_text`; else as in :func:`shown`.
     """
     if estimate is None:
         return Value(NOTHING)
@@ -185,7 +177,10 @@ def estimated(estimate: Estimate | None, kind: str = "number") -> Value:
         places = digits(estimate)
         bounds = [number(b, places) for b in (estimate.low, estimate.high) if b is not None]
         return Value(number(estimate.value, places), " to ".join(bounds))
-    kind = ratio_format(estimate) if kind == "ratio" else kind
+    if kind == "ratio" and estimate.low is not None and estimate.high is not None:
+        bounds = [ratio_text(estimate, bound) for bound in (estimate.low, estimate.high)]
+        return Value(ratio_text(estimate, estimate.value), " to ".join(bounds))
+    kind = "{:.2f}" if kind == "ratio" else kind
     return Value(shown(estimate.value, kind), interval(estimate, kind))
 
 

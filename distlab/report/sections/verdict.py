@@ -72,11 +72,22 @@ def headline(found: Sequence[Setting], cells: Sequence[Cell] = ()) -> str:
     if not wins:
         return "No fastest framework can be told."
     (first, most), *rest = wins.most_common()
+    leads = {who: _leads([s for s in compared if name(s.fastest) == who]) for who in wins}
     if len(compared) == 1:
-        return f"{first} is the fastest."
+        return f"{first} is the fastest: {leads[first]}."
     said = f"{first} is the fastest in {most} {of} (model, scaling, number of workers)"
-    said += "".join(f", {other} in {times}" for other, times in rest)
+    said += f": {leads[first]}" if most > 1 or not rest else ""
+    said += "".join(f"; {other} in {times}" for other, times in rest)
     return f"{said}; in {untold} no fastest can be told." if untold else f"{said}."
+
+
+def _leads(won: Sequence[Setting]) -> str:
+    """How many times as fast the fastest of some settings is as the next there."""
+    leads = [setting.ahead for setting in won if setting.ahead is not None]
+    least, most = (
+        estimated(pick(leads, key=lambda lead: lead.value), "ratio").text for pick in (min, max)
+    )
+    return f"{least if least == most else f'{least} to {most}'} times as fast as the next"
 
 
 def sentences(found: Sequence[Setting], groups: Sequence[Group]) -> list[tuple[str, str]]:
@@ -118,12 +129,12 @@ def _later(group: Group) -> list[str]:
         times = cell.time_to_accuracy_s, one.time_to_accuracy_s
         if times[0] is not None and times[1] is not None and times[0].value > times[1].value:
             longer, shorter = (number(time.value, 2) for time in times if time is not None)
-            said.append(f"{name(cell)} {longer} s on {cell.workers}, {shorter} s on 1")
+            said.append(f"{name(cell)} took {longer} s on {cell.workers}, {shorter} s on 1")
     if not said:
         return []
     why = "steps are fewer and of larger batches" if group.cells[0].scaling == "weak" else ""
     return [
-        "A greater throughput is not the target sooner: to the target accuracy "
+        "More samples/s did not reach the target accuracy sooner: "
         f"{'; '.join(said)}{f' (with more workers {why})' if why else ''}."
     ]
 
@@ -149,11 +160,12 @@ def untold(found: Sequence[Setting], cells: Sequence[Cell]) -> list[str]:
         )
     kept = [c for c in cells if c.ranked and c.groups < FEWEST <= len(c.counted)]
     if kept:
-        which = "No cell" if len(kept) == len(cells) else f"Not every cell ({len(kept)} lack it)"
+        which = "No cell's" if len(kept) == len(cells) else f"{len(kept)} cells'"
         said.append(
-            f"{which} has {FEWEST} groups of worker processes: intervals allow for processes that "
-            f"differ by {PROCESS_SD:.1%}, so that a ratio needs to be beyond about "
-            f"{math.exp(1.96 * math.sqrt(2) * PROCESS_SD):.2f} to be told."
+            f"{which} repeats ran in {FEWEST} or more groups of worker processes, each started "
+            f"anew: intervals allow for processes that differ by {PROCESS_SD:.1%}, so that a ratio "
+            f"needs to be beyond about {math.exp(1.96 * math.sqrt(2) * PROCESS_SD):.2f} to be told "
+            "(group_runs=1 starts new ones for each repeat)."
         )
     alone = [c for c in cells if c.ranked and c.world_size > 1 and c.speedup is None]
     if alone:
@@ -241,7 +253,7 @@ def _ratio(pairs: dict[frozenset[str], Comparison], first: Cell, second: Cell) -
 def _interval(estimate: Estimate) -> str:
     if estimate.low is None or estimate.high is None:
         return f" ({counted(estimate.n, 'run')}, no interval)"
-    return f" (95 % CI {estimated(estimate, 'ratio').detail})"
+    return f" (95% CI {estimated(estimate, 'ratio').detail})"
 
 
 def _and(names: Sequence[str]) -> str:

@@ -27,7 +27,7 @@ def two(
 def test_a_difference_in_words() -> None:
     found = two([1700.0, 1800.0, 1900.0, 1750.0, 1850.0], [1000.0] * 5)
     assert found.sentence == (
-        "torch trains mlp 1.8 times as fast as paddle on 2 CPU workers; 95 % CI 1.7 to 1.9"
+        "torch trains mlp 1.80 times as fast as paddle on 2 CPU workers; 95% CI 1.70 to 1.90"
     )
     assert found.told
     assert (found.faster.framework, found.slower.framework) == ("torch", "paddle")
@@ -35,7 +35,7 @@ def test_a_difference_in_words() -> None:
 
 def test_the_slower_one_comes_second_whatever_their_order() -> None:
     found = two([1000.0] * 5, [1700.0, 1800.0, 1900.0, 1750.0, 1850.0])
-    assert found.sentence.startswith("paddle trains mlp 1.8 times as fast as torch")
+    assert found.sentence.startswith("paddle trains mlp 1.80 times as fast as torch")
     assert found.ratio.value == pytest.approx(1.7988, abs=1e-3)
     assert found.ratio.low == pytest.approx(1.7031, abs=1e-3)
 
@@ -44,7 +44,7 @@ def test_no_difference_in_words() -> None:
     found = two([1060.0, 980.0, 1050.0, 1010.0, 1000.0], [1000.0] * 5, ("torch", "tf"))
     assert found.sentence == (
         "no difference can be told between torch and tf training mlp on 2 CPU workers: "
-        "ratio 1.02, 95 % CI 0.98 to 1.06"
+        "ratio 1.02, 95% CI 0.98 to 1.06"
     )
     assert not found.told
 
@@ -135,7 +135,7 @@ def test_a_planted_slow_down_of_ten_percent_is_told_and_none_between_twins() -> 
 def test_the_note_says_how_many_pairs_were_compared() -> None:
     said = str(note(compare(cells(study(repeats=3))), looks=2))
     assert said.startswith("24 pairs were compared; intervals are of each by itself.")
-    assert "errs in 0.5 % of studies in which nothing differs (this is look 2" in said
+    assert "errs in 0.5% of studies in which nothing differs (this is look 2" in said
     assert note(compare(cells(study(repeats=2)))) is None
     assert str(note([two([2.0] * 3, [1.0] * 3)])).startswith("1 pair was compared; ")
 

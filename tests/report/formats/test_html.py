@@ -73,7 +73,17 @@ def test_the_page_has_its_parts_in_order() -> None:
     parts = ["figures", "plots", "ratios", "jobs", "classroom", "scorecard"]
     parts += ["conditions", "method", "data"]
     assert re.findall(r'<section id="(\w+)"', text) == parts
-    assert re.findall(r'<a href="#(\w+)"', text) == parts
+    contents_list = text[text.index("<nav") : text.index("</nav>")]
+    assert re.findall(r'<a href="#(\w+)"', contents_list) == parts
+    # Each heading is a link to its section, to be copied.
+    assert re.findall(r'<h2><a href="#(\w+)"', text) == parts
+
+
+def test_every_heading_is_the_only_one_of_its_name() -> None:
+    several = study(models=["mlp"], repeats=3, unverified=where(framework="tf", world_size=2))
+    text, _ = page(several)
+    headings = re.findall(r"<h[1-6]>(?:<a [^>]*>)?([^<]+)", text)
+    assert len(headings) == len(set(headings)), headings
 
 
 def test_text_from_a_study_is_escaped() -> None:
@@ -115,11 +125,11 @@ def test_plots_stand_side_by_side_where_there_is_room_and_one_below_another_on_a
     assert columns in rule(text, ".kinds, .plots")
     assert text.count('<div class="kinds">') == 1
     # A kind with one plot is a column of its own; one with several has a row, and columns in it.
-    assert text.count('<div class="kind">') == len(OF_A_GROUP)
+    assert len(re.findall(r'<div class="kind" id="plot-', text)) == len(OF_A_GROUP)
     text, _ = page(study(models=["mlp"], repeats=1))
-    assert "grid-column: 1 / -1" in rule(text, ".kind.many")
-    assert '<div class="kind">' not in text
-    assert '<div class="kind many">' in text
+    assert "grid-column: 1 / -1" in rule(text, ".kind.many, .kind.wide")
+    assert '<div class="kind"' not in text
+    assert '<div class="kind many"' in text
 
 
 def test_no_table_is_wider_than_a_screen_has_room_for() -> None:
@@ -139,8 +149,10 @@ def test_no_table_is_wider_than_a_screen_has_room_for() -> None:
 def test_the_fastest_row_stands_out_and_no_other() -> None:
     text, _ = page(study(models=["mlp"], scalings=["weak"], world_sizes=[1]), drawn=False)
     figures = text[text.index('id="figures"') : text.index('id="ratios"')]
-    rows = re.findall(r'<tr class="([^"]*)">(.*?)</tr>', figures, re.DOTALL)
-    assert [("best" in kind) for kind, _ in rows] == [False, True, False]
+    rows = re.findall(r'<tr( class="[^"]*")?>(.*?)</tr>', figures, re.DOTALL)[1:]
+    assert ["best" in kind for kind, _ in rows] == [False, True, False]
+    # In words, too, and not by colour alone.
+    assert ["<strong>fastest</strong>" in row for _, row in rows] == [False, True, False]
     assert "tf graph" in rows[1][1]
 
 
@@ -204,6 +216,17 @@ def test_the_first_screen_says_what_for_and_what_next_in_a_command_to_copy() -> 
 def test_a_large_study_is_folded() -> None:
     many = [study(models=["mlp"], repeats=1, batch_size=batch) for batch in (8, 16, 32, 64, 128)]
     text, _ = page(together(*many), drawn=False)
-    assert text.count("<details>") >= 3
+    tables = len(groups(cells(together(*many))))
+    assert text.count(f"<summary>Show {tables} tables</summary>") == 3
     few, _ = page(many[0], drawn=False)
-    assert few.count("<details>") <= 1
+    assert "tables</summary>" not in few
+
+
+def test_a_large_study_shows_its_pattern_before_any_table() -> None:
+    many = [
+        study(models=["mlp"], scalings=["weak"], world_sizes=[1], repeats=1, batch_size=batch)
+        for batch in range(8, 80, 8)
+    ]
+    text, _ = page(together(*many))
+    assert text.index('id="plot-map"') < text.index("<table>")
+    assert text.index('id="plot-map"') < text.index('id="plots"')

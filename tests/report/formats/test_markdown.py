@@ -60,6 +60,6 @@ def test_the_note_has_the_verdict_the_main_figures_and_the_sentences() -> None:
     assert "settings" in text.splitlines()[0] or "fastest" in text.splitlines()[0]
     assert "| framework | workers | samples/s | speed-up | test accuracy |" in text
     assert re.search(
-        r"^- tf trains mlp 1\.\d+ times as fast as torch on 1 CPU worker; 95 % CI", text, re.M
+        r"^- tf trains mlp 1\.\d+ times as fast as torch on 1 CPU worker; 95% CI", text, re.M
     )
     assert len(text) < 8000

@@ -24,7 +24,7 @@ def test_intervals_are_drawn_where_there_are_any_and_promised_nowhere_else() -> 
         for cell in found
         if cell.throughput
     ]
-    assert "95 % interval" in axes.get_xlabel()
+    assert "95% interval" in axes.get_xlabel()
     group, styles, _ = one_group(repeats=1)
     axes = axes_of(bars.throughput(group, styles))
     assert error_bars(axes) == []

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from colours import contrast, luminance
 from studies import study, together, where
 
 from distlab.report.figures.cells import cells
@@ -65,18 +66,6 @@ def test_a_framework_has_its_colour_in_every_plot(two_groups: dict[str, Plot]) -
         without = {"ratios": set(KNOWN_COLOURS), "loss": {"torch"}}.get(plot.kind, set())
         for framework in KNOWN_COLOURS.keys() - without:
             assert KNOWN_COLOURS[framework] in plot.svg, plot.name
-
-
-def luminance(colour: str) -> float:
-    """Relative luminance (WCAG 2.2)."""
-    channels = [int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5)]
-    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
-    return sum(weight * c for weight, c in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
-
-
-def contrast(one: str, other: str) -> float:
-    low, high = sorted((luminance(one), luminance(other)))
-    return (high + 0.05) / (low + 0.05)
 
 
 def test_colours_are_seen_on_light_and_dark_pages_and_differ_in_grey() -> None:

@@ -33,8 +33,20 @@ def test_ids_are_those_that_are_referred_to_and_begin_with_the_name() -> None:
     assert not set(ids) & set(re.findall(r'\bid="([^"]*)"', drawn("two")))
 
 
-def test_numbers_are_of_a_hundredth_of_a_point_and_the_font_is_said_once() -> None:
-    text = re.sub(r">[^<]*<", "><", drawn("one"))
-    assert not re.search(r"\d\.\d{3}", text)
+def test_numbers_are_of_a_tenth_of_a_point_and_font_and_looks_are_said_once() -> None:
+    text = drawn("one")
     assert text.count("font-family") == 1
     assert "<g>" not in text
+    sheet = "".join(re.findall(r"<style>(.*?)</style>", text))
+    places = re.sub(r"<style>.*?</style>|>[^<]*<", "><", text)
+    assert not re.search(r" (d|x|y)=\"[^\"]*\d\.\d{2}", places)
+    looks = re.findall(r'style="([^"]*)"', places)
+    assert len(looks) == len(set(looks))
+    classes = re.findall(r"\.(\w+)\{", sheet)
+    assert set(classes) == set(re.findall(r'class="([^"]*)"', places))
+    assert classes and all(one.startswith("one_") for one in classes)
+
+
+def test_a_style_sheet_says_nothing_of_the_rest_of_a_page() -> None:
+    for sheet in re.findall(r"<style[^>]*>(.*?)</style>", drawn("one")):
+        assert re.sub(r"\.one_\d+\{[^}]*\}", "", sheet) == ""

@@ -58,7 +58,7 @@ def test_a_graph_pays_after_compile_time_over_saved_time() -> None:
     assert found.told
     assert found.sentence == (
         "torch, mlp of mnist on 1 CPU worker (weak scaling, batch 64): graph compiles for 10.0 s "
-        "longer and saves 4.00 s an epoch (95 % CI 4.00 to 4.00 s): it pays after 3 epochs"
+        "longer and saves 4.00 s an epoch (95% CI 4.00 to 4.00 s): it pays after 3 epochs"
     )
 
 
@@ -77,7 +77,7 @@ def test_a_graph_that_is_slower_does_not_pay() -> None:
     found = only(both([10.0] * 5, [12.0] * 5))
     assert (found.after, found.outcome) == (None, "does not pay")
     assert found.sentence.endswith(
-        "graph compiles for 10.0 s longer and loses 2.00 s an epoch (95 % CI 2.00 to 2.00 s): it "
+        "graph compiles for 10.0 s longer and loses 2.00 s an epoch (95% CI 2.00 to 2.00 s): it "
         "does not pay"
     )
 

@@ -49,8 +49,8 @@ def test_the_main_table_shows_each_figure_of_the_cell() -> None:
     row = dict(zip(table.columns, map(str, table.rows[0]), strict=True))
     assert row == {
         "framework": "torch eager (2.13.0)",
-        "workers": "2 CPU",
-        "s to 97.0%": "9.00 (8.00 to 10.0; 4 of 5 runs)",
+        "workers": "2 CPU (1 thread each)",
+        "s to 97.0%": "9.0 (8.0 to 10; 4 of 5 runs)",
         "samples/s": "12,350 (12,000 to 13,000)",
         "speed-up": "1.25 (62%) (1.20 to 1.30)",
         "test accuracy": "97.1% (sd 0.11%)",

@@ -16,11 +16,11 @@ def judged(**options: Any) -> tuple[list[verdict.Setting], list[Group], list[Cel
 
 def test_the_fastest_is_named_with_its_lead_and_interval() -> None:
     found, grouped, _ = judged(world_sizes=[1])
-    assert verdict.headline(found) == "tf graph is the fastest."
+    assert verdict.headline(found) == "tf graph is the fastest: 1.46 times as fast as the next."
     ((title, text),) = verdict.sentences(found, grouped)
     assert title == "mlp, weak scaling, batch 64 a worker"
     assert text.startswith("On 1 CPU worker tf graph is the fastest, 1.4")
-    assert "times as fast as paddle eager, the next (95 % CI 1." in text
+    assert "times as fast as paddle eager, the next (95% CI 1." in text
 
 
 def test_no_fastest_is_named_where_none_can_be_told() -> None:
@@ -32,14 +32,14 @@ def test_no_fastest_is_named_where_none_can_be_told() -> None:
     assert verdict.sentences(found, grouped) == []
     (text,) = verdict.untold(found, every)
     assert "no fastest among" in text
-    assert "95 % CI 0.9" in text
+    assert "95% CI 0.9" in text
 
 
 def test_speed_up_is_told_for_more_than_one_worker() -> None:
     found, grouped, _ = judged()
     ((_, text),) = verdict.sentences(found, grouped)
     assert "Speed-up of 2 workers over 1: 1.1" in text
-    assert "with torch eager (95 % CI 1.0" in text
+    assert "with torch eager (95% CI 1.0" in text
 
 
 def test_one_repeat_tells_no_difference() -> None:
@@ -78,7 +78,7 @@ def test_a_setting_of_which_nothing_can_be_told_says_why() -> None:
         "of 15 runs counts: 15 oversubscribed (4 threads on 2 cores of here)."
     )
     assert others == []
-    assert verdict.headline(found) == "tf graph is the fastest."
+    assert verdict.headline(found).startswith("tf graph is the fastest: 1.4")
 
 
 def test_a_cell_whose_runs_have_caveats_names_them_with_what_was_found_of_all() -> None:
@@ -123,14 +123,14 @@ def test_processes_that_were_not_renewed_are_said_and_cost_small_differences() -
     assert renewed[0].fastest is not None and verdict.name(renewed[0].fastest) == "tf graph"
     assert kept[0].fastest is None
     (said,) = [text for text in verdict.untold(kept, every) if "worker processes" in text]
-    assert said.startswith("No cell has 3 groups of worker processes: intervals allow for")
-    assert said.endswith("beyond about 1.07 to be told.")
+    assert said.startswith("No cell's repeats ran in 3 or more groups of worker processes")
+    assert said.count("beyond about 1.07 to be told") == 1
 
 
 def test_a_speed_up_over_another_study_says_so() -> None:
     found, grouped, _ = judged(world_sizes=[2], baselines="store")
     ((_, text),) = verdict.sentences(found, grouped)
-    assert "with torch eager over another study (95 % CI" in text
+    assert "with torch eager over another study (95% CI" in text
     shown = main(grouped[0], []).rows[0]
     assert shown[4].detail.endswith("\nover another study")
 
@@ -142,5 +142,5 @@ def test_more_workers_that_reach_the_target_later_are_told_beside_their_speed_up
     found = cells(told)
     grouped = groups(found)
     ((_, text),) = verdict.sentences(verdict.settings(grouped, compare(found)), grouped)
-    assert "torch eager 0.96 s on 2 CPU workers, 0.86 s on 1" in text
+    assert "torch eager took 0.96 s on 2 CPU workers, 0.86 s on 1" in text
     assert "steps are fewer and of larger batches" in text

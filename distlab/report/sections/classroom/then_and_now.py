@@ -266,7 +266,7 @@ def _ratio(found: Ratio) -> str:
     now = f"{said}, and {found.now.value:.2f} times as long now"
     if found.now.low is None or found.now.high is None:
         return f"{now} (from {found.now.n} repeats, too few for an interval)."
-    interval = f"95 % CI {found.now.low:.2f} to {found.now.high:.2f}"
+    interval = f"95% CI {found.now.low:.2f} to {found.now.high:.2f}"
     if not found.told:
         return f"{now} ({interval}: no difference can be told now)."
     return f"{now} ({interval})."

@@ -1,0 +1,127 @@
+"""A folder of checkpoints, on this machine, on NFS, or in any store that fsspec knows.
+
+A file appears whole or not at all: on a file system it is written beside its place and renamed; an
+object store takes a file in one piece. What is damaged none the less is told by its SHA-256
+(:mod:`distlab.checkpoints.archive`), and the one before it is taken.
+
+=====================  ==========================================================
+``state-000003.npz``   the state when three epochs are done; the newest few are kept
+``epoch-000002.npz``   what ranks told of the third epoch; all are kept
+=====================  ==========================================================
+"""
+
+import contextlib
+import posixpath
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import fsspec
+from fsspec.implementations.local import LocalFileSystem
+
+from distlab import files
+from distlab.checkpoints.archive import DamagedError
+from distlab.checkpoints.state import State
+from distlab.errors import DistlabError
+from distlab.models.spec import ModelSpec
+
+STATE, EPOCH = "state", "epoch"
+NAME = re.compile(rf"({STATE}|{EPOCH})-(\d+)\.npz")
+
+
+class Checkpoints:
+    """The checkpoints of one run.
+
+    Parameters
+    ----------
+    address:
+        A folder, or where fsspec finds one: ``s3://bucket/folder``, ``file:///mnt/shared``.
+    keep:
+        How many states are kept, the newest.
+    say:
+        What tells of a file that is damaged.
+
+    Raises
+    ------
+    DistlabError
+        If the address is of no kind that is installed here.
+    """
+
+    def __init__(self, address: str, keep: int, say: Callable[[str], None]) -> None:
+        self.address, self._keep, self._say = address, keep, say
+        try:
+            self._store, self._folder = fsspec.core.url_to_fs(address)
+        except (ImportError, ValueError) as error:
+            raise DistlabError(
+                f"checkpoint.dir={address}",
+                f"fsspec cannot open it: {error}",
+                "install what it names (for s3://: pip install s3fs)\n"
+                "or a folder of this machine: checkpoint.dir=PATH",
+            ) from error
+
+    def save(self, kind: str, number: int, data: bytes) -> None:
+        """Write a file; of states, those that are too old go.
+
+        Raises
+        ------
+        OSError
+            If it cannot be written.
+        """
+        self._put(f"{kind}-{number:06d}.npz", data)
+        if kind == STATE:
+            for old in self.numbers(STATE)[: -self._keep]:
+                self._store.rm_file(self._path(f"{STATE}-{old:06d}.npz"))
+
+    def numbers(self, kind: str) -> list[int]:
+        """The numbers of the files of a kind, the least first."""
+        try:
+            found = self._store.ls(self._folder, detail=False, refresh=True)
+        except FileNotFoundError:
+            return []
+        names = (NAME.fullmatch(posixpath.basename(path)) for path in found)
+        return sorted(int(name[2]) for name in names if name and name[1] == kind)
+
+    def load(self, kind: str, number: int) -> bytes:
+        """The bytes of a file.
+
+        Raises
+        ------
+        OSError
+            If it is not there or cannot be read.
+        """
+        return bytes(self._store.cat_file(self._path(f"{kind}-{number:06d}.npz")))
+
+    def states(self, spec: ModelSpec) -> Iterator[tuple[State, bytes]]:
+        """The states that are whole, the newest first, each with its bytes; tells of others."""
+        for number in reversed(self.numbers(STATE)):
+            try:
+                data = self.load(STATE, number)
+                state = State.decoded(data, spec)
+                if state.epoch != number:
+                    raise DamagedError(f"it is of epoch {state.epoch}")
+            except (OSError, DamagedError) as error:
+                name = self._path(f"{STATE}-{number:06d}.npz")
+                self._say(f"checkpoint {name} cannot be used: {error}; the one before it is taken")
+            else:
+                yield state, data
+
+    def remove(self) -> None:
+        """Delete all of them, and their folder if nothing else is in it."""
+        for kind in (STATE, EPOCH):
+            for number in self.numbers(kind):
+                self._store.rm_file(self._path(f"{kind}-{number:06d}.npz"))
+        if isinstance(self._store, LocalFileSystem):
+            with contextlib.suppress(OSError):  # it is not there, or not empty
+                Path(self._folder).rmdir()
+
+    def _path(self, name: str) -> str:
+        return f"{self._folder.rstrip('/')}/{name}"
+
+    def _put(self, name: str, data: bytes) -> None:
+        path = self._path(name)
+        if not isinstance(self._store, LocalFileSystem):
+            self._store.makedirs(self._folder, exist_ok=True)
+            self._store.pipe_file(path, data)
+            return
+        Path(self._folder).mkdir(parents=True, exist_ok=True)
+        files.write(Path(path), data)

@@ -1,0 +1,92 @@
+"""The state of a run between two epochs, from which any other workers can go on.
+
+It is all that the mathematics needs: weights, Adam's moments and step. Which samples come next
+follows from the epoch and the seed (:mod:`distlab.data.order`). Arrays are in the canonical layout
+of :mod:`distlab.backends.base`, so that a state is of no framework and no number of workers.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from distlab.backends.base import Backend, OptimizerState
+from distlab.checkpoints.archive import DamagedError, packed, unpacked
+from distlab.models.spec import ModelSpec
+from distlab.models.weights import Weights, check
+
+VERSION = 1
+WEIGHTS, FIRST, SECOND = "weights", "first_moment", "second_moment"
+
+
+@dataclass(frozen=True)
+class State:
+    """A run's state after some epochs, equal on all its ranks.
+
+    Attributes
+    ----------
+    epoch:
+        How many epochs are done, which is the number of the next.
+    step:
+        Steps that Adam has taken.
+    arrays:
+        Arrays by name for each kind of them: ``weights``, ``first_moment``, ``second_moment``.
+    """
+
+    epoch: int
+    step: int
+    arrays: Mapping[str, Weights] = field(repr=False)
+
+    @classmethod
+    def of(cls, backend: Backend, epoch: int) -> "State":
+        """A backend's state, read back from its framework, when so many epochs are done."""
+        adam = backend.optimizer_state()
+        return cls(
+            epoch,
+            adam.step,
+            {
+                WEIGHTS: backend.weights(),
+                FIRST: adam.first_moment,
+                SECOND: adam.second_moment,
+            },
+        )
+
+    def restore(self, backend: Backend) -> None:
+        """Set a backend's model and optimizer to it, bit for bit."""
+        backend.set_weights(self.arrays[WEIGHTS])
+        backend.set_optimizer_state(
+            OptimizerState(self.step, self.arrays[FIRST], self.arrays[SECOND])
+        )
+
+    def encoded(self) -> bytes:
+        """It as bytes (:mod:`distlab.checkpoints.archive`): a checkpoint."""
+        arrays = {
+            f"{kind}/{name}": array
+            for kind, named in self.arrays.items()
+            for name, array in named.items()
+        }
+        return packed({"version": VERSION, "epoch": self.epoch, "step": self.step}, arrays)
+
+    @classmethod
+    def decoded(cls, data: bytes, spec: ModelSpec | None = None) -> "State":
+        """The state that was encoded.
+
+        Raises
+        ------
+        DamagedError
+            If the bytes are not whole, or not of this model.
+        """
+        about, arrays = unpacked(data)
+        if about.get("version") != VERSION:
+            raise DamagedError(
+                f"version {about.get('version')} of a state, which is not known here"
+            )
+        kinds: dict[str, Weights] = {WEIGHTS: {}, FIRST: {}, SECOND: {}}
+        for place, array in arrays.items():
+            kind, _, name = place.partition("/")
+            kinds.setdefault(kind, {})[name] = array
+        if spec is not None:
+            try:
+                for kind in (WEIGHTS, FIRST, SECOND):
+                    check(spec, kinds[kind])
+            except ValueError as error:
+                raise DamagedError(str(error)) from error
+        return cls(int(about["epoch"]), int(about["step"]), kinds)

@@ -1,0 +1,77 @@
+"""A stretch of a run: what one group of workers did of it, from its start to its end or failure."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from distlab.outcome.events import EpochDone, Finished, Ready, Started
+from distlab.outcome.hosts import Host
+
+
+@dataclass
+class Stretch:
+    """One group's part of a run; a run without a failure is one stretch.
+
+    Attributes
+    ----------
+    world_size:
+        The group's number of workers.
+    first:
+        The epoch that it began with, from 0.
+    group, group_run:
+        The id of the group, and how many runs its processes had made before.
+    started, ready, finished:
+        What its ranks told, by rank.
+    windows:
+        What its ranks told of each epoch that counts, one after the other: an epoch that was
+        trained again, because the state after it was lost, is the later group's.
+    """
+
+    world_size: int
+    first: int = 0
+    group: str | None = None
+    group_run: int = 0
+    started: dict[int, Started] = field(default_factory=dict)
+    ready: dict[int, Ready] = field(default_factory=dict)
+    finished: dict[int, Finished] = field(default_factory=dict)
+    windows: list[dict[int, EpochDone]] = field(default_factory=list)
+
+    @property
+    def whole(self) -> bool:
+        """Whether all its ranks got ready."""
+        return len(self.ready) == self.world_size
+
+    def hosts(self, threads_per_worker: int) -> list[Host]:
+        """The hosts in the order of their first ranks, with what their ranks have told so far."""
+        ranks_of: dict[str, list[int]] = {}
+        for rank, started in sorted(self.started.items()):
+            ranks_of.setdefault(started.host, []).append(rank)
+        found = []
+        for name, ranks in ranks_of.items():
+            told = [self.ready[rank].resources for rank in ranks if rank in self.ready]
+            windows = [
+                [part.cpu for parts in self.windows if (part := parts.get(rank)) and part.cpu]
+                for rank in ranks
+            ]
+            whole = len(told) == len(ranks) and all(windows)
+            threads = len(ranks) * threads_per_worker
+            found.append(Host(name, threads, told, windows if whole else None))
+        return found
+
+    def plain(self) -> dict[str, Any]:
+        """It as a summary holds it."""
+        return {
+            "group": self.group,
+            "world_size": self.world_size,
+            "hosts": list(dict.fromkeys(one.host for _, one in sorted(self.started.items()))),
+            "first_epoch": self.first + 1,
+            "epochs": len(self.windows),
+        }
+
+
+def epochs_at(stretches: Sequence[Mapping[str, Any]]) -> dict[int, int]:
+    """How many epochs were trained at each number of workers, of stretches in a summary."""
+    found: dict[int, int] = {}
+    for one in stretches:
+        found[one["world_size"]] = found.get(one["world_size"], 0) + one["epochs"]
+    return {size: epochs for size, epochs in found.items() if epochs}
