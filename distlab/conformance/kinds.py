@@ -91,6 +91,18 @@ def model(kind: str) -> ModelSpec:
     return build("small", yaml.safe_load(f"[{_WORDS[kind]}]"), SHAPE, CLASSES)
 
 
+def looked_at(execution: str, world_size: int) -> tuple[str, ...]:
+    """The kinds that a world trains.
+
+    Ranks part in batch statistics alone, so two train those with such, and those that hold many.
+    """
+    if execution != "eager":
+        return TOGETHER
+    return tuple(
+        kind for kind in KINDS if world_size == 1 or kind in TOGETHER or model(kind).buffers
+    )
+
+
 SAMPLES, GLOBAL_BATCH, STEPS = 24, 8, 3
 PROGRAM = Program(GLOBAL_BATCH, learning_rate=1e-2, beta1=0.8, beta2=0.99, epsilon=1e-2)
 """An epsilon as large as gradients are, so that updates depend smoothly on them."""

@@ -349,6 +349,12 @@ def resolve(options: Options, gpus_present: int) -> Experiment:
         )
     experiment = Experiment(options, "gpu" if on_gpu else "cpu", world_size)
     check_divisible(experiment.global_batch, world_size)
+    if experiment.spec.buffers and experiment.program.local_batch < 2:
+        raise DistlabError(
+            f"model={options.model.name} with one sample of a step on each worker",
+            "it has batch_norm, which takes the variance of a worker's samples",
+            f"batch_size={2 * (1 if options.scaling is Scaling.weak else world_size)}",
+        )
     return experiment
 
 

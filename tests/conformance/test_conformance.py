@@ -1,5 +1,6 @@
 """Every shipped backend against the contract, and the suite against backends broken on purpose."""
 
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -126,6 +127,24 @@ def test_fault_is_caught_by_its_check(
 ) -> None:
     outcomes = begun[fault].result() if fault in begun else examine(fault)
     assert [o.check for o in outcomes if not o.passed] == FAULTS[fault], outcomes
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("fault", "told"),
+    [
+        ("RunningStatisticsOfItsOwn", "rank 1 against rank 0: .* batch_norm"),
+        ("VarianceOfASample", "batch_norm.*(variance|evaluation after)"),
+        ("GeluByTanh", "gelu, 1 worker"),
+        ("RefusesGroups", "refuses conv in groups: it knows no groups"),
+    ],
+)
+def test_a_layer_that_computes_something_else_is_caught(fault: str, told: str) -> None:
+    (outcome,) = conformance.examine(
+        f"faulty_backends:{fault}", models=["layers"], env={"OPENBLAS_NUM_THREADS": "1"}
+    )
+    assert not outcome.passed
+    assert re.search(told, outcome.detail), outcome.detail
 
 
 @pytest.mark.slow

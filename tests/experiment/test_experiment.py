@@ -432,3 +432,48 @@ def test_flat_names_every_option_once_with_plain_values(compose: Compose) -> Non
 def test_enums_are_what_users_write() -> None:
     assert [str(value) for value in Device] == ["auto", "cpu", "gpu"]
     assert [str(value) for value in Scaling] == ["weak", "strong"]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "name"),
+    [
+        (["model=mlp"], "mlp"),
+        (["model=mlp", "model.hidden=[100,100]"], "mlp"),
+        (["model=mlp", "model.hidden=[512,64]"], "mlp-512-64"),
+        (["model=lenet5", "model.layers=[flatten,{dense:classes}]"], "lenet5-"),
+        (["model=lenet5", "model.layers=[flatten,{dense:classes}]", "model.name=flat"], "flat"),
+    ],
+)
+def test_what_is_no_lenet5_is_not_recorded_as_one(
+    compose: Compose, overrides: list[str], name: str
+) -> None:
+    found = validate(compose(*overrides)).model.name
+    assert found.startswith(name) if name.endswith("-") else found == name
+
+
+def test_models_of_the_same_name_and_other_layers_are_never_compared(
+    experiment: Callable[..., Experiment],
+) -> None:
+    layers = ("[flatten,{dense:classes}]", "[flatten,{dense:5},{dense:classes}]")
+    one, other = (experiment("model.name=net", f"model.layers={text}") for text in layers)
+    assert key(one) != key(other)
+    assert one.series("d") != other.series("d")
+    again = experiment("model.name=net", "model.layers=[flatten,{dense:{outputs:10}}]")
+    assert key(one) == key(again)  # however they are written
+
+
+def test_records_from_before_models_were_config_name_the_same_model(
+    experiment: Callable[..., Experiment],
+) -> None:
+    now = experiment("model=lenet5")
+    model = replace(now.options.model, layers=None)
+    before = replace(now, options=replace(now.options, model=model))
+    assert before.spec == now.spec
+    assert key(before) == key(now)
+    assert before.series("d") == now.series("d")
+
+
+def test_batch_normalization_needs_two_samples(experiment: Callable[..., Experiment]) -> None:
+    with pytest.raises(DistlabError, match="batch_size=2"):
+        experiment("model=resnet20", "batch_size=1")
+    experiment("model=vit", "batch_size=1")

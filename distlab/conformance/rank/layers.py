@@ -43,7 +43,7 @@ def _trained(job: Job, notes: Notes) -> dict[str, Any]:
     backend = backend_class(placement)
     loaded = False
     found: dict[str, Any] = {}
-    for kind in kinds.KINDS if execution == "eager" else kinds.TOGETHER:
+    for kind in kinds.looked_at(program.execution, placement.world_size):
         spec, everything = kinds.model(kind), (0, kinds.SAMPLES)
         try:
             backend.build(spec, program)
