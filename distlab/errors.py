@@ -51,6 +51,20 @@ class WorkerError(Exception):
         self.raised = raised
 
 
+class RayLostError(WorkerError):
+    """Ray itself is gone, its head or its process on this machine, and with it all workers."""
+
+    def __init__(self, message: str, log: str) -> None:
+        super().__init__(message, log, may_pass=True)
+
+
+class StalledError(WorkerError):
+    """A worker lives and tells nothing any more: it is stopped, or hangs."""
+
+    def __init__(self, message: str, log: str) -> None:
+        super().__init__(message, log, may_pass=True)
+
+
 def reason(error: BaseException | None) -> str:
     """Why a run failed, for its record: of one that diverged where it did, else the whole error."""
     return error.found if isinstance(error, DivergedError) else str(error)

@@ -1,4 +1,4 @@
-"""How many steps the reference takes, and what it allows where float32's own error is the measure."""
+"""How many steps the reference takes, and what it allows where float32 itself is the measure."""
 
 from collections.abc import Callable
 

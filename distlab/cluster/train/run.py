@@ -23,7 +23,7 @@ from distlab.cluster.group import OTHERS_DIVERGE_S
 from distlab.cluster.logs import elsewhere, log_of
 from distlab.cluster.pool import Jobs
 from distlab.cluster.restarts import Life, in_step
-from distlab.cluster.start import interpreter, waiting
+from distlab.cluster.start import interpreter, seats, waiting
 from distlab.cluster.start.causes import cause
 from distlab.cluster.train import mailbox
 from distlab.cluster.train.mailbox import Lost, Message, Seated, Steered, Told
@@ -31,9 +31,7 @@ from distlab.cluster.worker_environment import WorkerEnvironment
 from distlab.data.sources import Dataset
 from distlab.errors import DistlabError, WorkerError
 from distlab.experiment.experiment import Experiment
-from distlab.experiment.options import ClusterMode
 from distlab.experiment.task import Task
-from distlab.outcome import environment
 from distlab.outcome.events import Checkpoint, Divergence, Event, Failed, Notice, Ready, Started
 
 
@@ -116,7 +114,7 @@ class _Run:
         # It imports pandas, Arrow and more, which no other run needs.
         from distlab.cluster.train import control, rank
 
-        control.set_up(os.environ, self._options.cluster)
+        control.set_up(os.environ, self._experiment)
         duty = rank.Duty(
             mailbox=self._mailbox,
             task=self._task,
@@ -146,19 +144,25 @@ class _Run:
     def _until_the_end(self, end: "Future[None]") -> Iterator[Event]:
         """The events of one group of workers after the other, under one controller."""
         messages = self._messages(end)
+        before = 0
         yield from self._waited(messages)
         while (seated := self._seated) is not None:
             self._seated = None
             group = self._take_seats(seated)
             size = len(group.seats)
             yield self._life.begun(group.attempt[:12], 0, size)
+            if before not in (0, size):
+                yield Notice(
+                    f"{size} workers instead of {before} from epoch {self._life.epoch + 1}"
+                )
+            before = size
             for event in in_step(self._of_group(group, messages), size):
                 self._life.note(event)
                 yield event
             if self._seated is None:
                 yield from self._waited(messages)
-            elif len(self._seated.seats) != size:
-                self._life.moved(f"{size} workers became {len(self._seated.seats)}")
+            else:
+                self._life.moved()
         if (error := end.exception()) is not None:
             if isinstance(error, RayActorError):
                 raise error
@@ -192,13 +196,7 @@ class _Run:
 
     def _take_seats(self, seated: Seated) -> _Group:
         """A group that has its places starts, from the newest state."""
-        others = [seat for seat in seated.seats if seat.code != environment.code()]
-        if others and self._options.cluster.mode is ClusterMode.existing:
-            raise DistlabError(
-                f"workers of this command's distlab {environment.code()}",
-                f"on {others[0].host} it is {others[0].code}",
-                "install the same distlab on each node of Ray",
-            )
+        seats.check(seated.seats, self._options)
         newest = self._life.newest
         states = [] if newest is None else [ray.put(newest.state)]
         ray.get(self._mailbox.decide.remote(seated.attempt, states))

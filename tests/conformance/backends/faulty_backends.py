@@ -10,10 +10,12 @@ from typing import Any
 import numpy as np
 import rounded_products
 from numpy.typing import NDArray
-from numpy_sockets import NumpyBackend
+from numpy_sockets import NumpyBackend, copy
 
 from distlab.backends.base import Evaluation, OptimizerState, Placement
+from distlab.errors import DistlabError
 from distlab.fairness import reference
+from distlab.fairness.layers import pointwise
 from distlab.models.weights import Weights
 
 
