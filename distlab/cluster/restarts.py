@@ -68,8 +68,8 @@ class Life:
         if isinstance(event, Checkpoint):
             self.newest, self._raised = event, ""
 
-    def moved(self, why: str) -> None:
-        """Other workers take the place of these, though nothing failed."""
+    def moved(self, why: str | None = None) -> None:
+        """Other workers take the place of these: because of a failure, or of room for more."""
         self._failure, self._failed = why, time.time()
 
     def survived(self, error: WorkerError) -> Notice:

@@ -162,7 +162,7 @@ class Options:
     tracking: TrackingOptions = field(default_factory=TrackingOptions)
     checkpoint: CheckpointOptions = field(default_factory=CheckpointOptions)
     failures: FailureOptions = field(default_factory=FailureOptions)
-    gpus: int | None = None
+    gpus: Any = None
     device: Device = Device.auto
     execution: Execution | None = None
     precision: Precision = Precision.fp32

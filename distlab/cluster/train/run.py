@@ -114,7 +114,7 @@ class _Run:
         # It imports pandas, Arrow and more, which no other run needs.
         from distlab.cluster.train import control, rank
 
-        control.set_up(os.environ, self._options.cluster)
+        control.set_up(os.environ, self._experiment)
         duty = rank.Duty(
             mailbox=self._mailbox,
             task=self._task,
@@ -144,19 +144,25 @@ class _Run:
     def _until_the_end(self, end: "Future[None]") -> Iterator[Event]:
         """The events of one group of workers after the other, under one controller."""
         messages = self._messages(end)
+        before = 0
         yield from self._waited(messages)
         while (seated := self._seated) is not None:
             self._seated = None
             group = self._take_seats(seated)
             size = len(group.seats)
             yield self._life.begun(group.attempt[:12], 0, size)
+            if before not in (0, size):
+                yield Notice(
+                    f"{size} workers instead of {before} from epoch {self._life.epoch + 1}"
+                )
+            before = size
             for event in in_step(self._of_group(group, messages), size):
                 self._life.note(event)
                 yield event
             if self._seated is None:
                 yield from self._waited(messages)
-            elif len(self._seated.seats) != size:
-                self._life.moved(f"{size} workers became {len(self._seated.seats)}")
+            else:
+                self._life.moved()
         if (error := end.exception()) is not None:
             if isinstance(error, RayActorError):
                 raise error
