@@ -24,7 +24,7 @@ from omegaconf.errors import GrammarParseError
 from omegaconf.grammar_parser import parse
 
 from distlab.errors import DistlabError
-from distlab.experiment.options import Options, flat, names
+from distlab.experiment.options import CONF, Options, flat, names
 
 FOLDERS = ("hydra.run.dir", "hydra.sweep.dir")
 """Options of Hydra's own that name a folder."""
@@ -55,7 +55,14 @@ def _text_options(kind: Any = Options, prefix: str = "") -> Iterator[tuple[str, 
             yield f"{prefix}{name}", type(None) in get_args(hint)
 
 
-TEXT = {**dict(_text_options()), **dict.fromkeys(FOLDERS, False), "hydra.job.name": False}
+GROUPS = sorted({folder.name for folder in CONF.iterdir() if any(folder.glob("*.yaml"))})
+"""Options whose value is the name of a file of the config tree, or of an installed backend."""
+TEXT = {
+    **dict(_text_options()),
+    **dict.fromkeys(GROUPS, True),
+    **dict.fromkeys(FOLDERS, False),
+    "hydra.job.name": False,
+}
 """The options whose value is any text, and whether ``null`` stands for none."""
 
 
