@@ -54,6 +54,7 @@ bench: $(VENV)/installed-cpu  ## Measure distlab against hand-written peers (idl
 	$(BIN)/python benchmarks/study_cost.py
 	$(BIN)/python benchmarks/memory.py
 	$(BIN)/python benchmarks/profile_step.py
+	$(BIN)/python benchmarks/report_size.py
 	$(BIN)/python benchmarks/planted.py
 
 records: $(VENV)/installed-cpu  ## Make docs/records.md, what each recorded field means, from the schema

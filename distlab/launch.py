@@ -59,13 +59,15 @@ def _compose_and_run(options: DictConfig) -> Options | None:
     hide_secrets(run_dir)
     try:
         validated = validate(options)
+        if validated.resume is not None:
+            _refuse_many(validated, single)
         if not single:
             return validated
         if validated.repeats > 1 or validated.study:
             experiment = job.runtime.choices.get("experiment")
             study.conduct([validated], run_dir, overrides, experiment)
         else:
-            _run(validated, run_dir)
+            _run(validated, run_dir, overrides)
     except (DistlabError, WorkerError, OmegaConfBaseException) as error:
         # Beyond this function, Hydra would add a line of its own.
         told = refused(error) if isinstance(error, OmegaConfBaseException) else error
@@ -77,15 +79,29 @@ def _compose_and_run(options: DictConfig) -> Options | None:
     return None
 
 
-def _run(options: Options, run_dir: Path) -> None:
-    """A run by itself."""
+def _run(options: Options, run_dir: Path, overrides: Sequence[str]) -> None:
+    """A run by itself, a new one or one that goes on."""
     with driver_log(run_dir), Display() as display, run.Session() as session:
+        begun = _command_time()
         try:
-            summary = run.execute(options, run_dir, _command_time(), display, session)
+            if options.resume is None:
+                summary = run.execute(options, run_dir, begun, display, session)
+            else:
+                summary = run.go_on(options, run_dir, begun, display, session, overrides)
         except (DistlabError, WorkerError):
             _log.exception("the run failed")
             raise
         display.report([summary], run_dir)
+
+
+def _refuse_many(options: Options, single: bool) -> None:
+    """A run that goes on is one run."""
+    if not single or options.study or options.repeats > 1:
+        raise DistlabError(
+            f"resume={options.resume} of a command with several runs",
+            "a run by itself goes on by itself",
+            f"python -m distlab.launch resume={options.resume}",
+        )
 
 
 def main() -> None:

@@ -35,6 +35,7 @@ for name in MLFLOW_VARIABLES:
 RAY = (
     "tests/cluster/test_connect.py",
     "tests/cluster/test_group.py",
+    "tests/cluster/train/test_run.py",
     "tests/conformance/test_break_backends.py",
     "tests/runs/test_studies.py",
     "tests/test_launch.py",

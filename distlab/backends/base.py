@@ -86,10 +86,15 @@ class Placement:
     device:
         ``cpu`` or ``gpu``. On ``gpu`` exactly one device is visible to the process, as index 0.
     endpoints:
-        ``host:port`` of every rank, in rank order; the port was free on that host a moment ago.
-        Rank 0's serves as the rendezvous where a framework needs only one.
+        ``host:port`` of every rank, in rank order; the port is kept for that rank, and can be
+        bound with ``SO_REUSEADDR``. Rank 0's serves as the rendezvous where a framework needs only
+        one.
     threads:
         Computing threads that this process may use (intra-op); inter-op pools get 1.
+    folder:
+        An empty folder, where all ranks are on one machine, that no other user may enter: ranks
+        that meet by files in it need no port for that. None where they are on several, or it is
+        not known.
     """
 
     rank: int
@@ -98,6 +103,7 @@ class Placement:
     device: Literal["cpu", "gpu"]
     endpoints: tuple[str, ...]
     threads: int
+    folder: str | None = None
 
     @property
     def hosts(self) -> tuple[str, ...]:

@@ -7,14 +7,17 @@ object store takes a file in one piece. What is damaged none the less is told by
 =====================  ==========================================================
 ``state-000003.npz``   the state when three epochs are done; the newest few are kept
 ``epoch-000002.npz``   what ranks told of the third epoch; all are kept
+``run.json``           what the run was asked for
 =====================  ==========================================================
 """
 
 import contextlib
+import json
 import posixpath
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
@@ -26,6 +29,7 @@ from distlab.errors import DistlabError
 from distlab.models.spec import ModelSpec
 
 STATE, EPOCH = "state", "epoch"
+RUN, RUN_BYTES = "run.json", 1 << 20
 NAME = re.compile(rf"({STATE}|{EPOCH})-(\d+)\.npz")
 
 
@@ -72,6 +76,34 @@ class Checkpoints:
             for old in self.numbers(STATE)[: -self._keep]:
                 self._store.rm_file(self._path(f"{STATE}-{old:06d}.npz"))
 
+    def note(self, about: Mapping[str, Any]) -> None:
+        """Write what the run was asked for.
+
+        Raises
+        ------
+        OSError
+            If it cannot be written.
+        """
+        self._put(RUN, json.dumps(about, indent=2).encode())
+
+    def noted(self) -> dict[str, Any]:
+        """What :meth:`note` was given.
+
+        Raises
+        ------
+        OSError
+            If it is not there or cannot be read.
+        DamagedError
+            If it is no such thing.
+        """
+        try:
+            about = json.loads(self._store.cat_file(self._path(RUN), 0, RUN_BYTES))
+        except (ValueError, RecursionError) as error:
+            raise DamagedError(f"{RUN}: {error}") from error
+        if not isinstance(about, dict):
+            raise DamagedError(f"{RUN} says nothing")
+        return about
+
     def numbers(self, kind: str) -> list[int]:
         """The numbers of the files of a kind, the least first."""
         try:
@@ -110,6 +142,8 @@ class Checkpoints:
         for kind in (STATE, EPOCH):
             for number in self.numbers(kind):
                 self._store.rm_file(self._path(f"{kind}-{number:06d}.npz"))
+        with contextlib.suppress(FileNotFoundError):
+            self._store.rm_file(self._path(RUN))
         if isinstance(self._store, LocalFileSystem):
             with contextlib.suppress(OSError):  # it is not there, or not empty
                 Path(self._folder).rmdir()

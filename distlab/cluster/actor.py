@@ -18,7 +18,7 @@ from distlab.checkpoints.state import State
 from distlab.cluster.worker_environment import WorkerEnvironment
 from distlab.errors import DistlabError
 from distlab.experiment.task import Task
-from distlab.machine import cores
+from distlab.machine import cores, guard, network
 from distlab.outcome.environment import code
 from distlab.outcome.events import Event, Failed, Started
 from distlab.worker import loop
@@ -57,15 +57,18 @@ class Seat:
     node, host:
         The id of its node in Ray, and the node's name.
     endpoint:
-        A ``host:port`` on it that was free a moment ago.
+        A ``host:port`` on it that is kept for the worker as long as its process lives.
     code:
         Which distlab it runs (:func:`distlab.outcome.environment.code`).
+    guarded:
+        Whether no other user of its machine can connect to it (:mod:`distlab.machine.guard`).
     """
 
     node: str
     host: str
     endpoint: str
     code: str
+    guarded: bool
 
 
 class RankActor:
@@ -73,17 +76,19 @@ class RankActor:
 
     def __init__(self) -> None:
         self._rank: loop.Rank | None = None
+        self._port: socket.socket | None = None
         with _absent("pyarrow", "pydantic", "starlette"):
             # Ray imports these three before it first reads an object: 45 MiB of each worker.
             ray.get(ray.put(None))
 
     def address(self) -> Seat:
-        """Where the worker is, and a port that is free at this moment."""
-        with socket.socket() as probe:
-            probe.bind(("", 0))
-            endpoint = f"{ray.util.get_node_ip_address()}:{probe.getsockname()[1]}"
+        """Where the worker is, with a port that is kept for it."""
+        host = ray.util.get_node_ip_address()
+        if self._port is None:
+            self._port = network.reserve(host)
+        endpoint = f"{host}:{self._port.getsockname()[1]}"
         node = ray.get_runtime_context().get_node_id()
-        return Seat(node, socket.gethostname(), endpoint, code())
+        return Seat(node, socket.gethostname(), endpoint, code(), guard.active())
 
     def run(self, assignment: Assignment) -> Iterator[Event]:
         """Run a task; the first one also imports the framework and joins the process group.

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from distlab.cluster import worker_environment
-from distlab.cluster.start import joining, local_ray
+from distlab.cluster.start import joining, local_ray, session
 from distlab.errors import DistlabError
 from distlab.experiment.experiment import Experiment, resolve
 from distlab.experiment.options import ClusterMode, Options, Pin
@@ -72,6 +72,29 @@ def unused_address(options: Options) -> str | None:
     )
 
 
+def strangers(experiment: Experiment) -> list[str]:
+    """What to tell, once Ray is there, of others who can reach what this command starts."""
+    told = []
+    if experiment.options.cluster.mode is ClusterMode.local:
+        if (mode := os.environ.get("RAY_AUTH_MODE", "")).lower() != "token":
+            told.append(
+                f"RAY_AUTH_MODE={mode} of the environment: Ray asks nobody for a token, so whoever "
+                "reaches it on this machine runs code as this user"
+            )
+        return told
+    if joining.open_to_all:
+        told.append(
+            f"the Ray at {joining.open_to_all} asks nobody for a token: whoever reaches it runs "
+            "code as the user who started it (docs/security.md)"
+        )
+    if experiment.world_size > 1:
+        told.append(
+            "workers exchange gradients through ports without a password: whoever reaches them is "
+            "this user (docs/security.md)"
+        )
+    return told
+
+
 def place(options: Options, resources: Resources) -> Experiment:
     """Fit the experiment to what Ray has.
 
@@ -106,7 +129,7 @@ def disconnected_at_end() -> Iterator[None]:
         import ray
 
         ray.shutdown()
-        local_ray.clean_up()
+        session.leave()
 
 
 @contextlib.contextmanager

@@ -16,10 +16,10 @@ from ray.util.placement_group import placement_group, remove_placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from distlab.backends.base import Placement
-from distlab.cluster.actor import Assignment, RankActor
+from distlab.cluster.actor import Assignment, RankActor, Seat
 from distlab.cluster.ending import Ending, PortTakenError, diverging, too_slow
 from distlab.cluster.logs import elsewhere, log_of
-from distlab.cluster.start import interpreter, waiting
+from distlab.cluster.start import interpreter, local_ray, waiting
 from distlab.cluster.start.causes import cause
 from distlab.cluster.worker_environment import WorkerEnvironment
 from distlab.errors import DistlabError
@@ -228,12 +228,15 @@ class WorkerGroup:
                 f"on {others[0].host} it is {others[0].code}",
                 "install the same distlab on each node of Ray",
             )
+        self._see_to_strangers(found)
         nodes = list(dict.fromkeys(seat.node for seat in found))
         order = sorted(range(self.world_size), key=lambda index: nodes.index(found[index].node))
         self._actors = [self._actors[index] for index in order]
         placed = [found[index] for index in order]
         self._hosts = [seat.host for seat in placed]
         endpoints = tuple(seat.endpoint for seat in placed)
+        local = self._options.cluster.mode is ClusterMode.local
+        folder = local_ray.folder_of_ranks() if local else None
         for rank, seat in enumerate(placed):
             self._placements.append(
                 Placement(
@@ -243,8 +246,24 @@ class WorkerGroup:
                     device="gpu" if self._device == "gpu" else "cpu",
                     endpoints=endpoints,
                     threads=self._threads,
+                    folder=folder,
                 )
             )
+
+    def _see_to_strangers(self, found: list[Seat]) -> None:
+        """Refuse workers on this machine that its other users could reach, unless that is asked."""
+        cluster = self._options.cluster
+        alone = self.world_size == 1 or all(seat.guarded for seat in found)
+        if cluster.mode is not ClusterMode.local or alone or cluster.open_ports:
+            return
+        why = local_ray.unguarded or "their Python was started without it"
+        raise DistlabError(
+            f"{self.world_size} workers that no other user of this machine can connect to",
+            f"what keeps strangers out is not loaded into them: {why}",
+            "install a C compiler: apt-get install gcc libc6-dev\n"
+            "where you trust whoever is on this machine: cluster.open_ports=true\n"
+            "or one worker, which listens for nobody: gpus=1",
+        )
 
     def _ending(self, streams: list[Any], log_dir: Path) -> Ending:
         """What there is to find out of a run that ended early."""

@@ -61,12 +61,15 @@ class Jobs:
         if group is None:
             self._wait = experiment.options.cluster.mode is not ClusterMode.local
             self._make_room(experiment)
-            if dataset.checksum not in self._data:
-                # Each node fetches it once, and its workers share it.
-                self._data[dataset.checksum] = ray.put(dataset.normalized())
-            group = self._start(experiment, self._data[dataset.checksum])
+            group = self._start(experiment, self.data(dataset))
         self._groups[key] = group
         return group
+
+    def data(self, dataset: Dataset) -> Any:
+        """A data set in Ray's object store: each node fetches it once, and its workers share it."""
+        if dataset.checksum not in self._data:
+            self._data[dataset.checksum] = ray.put(dataset.normalized())
+        return self._data[dataset.checksum]
 
     def drop(self, group: WorkerGroup) -> None:
         """Give up a group in which something went wrong."""

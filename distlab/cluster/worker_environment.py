@@ -17,8 +17,9 @@ from typing import Any
 from distlab.backends.base import Placement
 from distlab.experiment.experiment import Experiment
 from distlab.experiment.options import FrameworkOptions, Pin, Precision
+from distlab.machine import guard
 from distlab.machine.cores import shares
-from distlab.machine.network import interface
+from distlab.machine.network import LOOPBACK, interface
 
 KEPT_OUT = (
     # OpenMP of GNU, LLVM and Intel, and libraries of linear algebra: threads, cores, instructions.
@@ -91,11 +92,14 @@ class WorkerEnvironment:
         removed = foreign(os.environ, self.asked)
         for name in removed:
             del os.environ[name]
+        guard.forget(os.environ)
         os.environ.update(self.variables)
+        inherited = _matching(os.environ, RECORDED)
         ask_no_proxy(os.environ, placement.hosts)
         own = placement.hosts[placement.rank]
-        if len(set(placement.hosts)) > 1 and (device := interface(own)) is not None:
-            # gloo would take what this host's name leads to, which may be 127.0.1.1.
+        reached = own if len(set(placement.hosts)) > 1 else LOOPBACK
+        if (device := interface(reached)) is not None:
+            # gloo would take what this host's name leads to, be it 127.0.1.1 or open to others.
             os.environ.setdefault("GLOO_SOCKET_IFNAME", device)
         # A user without privileges may not take niceness back; then the record tells the other one.
         with contextlib.suppress(OSError):
@@ -109,7 +113,7 @@ class WorkerEnvironment:
             "kept_out": {
                 name: value for name, value in removed.items() if name not in self.variables
             },
-            "inherited": _matching(os.environ, RECORDED),
+            "inherited": inherited,
         }
 
 

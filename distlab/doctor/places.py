@@ -11,7 +11,7 @@ from sqlalchemy import create_engine
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
-from distlab.cluster.start import local_ray
+from distlab.cluster.start import before, session
 from distlab.data import mirrors, sources
 from distlab.doctor import preflight
 from distlab.doctor.finding import Finding, note, wrong
@@ -113,7 +113,7 @@ def data(directory: str | None = None) -> Iterator[Finding]:
 
 def cluster() -> Iterator[Finding]:
     """Where Ray puts its files, and whether one runs already."""
-    temp = local_ray.ray_temp()
+    temp = session.asked()
     free = 0
     try:
         usage = os.statvfs(temp)
@@ -121,15 +121,19 @@ def cluster() -> Iterator[Finding]:
     except OSError as error:
         yield wrong("Ray's files", f"{temp}: {_line(error)}", f"mkdir -p {temp}")
         return
-    if local_ray.folder_is_unfit(temp):
-        found = f"{temp} is too long for its sockets: they go below /tmp"
+    if session.is_unfit(temp):
+        found = f"{temp} is too long for its sockets, or no plain path: they go below /tmp"
         yield Finding("Ray's files", found)
     elif free < 1 << 30:
         advice = "free some, or another disk: RAY_TMPDIR=/path (a short one)"
         yield wrong("Ray's files", f"{free >> 20} MiB are free in {temp}", advice)
     else:
-        yield Finding("Ray's files", f"go below {temp}/ray")
-    address = _running(Path(temp))
+        yield Finding("Ray's files", f"go below {temp}, into a folder of the command's own")
+    try:
+        address = _running()
+    except DistlabError as error:
+        yield wrong("cluster", error.found, error.fix.splitlines()[0])
+        return
     if address is None:
         yield Finding("cluster", "no Ray runs here: each command starts its own")
         return
@@ -142,14 +146,11 @@ def cluster() -> Iterator[Finding]:
         yield note("cluster", f"none answers at {address}: {_line(error)}", advice)
 
 
-def _running(temp: Path) -> str | None:
+def _running() -> str | None:
     """The address of a Ray: the shell's, or that of the last one that was started here."""
     if named := os.environ.get("RAY_ADDRESS"):
         return named.removeprefix("ray://")
-    try:
-        return (temp / "ray" / "ray_current_cluster").read_text().strip() or None
-    except OSError:
-        return None
+    return before.recorded()
 
 
 def _takes(folder: Path) -> bool:

@@ -16,6 +16,7 @@ from distlab.errors import DistlabError
 from distlab.experiment.options import (
     ClusterMode,
     Device,
+    Engine,
     FrameworkOptions,
     Options,
     Precision,
@@ -38,7 +39,9 @@ NOT_OF_A_SERIES = (
     "repeats",
     "group_runs",
     "study",
+    "resume",
     "take_over",
+    "engine",
     "execution",
     "framework.execution",
 )
@@ -103,6 +106,8 @@ class Experiment:
             if not name.startswith(NOT_OF_A_SERIES) and not (name == "pin" and value is None)
         }
         options |= known_by_content(self.options.data.name, data_checksum)
+        if self.options.engine is Engine.train:
+            options["engine"] = str(Engine.train)
         made_up_of = json.dumps([self.execution, options], sort_keys=True)
         return hashlib.sha256(made_up_of.encode()).hexdigest()[:16]
 
@@ -134,6 +139,8 @@ class Experiment:
             equal["precision"] = str(options.precision)
         if options.pin is not None:
             equal["pin"] = str(options.pin)
+        if options.engine is Engine.train:
+            equal["engine"] = str(options.engine)
         return hashlib.sha256(json.dumps(equal, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -280,6 +287,24 @@ def resolve(options: Options, gpus_present: int) -> Experiment:
     experiment = Experiment(options, "gpu" if on_gpu else "cpu", world_size)
     check_divisible(experiment.global_batch, world_size)
     return experiment
+
+
+def engine(options: Options, by_itself: bool) -> Engine:
+    """What places the workers of a run.
+
+    Unless it is said, Ray Train does so for a run by itself that asks for what it is good at.
+
+    Parameters
+    ----------
+    options:
+        The validated options.
+    by_itself:
+        Whether it is no run of a study; those keep their workers, which Ray Train cannot.
+    """
+    if options.engine is not Engine.auto:
+        return options.engine
+    existing = options.cluster.mode is ClusterMode.existing
+    return Engine.train if by_itself and existing else Engine.actors
 
 
 def _check_executions(options: Options) -> None:

@@ -7,11 +7,11 @@ report, which reads ``study.json`` alone.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from distlab.experiment.options import Options, flat
+from distlab.experiment.options import Engine, Options, flat
 
 # What may differ between two sittings of a study without making another cell.
 SURROUNDINGS = ("tracking.", "cluster", "data.dir", "checkpoint.", "failures.")
-NOT_OF_A_CELL = (*SURROUNDINGS, "repeats", "group_runs", "study", "take_over")
+NOT_OF_A_CELL = (*SURROUNDINGS, "repeats", "group_runs", "study", "resume", "take_over")
 HELD = ("framework.name", "execution", "model.name", "gpus", "precision")
 """Options that every name of a cell holds, whether cells differ in them or not."""
 FOLLOWS = {"framework.": "framework.name", "model.": "model.name", "target_accuracy": "model.name"}
@@ -31,7 +31,9 @@ def made_of(options: Options, data: str | None) -> dict[str, str]:
         and then its folder stands for it.
     """
     told = data or options.data.dir or options.data.name
-    return chosen({**flat(options), "execution": options.resolved_execution, "data": told})
+    engine = Engine.train if options.engine is Engine.train else Engine.actors
+    resolved = {"execution": options.resolved_execution, "engine": engine}
+    return chosen({**flat(options), **resolved, "data": told})
 
 
 def chosen(options: Mapping[str, Any]) -> dict[str, str]:

@@ -48,6 +48,14 @@ class Scaling(StrEnum):
     strong = "strong"
 
 
+class Engine(StrEnum):
+    """What places the workers: own actors, kept between runs, or Ray Train."""
+
+    auto = "auto"
+    actors = "actors"
+    train = "train"
+
+
 class Pin(StrEnum):
     """What of a machine each worker has for itself."""
 
@@ -122,6 +130,7 @@ class ClusterOptions:
     mode: ClusterMode = ClusterMode.local
     address: str | None = None
     start_timeout_s: float = 180.0
+    open_ports: bool = False
 
 
 @dataclass
@@ -162,12 +171,14 @@ class Options:
     learning_rate: float = 1e-3
     seed: int = 0
     threads_per_worker: int = 1
+    engine: Engine = Engine.auto
     pin: Pin | None = None
     target_accuracy: float = MISSING
     measure_exchange: bool = True
     repeats: int = 1
     group_runs: int | None = None
     study: str | None = None
+    resume: str | None = None
     take_over: bool = False
 
     @property

@@ -7,6 +7,8 @@ from pathlib import Path
 import psutil
 
 HOSTS = Path("/etc/hosts")
+LOOPBACK = "127.0.0.1"
+"""The address of this machine for itself, which no other machine reaches."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,20 @@ def interface(address: str) -> str | None:
     """The network interface that holds an address of this host; None if none does."""
     held = {one.address: name for name, all in psutil.net_if_addrs().items() for one in all}
     return held.get(address)
+
+
+def reserve(host: str) -> socket.socket:
+    """A port of a host's address, kept from all who ask for any port until the socket is closed.
+
+    It listens for nobody. Whoever sets ``SO_REUSEADDR`` may bind the same port meanwhile, as the
+    frameworks' servers do, and of those with ``SO_REUSEPORT`` the same user alone (socket(7)).
+    """
+    kept = socket.socket()
+    kept.bind((host, 0))
+    # Not before: the kernel would give out a port that somebody else keeps in this way.
+    kept.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    kept.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    return kept
 
 
 def own_name(hosts: Path = HOSTS) -> Name | None:

@@ -20,6 +20,7 @@ part of the 5 % (Lan & DeMets 1983): the first four fifths, look k after it a fi
 which is 5 % altogether however often one looks, by Bonferroni's inequality.
 """
 
+from collections import Counter
 from collections.abc import Hashable, Sequence
 
 from distlab.measure.blocks import Effect, combined
@@ -69,21 +70,25 @@ def _probabilities(effects: Sequence[Effect], settings: Sequence[Hashable]) -> l
     """Of each effect, by the pooled variance; by its own error where it has none to pool."""
     weights = _weights(settings)
     report, df = _pool(effects, weights)
-    found = []
-    for effect, setting in zip(effects, settings, strict=True):
-        if effect.variance is None:
-            found.append(effect.p())
-            continue
-        beside = [w * (name == setting) for w, name in zip(weights, settings, strict=True)]
-        variance = max(report, _pool(effects, beside)[0])
-        found.append(effect.p(*combined(variance, effect.draws, df, effect.floor)))
-    return found
+    beside: dict[Hashable, list[int]] = {}
+    for place, setting in enumerate(settings):
+        beside.setdefault(setting, []).append(place)
+    pooled = {
+        setting: max(report, _pool([effects[k] for k in own], [weights[k] for k in own])[0])
+        for setting, own in beside.items()
+    }
+    return [
+        effect.p()
+        if effect.variance is None
+        else effect.p(*combined(pooled[setting], effect.draws, df, effect.floor))
+        for effect, setting in zip(effects, settings, strict=True)
+    ]
 
 
 def _weights(settings: Sequence[Hashable]) -> list[float]:
     """Of c cells in c (c - 1) / 2 comparisons only c - 1 are independent: 2 / c of each."""
-    counts = [sum(name == other for other in settings) for name in settings]
-    return [2 / ((1 + (1 + 8 * count) ** 0.5) / 2) for count in counts]
+    counts = Counter(settings)
+    return [2 / ((1 + (1 + 8 * counts[name]) ** 0.5) / 2) for name in settings]
 
 
 def _pool(effects: Sequence[Effect], weights: Sequence[float]) -> tuple[float, float]:

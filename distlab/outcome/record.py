@@ -118,7 +118,7 @@ class Record:
                 parts = self._pending.setdefault(event.epoch, {})
                 parts[event.rank] = event
                 if len(parts) == now.world_size:
-                    return self._complete(event.epoch)
+                    return self.complete(self._pending.pop(event.epoch))
         return None
 
     @property
@@ -176,9 +176,9 @@ class Record:
         slowest = max(self.ready.values(), key=lambda ready: sum(_parts(ready).values()))
         self.startup.update({f"worker_{cause}": s for cause, s in _parts(slowest).items()})
 
-    def _complete(self, index: int) -> Epoch:
-        """Merge the ranks' parts of an epoch."""
-        by_rank = self._pending.pop(index)
+    def complete(self, by_rank: dict[int, EpochDone]) -> Epoch:
+        """Merge the ranks' parts of the next epoch."""
+        index = len(self.epochs)
         parts = [by_rank[rank] for rank in sorted(by_rank)]
         self.stretches[-1].windows.append(by_rank)
         consumed = _consumed(by_rank)
@@ -289,6 +289,7 @@ class Record:
             "stretches": [stretch.plain() for stretch in self.trained],
             "threads_per_worker": options.threads_per_worker,
             "kept_from_workers": self.kept_out,
+            "engine": str(options.engine),
             "pin": None if options.pin is None else str(options.pin),
             "target_accuracy": options.target_accuracy,
             "parameters": experiment.spec.parameter_count,

@@ -265,6 +265,8 @@ class Run(Strict):
     """Which epochs ran where, and on how many workers: one entry, or one more a restart."""
     threads_per_worker: Positive
     """Computing threads of each worker, as asked."""
+    engine: Literal["actors", "train"]
+    """What placed the workers: ``actors`` (distlab itself) or ``train`` (Ray Train)."""
     pin: Literal["cores"] | None
     """``cores`` if each worker had cores of its own (see ``cpu_affinity``), else null."""
     kept_from_workers: list[str]

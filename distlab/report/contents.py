@@ -17,6 +17,8 @@ from distlab.report.sections.main_table import main
 from distlab.report.sections.next_step import NextStep, next_step
 from distlab.report.sections.tables import Table, Value
 
+MOST_RATIOS = 60
+"""Rows of a table of ratios; of more pairs it has those with the highest mean."""
 FILES = ("report.md", "cells.csv", "runs.csv", "report.json", "plots/")
 DOCUMENTS = ("docs/fairness.md", "docs/studies.md")
 
@@ -137,6 +139,12 @@ def _ratios(found: Sequence[Group], comparisons: Sequence[Comparison]) -> list[T
     made = []
     for group in found:
         members = {cell.cell for cell in group.cells}
+        pairs = [pair for pair in comparisons if pair.faster.cell in members]
+        title = group.title
+        if len(pairs) > MOST_RATIOS:
+            title += f" (of {len(pairs)} pairs those with a highest mean; report.json tells all)"
+            first = {_highest(group, size) for size in group.world_sizes}
+            pairs = [pair for pair in pairs if {pair.faster.cell, pair.slower.cell} & first]
         rows = [
             [
                 Value(pair.faster.name),
@@ -145,12 +153,17 @@ def _ratios(found: Sequence[Group], comparisons: Sequence[Comparison]) -> list[T
                 tables.estimated(pair.ratio, "ratio"),
                 Value("yes" if pair.told else "no"),
             ]
-            for pair in comparisons
-            if pair.faster.cell in members
+            for pair in pairs
         ]
         if rows:
-            made.append(Table(group.title, columns, rows, frozenset({"framework", "against"})))
+            made.append(Table(title, columns, rows, frozenset({"framework", "against"})))
     return made
+
+
+def _highest(group: Group, size: int) -> str:
+    """The ranked cell of a number of workers that has the highest mean throughput."""
+    cells = [cell for cell in group.ranked if cell.world_size == size]
+    return max(cells, key=lambda cell: cell.throughput.value if cell.throughput else 0.0).cell
 
 
 def _ended(text: str | None) -> str:

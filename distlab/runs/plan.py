@@ -21,12 +21,12 @@ from distlab.experiment.names import (
     made_of,
     words,
 )
-from distlab.experiment.options import Device, Execution, Options, Precision, flat
+from distlab.experiment.options import Device, Engine, Execution, Options, Precision, flat
 from distlab.files import slug
 from distlab.masking import HIDDEN
 
 # Options that were added later; cells in which they have these values keep the keys they had.
-ADDED = {"precision": "fp32", "pin": "None", "framework.execution_by_model": "{}"}
+ADDED = {"precision": "fp32", "engine": "auto", "pin": "None", "framework.execution_by_model": "{}"}
 
 
 @dataclass(frozen=True)
@@ -66,6 +66,8 @@ class Cell:
             self.options.framework, execution=Execution(self.execution), execution_by_model={}
         )
         made_up_of = flat(replace(self.options, framework=default, execution=None))
+        if self.options.engine is Engine.actors:  # which a study takes anyway
+            made_up_of["engine"] = str(Engine.auto)
         options = {
             name: str(value)
             for name, value in made_up_of.items()

@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import asdict, dataclass, field, replace
@@ -18,11 +19,12 @@ from distlab.console import counted
 from distlab.data import sources
 from distlab.data.order import epoch_order
 from distlab.experiment import words
-from distlab.experiment.experiment import Experiment, resolve
+from distlab.experiment.experiment import Experiment, engine, resolve
 from distlab.experiment.options import (
     ClusterMode,
     DataOptions,
     Device,
+    Engine,
     Options,
     Precision,
     flat,
@@ -33,8 +35,10 @@ from distlab.machine import cores
 from distlab.masking import mask, masked
 from distlab.outcome import environment
 from distlab.outcome.caveats import Caveat, oversubscribed
-from distlab.outcome.events import Event, Notice, Progress, Ready
+from distlab.outcome.events import Checkpoint, Event, Notice, Progress, Ready
 from distlab.outcome.record import Record
+from distlab.runs.again.keeping import Keeper
+from distlab.runs.again.resume import Resumed, resumed
 from distlab.runs.progress import Display
 from distlab.tracking import store
 
@@ -82,6 +86,7 @@ def execute(
     display: Display,
     session: Session,
     part: "Part | None" = None,
+    taken: Resumed | None = None,
 ) -> dict[str, Any]:
     """Run one experiment and record it in ``run_dir`` and in MLflow.
 
@@ -99,6 +104,8 @@ def execute(
         What this run shares with others of the command.
     part:
         Which run of a study it is; None for a run by itself.
+    taken:
+        The run that goes on; None for a new one.
 
     Returns
     -------
@@ -131,15 +138,20 @@ def execute(
         if unused := connect.unused_address(options):
             display.detail(unused)
         resources = connect.connect(options)
+        options = replace(options, engine=engine(options, by_itself=part is None))
         if session.jobs is None:
             from distlab.cluster.pool import Jobs
 
             session.jobs = Jobs()
         experiment = connect.place(options, resources)
+        for line in connect.strangers(experiment):
+            display.once(line)
         if part is not None:
             experiment = replace(experiment, repeat=part.repeat)
         ray_s = time.time() - command_time - data_s
         _check_batch(experiment, dataset)
+        if taken is not None:
+            taken.check(dataset)
         startup = {"ray": ray_s, "data": data_s}
         record = Record(experiment, dataset, command_time, startup=startup)
         if options.cluster.mode is ClusterMode.local:
@@ -147,13 +159,31 @@ def execute(
             record.kept_out = worker_environment.kept_out(os.environ, experiment)
         connection = opened.result()
         try:
-            with _open_tracker(experiment, part, run_dir, connection) as tracker:
+            with _open_tracker(experiment, part, run_dir, connection, taken) as tracker:
                 record.mark("tracker")
-                summary = _tracked(record, tracker, run_dir, display, session.jobs, part)
+                summary = _tracked(record, tracker, run_dir, display, session.jobs, part, taken)
         finally:
             if part is None:
                 connection.catch_up()
     return summary
+
+
+def go_on(
+    options: Options,
+    run_dir: Path,
+    command_time: float,
+    display: Display,
+    session: Session,
+    overrides: Sequence[str],
+) -> dict[str, Any]:
+    """Go on with the run ``options.resume``; parameters and errors as those of :func:`execute`.
+
+    What is not named in ``overrides`` is as the run has it.
+    """
+    store.check(options.tracking, Path.cwd(), make=False)
+    connection = _connected(options, run_dir, display, session)
+    taken = resumed(options, overrides, connection.store, display.say)
+    return execute(taken.options, run_dir, command_time, display, session, taken=taken)
 
 
 def _check_batch(experiment: Experiment, dataset: sources.Dataset) -> None:
@@ -185,16 +215,21 @@ def _connected(options: Options, run_dir: Path, display: Display, session: Sessi
 
 
 def _open_tracker(
-    experiment: Experiment, part: "Part | None", run_dir: Path, connection: "Connection"
+    experiment: Experiment,
+    part: "Part | None",
+    run_dir: Path,
+    connection: "Connection",
+    taken: Resumed | None,
 ) -> "Tracker":
-    """Start the MLflow run."""
+    """Start the MLflow run, or go on with it."""
     from distlab.tracking.run_writer import Tracker
 
     framework, model = experiment.options.framework.name, experiment.options.model.name
     name = f"{framework}-{model}-{experiment.world_size}{experiment.device}"
     if part is not None:
         name = part.name
-    return Tracker(experiment.options.tracking, name, Path.cwd(), part, run_dir, connection)
+    run_id = taken.run_id if taken else None
+    return Tracker(experiment.options.tracking, name, Path.cwd(), part, run_dir, connection, run_id)
 
 
 def _tracked(
@@ -204,9 +239,11 @@ def _tracked(
     display: Display,
     jobs: "Jobs",
     part: "Part | None",
+    taken: Resumed | None,
 ) -> dict[str, Any]:
     """The part of a run that MLflow knows of."""
-    from distlab.cluster.restarts import lasting
+    from distlab.cluster import restarts
+    from distlab.cluster.train import run as train
     from distlab.fairness import checks
     from distlab.outcome import schema
 
@@ -220,19 +257,28 @@ def _tracked(
         "execution": experiment.execution,
         "data": dataset.name,
     }
-    tracker.begin(record, resolved, words.command())
+    if taken is None:
+        tracker.begin(record, resolved, words.command())
     config_file = run_dir / "config.yaml"
     files.write(config_file, OmegaConf.to_yaml(OmegaConf.create(_plain(masked(asdict(options))))))
     environment_file = _write_json(run_dir / "environment.json", environment.describe())
     display.detail(_announcement(experiment, dataset))
     display.detail(f"logs: {run_dir / 'logs'}")
     display.waiting("starting workers")
+    keeper = None
     try:
-        task = _task(experiment, display.live)
-        most = options.failures.max
-        with closing(lasting(jobs, experiment, dataset, task, run_dir / "logs", most)) as events:
+        if part is None and options.checkpoint.every:
+            keeper = Keeper(record, run_dir, tracker, display.say, taken)
+        lasting = (train if options.engine is Engine.train else restarts).lasting
+        events = lasting(
+            *(jobs, experiment, dataset, _task(experiment, display.live), run_dir / "logs"),
+            most=options.failures.max,
+            start=keeper.start if keeper else None,
+            failure=taken.ended if taken else None,
+        )
+        with closing(events):
             for event in events:
-                _take(event, record, display, tracker)
+                _take(event, record, display, tracker, keeper)
         display.waiting("checking")
         results = checks.run_all(record)
         summary = masked(
@@ -255,10 +301,15 @@ def _tracked(
         tracker.finish(summary)
         if experiment.repeat == 0:
             tracker.model(record, run_dir)
+        if keeper is not None:
+            keeper.end()
     except BaseException as error:
         if isinstance(error, KeyboardInterrupt):
             for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
                 signal.signal(number, signal.SIG_IGN)
+        display.close()
+        if keeper is not None:
+            keeper.broken_off()
         raise
     finally:
         display.close()
@@ -266,8 +317,10 @@ def _tracked(
     return summary
 
 
-def _take(event: Event, record: Record, display: Display, tracker: "Tracker") -> None:
-    """What an event means for the terminal, the record and MLflow."""
+def _take(
+    event: Event, record: Record, display: Display, tracker: "Tracker", keeper: Keeper | None
+) -> None:
+    """What an event means for the terminal, the record, MLflow and the checkpoints."""
     experiment = record.experiment
     if isinstance(event, Progress):
         display.position(event)
@@ -284,6 +337,10 @@ def _take(event: Event, record: Record, display: Display, tracker: "Tracker") ->
     if epoch is not None:
         display.epoch(epoch)
         tracker.epoch(epoch)
+    if keeper is not None and epoch is not None:
+        keeper.epoch(record, epoch.index)
+    if keeper is not None and isinstance(event, Checkpoint):
+        keeper.state(event)
 
 
 def _task(experiment: Experiment, live: bool) -> Task:

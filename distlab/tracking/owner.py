@@ -112,8 +112,9 @@ def claim(
     study: str,
     take_over: bool = False,
     say: Callable[[str], None] = _log.info,
+    asked: str | None = None,
 ) -> str:
-    """Become a study's only owner.
+    """Become the only owner of a study or a run.
 
     Each claimant writes a tag of its own and then reads those of others, so that of two which come
     at the same moment one at least sees the other. Who sees an owner or an earlier token withdraws.
@@ -123,11 +124,13 @@ def claim(
     client:
         The store.
     study:
-        The id of the study.
+        The id of the study or the run.
     take_over:
         Whether to take it from an owner on another host that can't be asked.
     say:
-        Where to say that a dead owner's study is taken over.
+        Where to say that a dead owner's is taken over.
+    asked:
+        What the command asked for; ``study=ID`` by default.
 
     Returns
     -------
@@ -139,14 +142,15 @@ def claim(
     DistlabError
         If another process has it.
     """
+    asked = asked or f"study={study}"
     before = _claims(client.get_run(study).data.tags)
     for one in before.values():
         if one.process == _here().process:
             continue
         if one.alive or (one.alive is None and not take_over):
-            raise _owned(study, one)
+            raise owned(asked, one)
         state = "is gone" if one.alive is False else "cannot be asked"
-        say(f"study {study} is taken over: its owner {state} ({one.told})")
+        say(f"{asked.replace('=', ' ')} is taken over: its owner {state} ({one.told})")
     name = f"{CLAIM}{uuid.uuid4().hex}"
     client.set_tag(study, name, _as_tag(me(ASKS)))
     given_up = time.monotonic() + SETTLED_S
@@ -154,7 +158,7 @@ def claim(
         winner = min(others, key=lambda other: (others[other].state != HOLDS, other))
         if others[winner].state == HOLDS or winner < name or time.monotonic() > given_up:
             _without(client, study, name)
-            raise _owned(study, others[winner])
+            raise owned(asked, others[winner])
         time.sleep(0.05)
     client.set_tag(study, name, _as_tag(me()))
     found = client.get_run(study).data.tags
@@ -200,8 +204,8 @@ def end(client: MlflowClient, run_id: str, why: str) -> None:
     client.set_terminated(run_id, "KILLED")
 
 
-def _owned(study: str, owner: Owner) -> DistlabError:
-    asked = f"study={study}"
+def owned(asked: str, owner: Owner) -> DistlabError:
+    """The error for what was asked of a study or a run that another process works at."""
     if owner.alive is None:
         return DistlabError(
             asked,

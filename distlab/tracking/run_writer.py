@@ -58,6 +58,8 @@ TAGS = (
     "samples_sha256",
 )
 
+CHECKPOINTS = "checkpoints"
+"""The tag that says where a run's checkpoints are."""
 NOT_RANKED = "not_ranked"
 UNRANKED = (NOT_RANKED, "too_noisy")
 """Tags of runs that are ranked nowhere; the second, of runs before there were caveats."""
@@ -118,6 +120,8 @@ class Tracker:
         The run's folder, which keeps what can't be sent; None to keep nothing.
     connection:
         The command's store; None opens it.
+    run_id:
+        A run to go on with; None makes one.
 
     Raises
     ------
@@ -133,6 +137,7 @@ class Tracker:
         part: Part | None = None,
         run_dir: Path | None = None,
         connection: Connection | None = None,
+        run_id: str | None = None,
     ) -> None:
         connection = connection or Connection(open_store(options, folder), run_dir)
         self.uri, self.experiment = mask(connection.store.uri), connection.store.experiment
@@ -140,9 +145,10 @@ class Tracker:
         if part is not None:
             connection.begun.add((part.cell, part.repeat))
         tags = {**owner.tags(), **(part.tags() if part else {})}
-        self._out = Outbox(connection, run_dir, run_name, tags)
+        self._out = Outbox(connection, run_dir, run_name, tags, run_id)
         self.run_id = self._out.run_id
-        self._monitor = _SystemMetrics(self._out) if options.system_metrics else None
+        goes_on = run_id is not None
+        self._monitor = _SystemMetrics(self._out, goes_on) if options.system_metrics else None
 
     def __enter__(self) -> "Tracker":
         if self._monitor is not None:
@@ -182,6 +188,10 @@ class Tracker:
                 "source": json.dumps({"source": dataset.source}),
             }
         )
+
+    def checkpoints(self, address: str) -> None:
+        """Note where the run's checkpoints are."""
+        self._out.batch(tags={CHECKPOINTS: address})
 
     def epoch(self, epoch: Epoch) -> None:
         """Log one epoch's metrics in one batch; the step is the epoch's number, from 1."""
@@ -247,9 +257,9 @@ class Tracker:
 class _SystemMetrics(SystemMetricsMonitor):  # type: ignore[misc]
     """MLflow's monitor of the driver's machine, which writes where the run writes."""
 
-    def __init__(self, out: Outbox) -> None:
+    def __init__(self, out: Outbox, goes_on: bool) -> None:
         uri = out.connection.store.uri
-        super().__init__(out.run_id, sampling_interval=2, tracking_uri=uri)
+        super().__init__(out.run_id, 2, resume_logging=goes_on, tracking_uri=uri)
         self._out = out
 
     def monitor(self) -> None:

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import command
 import psutil
@@ -22,6 +23,7 @@ from distlab.cluster.connect import Resources
 from distlab.cluster.start import joining, local_ray
 from distlab.errors import DistlabError
 from distlab.experiment.experiment import Experiment
+from distlab.machine import guard
 
 JOB = (*command.SMALL_JOB, "epochs=1")
 
@@ -104,55 +106,73 @@ def test_a_start_that_fails_at_once_is_told_and_not_tried_again(
     assert caught.value.found == "Ray said: OSError: no room left"
 
 
-@pytest.mark.parametrize(
-    ("folder", "unfit"),
-    [
-        ("/tmp", False),
-        ("/tmp/with a space", False),
-        ("/tmp/donn\u00e9es", True),
-        ("/scratch/" + "x" * 61, True),
-    ],
-)
-def test_ray_lives_in_a_short_folder_where_its_sockets_would_not_fit(
-    folder: str,
-    unfit: bool,
-    experiment: Callable[..., Experiment],
-    monkeypatch: pytest.MonkeyPatch,
+def test_a_ray_of_our_own_is_private_and_leaves_no_token_in_the_users_home(
+    experiment: Callable[..., Experiment], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: list[str | None] = []
-    monkeypatch.setenv("TMPDIR", folder)
-    monkeypatch.delenv("RAY_TMPDIR", raising=False)
+    """Ray would write one there, after which `ray start` asks for it on all machines."""
+    asked: list[dict[str, Any]] = []
+    for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH", "RAY_AUTH_MODE", "RAY_TMPDIR"):
+        monkeypatch.setenv(name, "")  # so that what is set below goes again
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
-    monkeypatch.setattr(ray, "init", lambda **given: asked.append(given["_temp_dir"]))
+
+    def init(**given: Any) -> None:
+        asked.append({**given, guard.PRELOAD: os.environ.get(guard.PRELOAD)})
+
+    monkeypatch.setattr(ray, "init", init)
+    monkeypatch.setattr(ray, "cluster_resources", dict)
+    monkeypatch.setattr(ray, "nodes", list)
+    stored = tmp_path / ".ray" / "auth_token"
+    stored.parent.mkdir()
+    stored.write_text("for others to read")
+    preload = os.environ.get(guard.PRELOAD)
+    with connect.disconnected_at_end():
+        connect.connect(experiment().options)
+        (given,) = asked
+        folder = Path(given["_temp_dir"]).parent
+        assert folder.stat().st_mode & 0o077 == 0
+        assert given["_node_ip_address"] == "127.0.0.1"
+        assert given[guard.PRELOAD].split(":")[0] == str(folder / "guard.so")
+        assert os.environ.get(guard.PRELOAD) == preload, "of Ray's processes alone"
+        assert len(os.environ["RAY_AUTH_TOKEN"]) == 64
+        assert Path(local_ray.folder_of_ranks()).parent == folder
+    assert not folder.exists()
+    assert stored.read_text() == "for others to read"
+    assert joining.settings()["RAY_AUTH_MODE"] == "token", "and is shown to a Ray that is joined"
+    stored.unlink()
+    assert "RAY_AUTH_MODE" not in joining.settings()
+
+
+def test_a_ray_without_a_guard_starts_and_the_reason_is_kept(
+    experiment: Callable[..., Experiment], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", lambda **_: None)
     monkeypatch.setattr(ray, "cluster_resources", dict)
     monkeypatch.setattr(ray, "nodes", list)
     with connect.disconnected_at_end():
         connect.connect(experiment().options)
-        (made,) = asked
-        assert (made is not None) == unfit
-        if made:
-            assert not local_ray.folder_is_unfit(made) and Path(made).stat().st_mode & 0o077 == 0
-    assert not made or not Path(made).exists()
+    assert "no C compiler" in local_ray.unguarded
 
 
-def test_a_ray_of_our_own_leaves_no_token_in_the_users_home(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_who_else_could_reach_a_run_is_told(
+    experiment: Callable[..., Experiment], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Ray would write one, after which `ray start` asks for it on all machines."""
-    for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH", "RAY_AUTH_MODE"):
-        monkeypatch.setenv(name, "")  # so that what is set below goes again
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("HOME", str(tmp_path))
-    local_ray.token()
-    own = os.environ["RAY_AUTH_TOKEN"]
-    assert len(own) == 64
-    assert "RAY_AUTH_MODE" not in joining.settings()
-    monkeypatch.delenv("RAY_AUTH_TOKEN")
-    (tmp_path / ".ray").mkdir()
-    (tmp_path / ".ray" / "auth_token").write_text("of the user")
-    local_ray.token()
-    assert "RAY_AUTH_TOKEN" not in os.environ, "the user's own is used"
-    assert joining.settings()["RAY_AUTH_MODE"] == "token", "and is shown to a Ray that is joined"
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")
+    assert connect.strangers(experiment("gpus=2")) == []
+    there = experiment("cluster=existing", "gpus=2")
+    monkeypatch.setattr(joining, "open_to_all", "")
+    (ports,) = connect.strangers(there)
+    assert "whoever reaches them is this user" in ports
+    assert connect.strangers(experiment("cluster=existing")) == []
+    monkeypatch.setattr(joining, "open_to_all", "head:6379")
+    assert "head:6379 asks nobody for a token" in connect.strangers(there)[0]
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    (disabled,) = connect.strangers(experiment())
+    assert "RAY_AUTH_MODE=disabled" in disabled
 
 
 @pytest.mark.parametrize(
@@ -219,7 +239,7 @@ def test_why_a_ray_cannot_be_joined(
             raise ConnectionError(reason if "burns" in reason else "Failed") from error
 
     monkeypatch.setattr(ray, "init", init)
-    monkeypatch.setattr(joining, "_try_port", lambda *_: None)
+    monkeypatch.setattr(joining, "_asks_for_token", lambda *_: True)
     with pytest.raises(DistlabError) as caught:
         joining.join("head:6379")
     assert told in caught.value.found and fix in caught.value.fix

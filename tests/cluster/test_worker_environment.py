@@ -100,11 +100,12 @@ def test_a_worker_has_what_was_asked_for_and_says_what_it_had(
     [
         (("127.0.0.1:1", "10.0.0.2:1"), {}, "lo"),
         (("127.0.0.1:1", "10.0.0.2:1"), {"GLOO_SOCKET_IFNAME": "eth7"}, "eth7"),
-        (("127.0.0.1:1", "127.0.0.1:2"), {}, None),
+        (("127.0.0.1:1", "127.0.0.1:2"), {}, "lo"),
+        (("10.0.0.2:1", "10.0.0.2:2"), {}, "lo"),  # no other machine has a part in it
         (("192.0.2.254:1", "10.0.0.2:1"), {}, None),  # an address that this machine hasn't
     ],
 )
-def test_on_several_hosts_gloo_takes_the_interface_of_the_address(
+def test_gloo_takes_the_interface_of_the_address_or_on_one_host_that_of_loopback(
     endpoints: tuple[str, str],
     shell: dict[str, str],
     expected: str | None,

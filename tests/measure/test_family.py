@@ -3,6 +3,7 @@ import math
 import pytest
 from scipy import stats
 
+from distlab.measure import family
 from distlab.measure.blocks import Effect, Measured, mean, unpaired
 from distlab.measure.family import level, told
 
@@ -67,3 +68,13 @@ def test_a_difference_without_any_noise_is_told() -> None:
     still = mean({k: Measured(1.1, str(k)) for k in range(3)})
     even = mean({k: Measured(1.0, str(k)) for k in range(3)})
     assert told([still, even], ["a", "b"], 0.05) == [True, False]
+
+
+def test_the_variance_of_a_setting_is_pooled_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Once for each comparison takes minutes of a study in which thousands are compared.
+    pooled, pool = [], family._pool
+    monkeypatch.setattr(
+        family, "_pool", lambda effects, weights: pooled.append(1) or pool(effects, weights)
+    )
+    told([effect(0.02, 0.01)] * 900, [place // 45 for place in range(900)], 0.04)
+    assert len(pooled) == 1 + 900 // 45

@@ -273,3 +273,75 @@ def test_a_repeat_has_its_own_seed_and_says_how_often_its_workers_have_run(
     summary = record.summary()
     told = {name: summary[name] for name in ("seed", "repeat", "run_seed", "group_run")}
     assert told == {"seed": 5, "repeat": 3, "run_seed": 8, "group_run": 2}
+
+
+def begun(record: Record, epoch: int = 0, failure: str | None = None, **values: Any) -> None:
+    record.add(Begun(f"g{epoch}", 0, 2, epoch, failure, values.get("failed")))
+    for rank in (0, 1):
+        record.add(Started(rank, values.get("host", "here"), 100 + rank))
+        record.add(ready(rank))
+
+
+def trained(record: Record, epoch: int, seconds: float) -> None:
+    for rank in (0, 1):
+        record.add(part(rank, epoch, seconds, 1.0, 1))
+
+
+def test_after_a_failure_epochs_are_replaced_by_number_and_nothing_is_counted_twice(
+    record: Record,
+) -> None:
+    begun(record)
+    trained(record, 0, 1.0)
+    trained(record, 1, 50.0)
+    record.add(part(0, 2, 70.0, 1.0, 1))  # the other rank died in it
+    # The state after the second epoch was lost, so that it is trained again.
+    begun(record, 1, "worker 1 on here died", host="there")
+    trained(record, 1, 2.0)
+    summary = record.summary()
+    assert summary["epoch_time_s"] == [1.0, 2.0]
+    assert summary["throughput_samples_per_s"] == pytest.approx(248 / 3)
+    assert summary["samples_sha256"] == digest([epoch_order(0, e, 124, 4) for e in (0, 1)])
+    assert summary["restarts"] == 1
+    assert summary["stretches"] == [
+        {"group": "g0", "world_size": 2, "hosts": ["here"], "first_epoch": 1, "epochs": 1},
+        {"group": "g1", "world_size": 2, "hosts": ["there"], "first_epoch": 2, "epochs": 1},
+    ]
+    assert [one["code"] for one in summary["caveats"]] == ["restarted"]
+    assert summary["group"] == "g1"
+
+
+def test_a_run_without_a_failure_is_one_stretch_and_has_no_caveat(record: Record) -> None:
+    begun(record)
+    trained(record, 0, 1.0)
+    trained(record, 1, 1.0)
+    summary = record.summary()
+    assert (summary["restarts"], summary["recovery_s"], summary["caveats"]) == (0, 0.0, [])
+    assert [one["epochs"] for one in summary["stretches"]] == [2]
+
+
+def test_recovery_is_in_the_wall_time_and_in_no_start_up(
+    record: Record, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [10.0]
+    monkeypatch.setattr("distlab.outcome.record.time.time", lambda: clock[0])
+    begun(record)
+    assert record.startup_s == 10.0
+    trained(record, 0, 1.0)
+    clock[0] = 27.5
+    begun(record, 1, "worker 0 on here died", failed=20.0)
+    clock[0] = 40.0
+    trained(record, 1, 1.0)
+    summary = record.summary()
+    assert (summary["startup_s"], summary["recovery_s"], summary["wall_s"]) == (10.0, 7.5, 40.0)
+
+
+def test_workers_that_died_before_their_first_epoch_are_no_stretch_of_the_record(
+    record: Record,
+) -> None:
+    record.add(Begun("g", 0, 2))
+    record.add(Started(0, "here", 1))
+    begun(record, 0, "worker 1 on here died")
+    trained(record, 0, 1.0)
+    trained(record, 1, 1.0)
+    assert [one["epochs"] for one in record.summary()["stretches"]] == [2]
+    assert record.restarts == 1

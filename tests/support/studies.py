@@ -1,6 +1,7 @@
 """Studies as ``study.json`` holds them, with seeded noise, for tests of what reads them."""
 
 import hashlib
+import itertools
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -168,6 +169,26 @@ def together(*studies: dict[str, Any]) -> dict[str, Any]:
         **studies[0],
         **{name: [run for one in studies for run in one[name]] for name in ("runs", "failed")},
     }
+
+
+def with_variants(told: dict[str, Any], values: int) -> dict[str, Any]:
+    """Every run as often as an option of its framework's own has values, each value 1 % faster.
+
+    So many more cells stand in each setting and are compared with each other.
+    """
+    runs = []
+    for value, run in itertools.product(range(values), told["runs"]):
+        cell = f"{value:02d}{run['cell'][2:]}"
+        runs.append(
+            {
+                **run,
+                "cell": cell,
+                "group": run.get("group") and f"{cell}-{run['group'].rpartition('-')[2]}",
+                "throughput_samples_per_s": run["throughput_samples_per_s"] * 1.01**value,
+                "options": {**run["options"], "framework.tuning": str(value)},
+            }
+        )
+    return {**told, "runs": runs}
 
 
 def classroom(model: str = "mlp", *, repeats: int = 10, **options: Any) -> dict[str, Any]:

@@ -70,6 +70,7 @@ def summary(**values: Any) -> dict[str, Any]:
         "world_size": 2,
         "threads_per_worker": 1,
         "kept_from_workers": [],
+        "engine": "actors",
         "pin": None,
         "batch_size": 64,
         "global_batch_size": 128,

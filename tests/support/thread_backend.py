@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from typing import Any, ClassVar
 
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 
 from distlab.backends.base import (
@@ -19,6 +20,7 @@ from distlab.backends.base import (
     Placement,
     Program,
 )
+from distlab.checkpoints.state import State
 from distlab.data.sources import Dataset
 from distlab.experiment.experiment import Experiment
 from distlab.fairness import reference
@@ -138,8 +140,27 @@ class ThreadBackend(Backend):
         self._log("close")
 
 
+def in_single_precision(patch: pytest.MonkeyPatch) -> None:
+    """Have weights and moments be float32 after each span, as a framework's are."""
+    trained = ThreadBackend.train
+
+    def train(self: ThreadBackend, indices: NDArray[np.int32]) -> NDArray[np.float32]:
+        losses = trained(self, indices)
+        for held in (self._weights, self._adam.m, self._adam.v):
+            for name, array in held.items():
+                held[name] = array.astype(np.float32).astype(np.float64)
+        return losses
+
+    patch.setattr(ThreadBackend, "train", train)
+
+
 def train(
-    experiment: Experiment, dataset: Dataset, live: bool = False, runs: int = 1
+    experiment: Experiment,
+    dataset: Dataset,
+    live: bool = False,
+    runs: int = 1,
+    checkpoint_every: int = 0,
+    state: State | None = None,
 ) -> list[Event]:
     """Run distlab's worker loop on one thread per rank; give the events as they came.
 
@@ -156,6 +177,7 @@ def train(
         experiment.run_seed,
         live,
         experiment.options.measure_exchange,
+        checkpoint_every,
     )
     events: list[Event] = []
     errors: list[BaseException] = []
@@ -172,7 +194,7 @@ def train(
         try:
             one = loop.Rank("threads", placement, dataset.normalized)
             for _ in range(runs):
-                for event in one.run(task):
+                for event in one.run(task, state):
                     events.append(event)
             one.close()
         except BaseException as error:

@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from thread_backend import ThreadBackend, World, train
+from thread_backend import ThreadBackend, World, in_single_precision, train
 
 from distlab.backends.base import Evaluation
+from distlab.checkpoints.state import State
 from distlab.data.order import epoch_order
 from distlab.data.sources import Dataset
 from distlab.errors import DistlabError
@@ -17,7 +18,15 @@ from distlab.experiment.experiment import Experiment
 from distlab.fairness import checks, reference
 from distlab.measure import clock
 from distlab.models.weights import draw, fingerprint
-from distlab.outcome.events import Divergence, EpochDone, Event, Finished, Progress, Ready
+from distlab.outcome.events import (
+    Checkpoint,
+    Divergence,
+    EpochDone,
+    Event,
+    Finished,
+    Progress,
+    Ready,
+)
 from distlab.outcome.record import Record
 from distlab.worker import loop, probes
 
@@ -255,6 +264,53 @@ def test_the_peak_of_device_memory_is_unknown_on_a_cpu(run: Any) -> None:
     _, events = run("epochs=1")
     (done,) = (e for e in events if isinstance(e, Finished))
     assert done.peak_device_memory_bytes is None
+
+
+@pytest.mark.parametrize("size", [1, 2])
+def test_a_run_from_a_state_ends_bit_equal_to_one_that_never_stopped(
+    experiment: Callable[..., Experiment],
+    dataset: Dataset,
+    world: Callable[[int], World],
+    monkeypatch: pytest.MonkeyPatch,
+    size: int,
+) -> None:
+    in_single_precision(monkeypatch)
+    one = experiment(*STRONG, "epochs=4", f"gpus={size}")
+    whole = train(one, dataset, checkpoint_every=1)
+    given = [event for event in whole if isinstance(event, Checkpoint)]
+    assert [(event.rank, event.epoch) for event in given] == [(0, n) for n in (1, 2, 3, 4)]
+    for checkpoint in given:
+        assert checkpoint.state is not None
+        state = State.decoded(checkpoint.state, one.spec)
+        assert state.step == STEPS * checkpoint.epoch
+        again = train(one, dataset, checkpoint_every=1, state=state)
+        for rank in range(size):
+            (end,) = (e for e in of_rank(again, rank) if isinstance(e, Finished))
+            (expected,) = (e for e in of_rank(whole, rank) if isinstance(e, Finished))
+            assert end.weights_sha256 == expected.weights_sha256
+            # The seed's weights are what a rank that goes on shows before it takes the state.
+            first, second = (
+                next(e for e in of_rank(run, rank) if isinstance(e, Ready))
+                for run in (whole, again)
+            )
+            assert first.weights_sha256 == second.weights_sha256
+            left = epochs(whole, rank)[checkpoint.epoch :]
+            for found, before in zip(epochs(again, rank), left, strict=True):
+                assert found.epoch == before.epoch
+                np.testing.assert_array_equal(found.losses, before.losses)
+                np.testing.assert_array_equal(found.consumed, before.consumed)
+
+
+@pytest.mark.parametrize(("every", "expected"), [(0, []), (1, [1, 2, 3, 4, 5]), (2, [2, 4, 5])])
+def test_a_state_is_given_after_every_so_many_epochs_and_the_last(
+    experiment: Callable[..., Experiment],
+    dataset: Dataset,
+    world: Callable[[int], World],
+    every: int,
+    expected: list[int],
+) -> None:
+    events = train(experiment(*STRONG, "epochs=5"), dataset, checkpoint_every=every)
+    assert [event.epoch for event in events if isinstance(event, Checkpoint)] == expected
 
 
 def test_warm_up_leaves_no_trace(run: Any, dataset: Dataset) -> None:

@@ -69,10 +69,15 @@ class TorchBackend(Backend):
         else:
             keep_freed_memory()
         if placement.world_size > 1:
-            host, port = placement.endpoints[0].rsplit(":", 1)
-            os.environ.update(MASTER_ADDR=host, MASTER_PORT=port)
+            if placement.folder:
+                where = f"file://{placement.folder}/torch"
+            else:
+                host, port = placement.endpoints[0].rsplit(":", 1)
+                os.environ.update(MASTER_ADDR=host, MASTER_PORT=port)
+                where = "env://"
             dist.init_process_group(
                 "nccl" if on_gpu else "gloo",
+                init_method=where,
                 rank=placement.rank,
                 world_size=placement.world_size,
                 device_id=self._device if on_gpu else None,

@@ -3,17 +3,15 @@
 import contextlib
 import logging
 import os
-import socket
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from distlab.cluster.start import before
 from distlab.cluster.start.causes import cause
 from distlab.cluster.start.local_ray import has_stored_token
 from distlab.errors import DistlabError
 
-ANSWER_S = 10
-"""Seconds that the machine of a Ray may take to answer."""
 _SETTINGS = {
     # How often Ray asks where it is refused, once a second.
     "RAY_NUM_REDIS_GET_RETRIES": "3",
@@ -21,10 +19,8 @@ _SETTINGS = {
 PORT = 6379
 """Where ``ray start --head`` listens unless told otherwise."""
 
-GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
-"""How gRPC begins: HTTP/2's preface and an empty frame of settings (RFC 9113, 3.4 and 6.5)."""
-SETTINGS_FRAME = b"\x04"
-"""The type of the frame that answers it: the fourth byte (RFC 9113, 4.1)."""
+open_to_all = ""
+"""The address of the Ray that was joined, if it asks nobody for a token."""
 
 
 def settings() -> dict[str, str]:
@@ -46,11 +42,12 @@ def join(address: str) -> None:
     """
     import ray
 
+    global open_to_all
     try:
-        found = _found(address)
-    except Exception as error:
+        found = before.auto() if address == "auto" else address
+    except ConnectionError as error:
         raise _refused(address, error) from error
-    _try_port(address, found)
+    open_to_all = "" if _asks_for_token(address, found) else found
     try:
         with _silent_stderr():
             ray.init(address=found, log_to_driver=False, logging_level=logging.ERROR)
@@ -72,18 +69,11 @@ def _silent_stderr() -> Iterator[None]:
         os.close(kept)
 
 
-def _found(address: str) -> str:
-    """What ``auto`` stands for: ``RAY_ADDRESS``, else what Ray finds on this machine."""
-    from ray._private import services
+def _asks_for_token(asked: str, address: str) -> bool:
+    """Whether the Ray there asks for a token; refuses an address at which no Ray can be.
 
-    if address != "auto":
-        return address
-    # Its last address may be of a Ray that is no more, for which ray.init would wait for minutes.
-    return str(services.canonicalize_bootstrap_address("auto"))
-
-
-def _try_port(asked: str, address: str) -> None:
-    """Refuse an address at which no Ray can be, because Ray itself tries for minutes."""
+    Ray itself tries for minutes.
+    """
     host, _, port = address.rpartition(":")
     if "://" in address:
         raise DistlabError(
@@ -101,13 +91,9 @@ def _try_port(asked: str, address: str) -> None:
             f"cluster.address={address.strip(':') or 'HEAD'}:{PORT}",
         )
     try:
-        with socket.create_connection((host.strip("[]"), int(port)), ANSWER_S) as connection:
-            connection.sendall(GREETING)
-            answer = connection.recv(len(GREETING))
+        return before.asks_for_token(host.strip("[]"), int(port))
     except (OSError, OverflowError) as error:
         raise _refused(asked, error, address) from error
-    if answer[3:4] != SETTINGS_FRAME:
-        raise _refused(asked, ConnectionError("what listens there is no Ray"), address)
 
 
 def _refused(asked: str, error: BaseException, address: str = "") -> DistlabError:

@@ -1,29 +1,33 @@
 """A Ray of this command's own: where it lives, by which token it is spoken to, how it starts."""
 
+import contextlib
 import logging
 import os
 import secrets
-import shutil
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
+from distlab.cluster.start import session
 from distlab.cluster.start.causes import cause
 from distlab.errors import DistlabError
+from distlab.machine import guard
+from distlab.machine.network import LOOPBACK
 
 STARTS = 3
 """How often a start that was too slow is tried before it is given up."""
-SOCKET_PATH = 107
-"""The longest path of a Unix socket, in bytes (unix(7), ``sun_path``)."""
-BELOW = len("/ray/session_2026-11-27_17-30-10_725746_4194304/sockets/plasma_store")
-"""By how much the path of Ray's longest socket exceeds that of its temporary folder."""
+RAY = "ray"
+"""Ray's own folder in the private one, which it opens to everybody."""
 
-_own_folder: str | None = None
+unguarded = ""
+"""Why other users of this machine are not kept from its processes; empty if they are."""
 
 
 def start() -> None:
     """Start Ray on this machine; a start that a busy machine made too slow is tried again.
 
-    Ray itself gives up after 30 s, whatever it is told.
+    Ray itself gives up after 30 s, whatever it is told. Its processes are guarded from other users
+    of the machine (:mod:`distlab.machine.guard`) where that can be done.
 
     Raises
     ------
@@ -33,51 +37,70 @@ def start() -> None:
     import ray
 
     token()
+    try:
+        folder = session.folder()
+    except OSError as error:
+        raise DistlabError(
+            "a folder for Ray on this machine (cluster=local)",
+            f"{session.place()} takes none: {error.strerror}",
+            "name another, with a short path: RAY_TMPDIR=/path",
+        ) from error
+    library = _guard(folder)
     for left in reversed(range(STARTS)):
         try:
-            ray.init(
-                address="local",
-                include_dashboard=False,
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-                _temp_dir=_short_folder() if folder_is_unfit(ray_temp()) else None,
-            )
+            with guard.inherited(library, os.environ), _on_loopback():
+                ray.init(
+                    address="local",
+                    include_dashboard=False,
+                    log_to_driver=False,
+                    logging_level=logging.ERROR,
+                    _temp_dir=str(folder / RAY),
+                    _node_ip_address=LOOPBACK,
+                )
             return
         except Exception as error:
             # What is half started would make the next start think that Ray is there.
             ray.shutdown()
             if left and "timed out" in str(error).lower():
                 continue
-            logs = Path(_own_folder or f"{ray_temp()}/ray") / "session_latest" / "logs"
+            session.leave(keep=True)
             raise DistlabError(
                 "to start Ray on this machine (cluster=local)",
                 f"Ray said: {cause(error)}",
                 "try again when the machine is less busy, or join a running Ray: cluster=existing\n"
-                f"Ray's own logs: {logs}",
+                f"Ray's own logs, until the next command: {folder / RAY}/session_latest/logs",
                 may_pass=True,
             ) from error
 
 
-def clean_up() -> None:
-    """Remove the folder of a Ray that has stopped, if distlab made it."""
-    global _own_folder
-    if _own_folder is not None:
-        shutil.rmtree(_own_folder, ignore_errors=True)
-        _own_folder = None
+def folder_of_ranks() -> str:
+    """A new folder for the ranks of one group, which no other user may enter."""
+    return tempfile.mkdtemp(prefix="ranks-", dir=session.folder())
 
 
-def folder_is_unfit(folder: str) -> bool:
-    """Whether Ray's sockets could not lie below a folder: its path is too long, or not ASCII."""
-    return not folder.isascii() or len(folder) + BELOW > SOCKET_PATH
+@contextlib.contextmanager
+def _on_loopback() -> Iterator[None]:
+    """Have a starting Ray take the loopback address, which it else replaces by the machine's.
+
+    On macOS and Windows it keeps it, by this constant.
+    """
+    from ray._private import ray_constants
+
+    before = ray_constants.ENABLE_RAY_CLUSTER
+    ray_constants.ENABLE_RAY_CLUSTER = False
+    try:
+        yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = before
 
 
 def token() -> None:
-    """Have Ray use a token that this command alone knows, unless the user has one.
+    """Have Ray use a token that this command alone knows, unless its environment names one.
 
-    Ray would write one to the user's home, after which every ``ray start`` asks for it.
+    Ray would take one from the user's home, or write it there, for others to read, after which
+    every ``ray start`` asks for it.
     """
-    named = "RAY_AUTH_TOKEN" in os.environ or "RAY_AUTH_TOKEN_PATH" in os.environ
-    if not named and not has_stored_token():
+    if "RAY_AUTH_TOKEN" not in os.environ and "RAY_AUTH_TOKEN_PATH" not in os.environ:
         os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
 
 
@@ -89,14 +112,12 @@ def has_stored_token() -> bool:
         return False
 
 
-def ray_temp() -> str:
-    """The folder below which Ray would put its sessions, as Ray chooses it."""
-    return os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp"
-
-
-def _short_folder() -> str:
-    """A private folder with a short path, for as long as this Ray runs."""
-    global _own_folder
-    if _own_folder is None:
-        _own_folder = tempfile.mkdtemp(prefix="distlab-", dir="/tmp")
-    return _own_folder
+def _guard(folder: Path) -> Path | None:
+    """The guard for Ray's processes; None, with the reason in :data:`unguarded`, without it."""
+    global unguarded
+    unguarded = ""
+    try:
+        return guard.build(folder)
+    except OSError as error:
+        unguarded = str(error)
+        return None

@@ -5,13 +5,13 @@ The caller's process imports no framework.
 
 import os
 import pickle
-import socket
 import subprocess
 import sys
 import time
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -19,6 +19,8 @@ from typing import Any
 from distlab.backends.base import Placement
 from distlab.cluster import worker_environment
 from distlab.conformance.problem import Job, Problem
+from distlab.errors import DistlabError
+from distlab.machine import guard, network
 
 POLL_S = 0.05
 PATIENCE_S = 10.0
@@ -91,7 +93,7 @@ def run(
                 environment,
             )
             for world in threads
-            for endpoints in [_free_endpoints(world)]
+            for endpoints in [_endpoints(world, stack)]
             for rank in range(world)
         }
         for process in ranks.values():
@@ -150,7 +152,23 @@ def _environment(placement: Placement, asked: Mapping[str, str]) -> dict[str, st
         "PYTHONPATH": os.pathsep.join(path or str(Path.cwd()) for path in sys.path),
     }
     worker_environment.ask_no_proxy(environment, placement.hosts)
+    if placement.world_size > 1:
+        environment[guard.PRELOAD] = guard.preloaded(_guard()[1], environment)
     return environment
+
+
+@lru_cache(maxsize=1)
+def _guard() -> tuple[TemporaryDirectory[str], Path]:
+    """What keeps other users of the machine from the ranks, and its folder, kept till the end."""
+    folder = TemporaryDirectory(prefix="distlab-guard-")
+    try:
+        return folder, guard.build(Path(folder.name))
+    except OSError as error:
+        raise DistlabError(
+            "processes that no other user of this machine can connect to",
+            str(error),
+            "install a C compiler, such as gcc",
+        ) from error
 
 
 def _wait(ranks: list[_Process], deadline: float) -> None:
@@ -165,10 +183,7 @@ def _wait(ranks: list[_Process], deadline: float) -> None:
         time.sleep(POLL_S)
 
 
-def _free_endpoints(count: int) -> tuple[str, ...]:
-    """Addresses on this machine that were free a moment ago."""
-    with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for probe in sockets:
-            probe.bind(("127.0.0.1", 0))
-        return tuple(f"127.0.0.1:{probe.getsockname()[1]}" for probe in sockets)
+def _endpoints(count: int, stack: ExitStack) -> tuple[str, ...]:
+    """Addresses on this machine whose ports are kept until the stack is left."""
+    kept = [stack.enter_context(network.reserve(network.LOOPBACK)) for _ in range(count)]
+    return tuple(f"{network.LOOPBACK}:{one.getsockname()[1]}" for one in kept)

@@ -62,15 +62,22 @@ def compare(cells: Sequence[Cell], looks: int = 1) -> list[Comparison]:
         version and execution between which no recorded option differs are not compared.
     """
     ranked = [cell for cell in cells if cell.ranked and cell.comparison_key is not None]
+    settings: dict[tuple[Any, ...], list[int]] = {}
+    for place, cell in enumerate(ranked):
+        settings.setdefault(_all(cell, EQUAL), []).append(place)
+    places = sorted(
+        pair for alike in settings.values() for pair in itertools.combinations(alike, 2)
+    )
     pairs = [
-        (one, other)
-        for one, other in itertools.combinations(ranked, 2)
-        if _all(one, EQUAL) == _all(other, EQUAL) and _all(one, OWN) != _all(other, OWN)
+        (ranked[one], ranked[other])
+        for one, other in places
+        if _all(ranked[one], OWN) != _all(ranked[other], OWN)
     ]
     effects = [ratio(one.counted, other.counted) for one, other in pairs]
     claimed = told(effects, [_all(one, EQUAL) for one, _ in pairs], level(looks))
+    phrases = _Phrases(ranked)
     return [
-        _comparison(*pair, effect, claim, ranked)
+        _comparison(*pair, effect, claim, phrases)
         for pair, effect, claim in zip(pairs, effects, claimed, strict=True)
     ]
 
@@ -93,7 +100,7 @@ def _all(cell: Cell, names: Sequence[str]) -> tuple[Any, ...]:
 
 
 def _comparison(
-    one: Cell, other: Cell, effect: Effect, claim: bool, ranked: Sequence[Cell]
+    one: Cell, other: Cell, effect: Effect, claim: bool, phrases: "_Phrases"
 ) -> Comparison:
     faster, slower, found = one, other, effect.estimate
     if found.value < 1:
@@ -103,15 +110,13 @@ def _comparison(
         slower=slower,
         ratio=found,
         told=claim,
-        sentence=_sentence(faster, slower, found, claim, ranked),
+        sentence=_sentence(faster, slower, found, claim, phrases),
     )
 
 
-def _sentence(
-    faster: Cell, slower: Cell, found: Estimate, claim: bool, ranked: Sequence[Cell]
-) -> str:
-    first, second = _name(faster, ranked), _name(slower, ranked)
-    where = f"on {faster.workers}{_under(faster, ranked)}"
+def _sentence(faster: Cell, slower: Cell, found: Estimate, claim: bool, phrases: "_Phrases") -> str:
+    first, second = phrases.name(faster), phrases.name(slower)
+    where = f"on {faster.workers}{phrases.under(faster)}"
     training = f"training {faster.model} {where}"
     if found.low is None or found.high is None:
         return (
@@ -144,30 +149,53 @@ def ratio_text(estimate: Estimate, value: float) -> str:
     return f"{value:.{digits}f}"
 
 
-def _name(cell: Cell, ranked: Sequence[Cell]) -> str:
-    """The framework, with version and execution where the study has several of them."""
-    own = [other for other in ranked if other.framework == cell.framework]
-    parts = [cell.framework]
-    if len({other.framework_version for other in own}) > 1:
-        parts.append(str(cell.framework_version))
-    if len({other.execution for other in own}) > 1:
-        parts.append(cell.execution)
-    return " ".join([*parts, *filter(None, [words(cell.apart)])])
+class _Phrases:
+    """What a sentence has to say of a cell, for it differs between the study's ranked cells."""
 
+    def __init__(self, ranked: Sequence[Cell]) -> None:
+        self._of_framework = self._differing(
+            ranked, "framework", ("framework_version", "execution")
+        )
+        self._of_model = self._differing(
+            ranked, "model", ("scaling", "batch_size", "device_name", "precision")
+        )
 
-def _under(cell: Cell, ranked: Sequence[Cell]) -> str:
-    """The conditions that the study varies, as the end of a sentence."""
-    varied = {
-        "scaling": f"{cell.scaling} scaling",
-        "batch_size": f"batch {cell.batch_size}",
-        "device_name": str(cell.device_name),
-        "precision": cell.precision,
-    }
-    alike = [other for other in ranked if other.model == cell.model]
-    said = [
-        words
-        for name, words in varied.items()
-        if len({getattr(c, name) for c in alike}) > 1 or (name == "precision" and cell.rounded)
-    ]
-    said += filter(None, [cell.conditions])
-    return f" ({', '.join(said)})" if said else ""
+    @staticmethod
+    def _differing(
+        cells: Sequence[Cell], alike: str, names: Sequence[str]
+    ) -> dict[str, frozenset[str]]:
+        """By what cells share: in which of these attributes they differ."""
+        values: dict[str, dict[str, set[Any]]] = {}
+        for cell in cells:
+            own = values.setdefault(getattr(cell, alike), {name: set() for name in names})
+            for name in names:
+                own[name].add(getattr(cell, name))
+        return {
+            key: frozenset(name for name, found in own.items() if len(found) > 1)
+            for key, own in values.items()
+        }
+
+    def name(self, cell: Cell) -> str:
+        """The framework, with version and execution where the study has several of them."""
+        several = self._of_framework[cell.framework]
+        parts = [cell.framework]
+        parts += [str(cell.framework_version)] * ("framework_version" in several)
+        parts += [cell.execution] * ("execution" in several)
+        return " ".join([*parts, *filter(None, [words(cell.apart)])])
+
+    def under(self, cell: Cell) -> str:
+        """The conditions that the study varies, as the end of a sentence."""
+        varied = {
+            "scaling": f"{cell.scaling} scaling",
+            "batch_size": f"batch {cell.batch_size}",
+            "device_name": str(cell.device_name),
+            "precision": cell.precision,
+        }
+        several = self._of_model[cell.model]
+        said = [
+            phrase
+            for name, phrase in varied.items()
+            if name in several or (name == "precision" and cell.rounded)
+        ]
+        said += filter(None, [cell.conditions])
+        return f" ({', '.join(said)})" if said else ""

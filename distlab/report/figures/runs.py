@@ -26,6 +26,7 @@ TOLD_BY = {
     "seed": "seed",
     "threads_per_worker": "threads_per_worker",
     "pin": "pin",
+    "engine": "engine",
     "target_accuracy": "target_accuracy",
 }
 """Options by the fields of a summary that tell them."""

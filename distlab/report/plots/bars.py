@@ -125,8 +125,9 @@ def step_time(group: Group, styles: Styles) -> Chart | None:
     if not cells:
         return None
     said = []
-    with canvas(height_of(cells) + 0.2) as (figure, axes):
+    with canvas(height_of(cells) + 0.5) as (figure, axes):
         places = rows(axes, cells)
+        labels: list[tuple[float, float]] = []
         top = 0.0
         for cell, place in zip(cells, places, strict=True):
             parts, colour = split[cell.cell], styles.of(cell).colour
@@ -141,11 +142,13 @@ def step_time(group: Group, styles: Styles) -> Chart | None:
                     )
                     begin += length
             top = max(top, begin)
-            _label(axes, place, begin, f" {short(begin)}")
+            labels.append((place, begin))
             untold = f", exchange {UNTOLD}" if cell.communication_told is False else ""
             said.append(f"{cell.label}: {short(begin)} ms, {_parts(parts)}{untold}")
+        for place, at in labels:
+            _label(axes, place, at + 0.015 * top, short(at))
         axes.set_xlim(0, top * 1.16)
-        axes.set_xlabel("ms a step (slowest worker, mean over epochs)")
+        axes.set_xlabel("ms a step, of the slowest worker")
         names = ("arithmetic at its best", "the rest", "exchange")
         patches = [
             Patch(facecolor=GREY, edgecolor="white", label=name, **look)
@@ -180,7 +183,7 @@ def _bar(axes: Axes, place: float, estimate: Estimate, style: Style) -> None:
 
 
 def _label(axes: Axes, place: float, at: float, text: str) -> None:
-    axes.text(at, place, text, va="center", fontsize=8.5)
+    axes.text(at, place, text, va="center")
 
 
 def _any_interval(cells: list[Cell]) -> bool:

@@ -63,7 +63,6 @@ def accuracy(group: Group, styles: Styles) -> Chart | None:
                 textcoords="offset points",
                 ha="right",
                 va="top" if below else "bottom",
-                fontsize=8,
                 color=GREY,
             )
         axes.set_xlim(0, None)
@@ -91,13 +90,13 @@ def losses(group: Group, styles: Styles) -> Chart | None:
             axes.plot(steps, drawn, color=colour, linewidth=1.3)
             said.append(f"{cell.label}: at most {difference.max():.1e}")
         axes.set_yscale("log")
-        axes.set_title(f"{size} worker{'s' * (size > 1)}", fontsize=8.5, color=GREY)
+        axes.set_title(f"{size} worker{'s' * (size > 1)}", color=GREY)
         axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:.0e}".replace("e-0", "e-")))
         axes.yaxis.set_minor_locator(NullLocator())
     grid[-1].set_xlabel("optimizer step")
     thousands(grid[-1])
     first = next(cell for cell in group.ranked if cell.world_size == panels[0][0])
-    figure.supylabel(f"relative difference from {first.name}", fontsize=9)
+    figure.supylabel(f"relative difference\nfrom {first.name}", multialignment="center")
     shown = [cell for _, found in panels for cell, _, _ in found]
     legend(grid[0], keys(series_of(shown), styles, marked=False))
     return Chart(figure, f"Relative difference of training losses: {listed(said)}.")

@@ -13,6 +13,8 @@ from distlab.report.plots.style import GREY, INK, WIDTH_IN, Chart
 
 MOST_COLUMNS = 9
 """With more frameworks times numbers of workers each number of workers has rows of its own."""
+MOST_FIGURES = 12
+"""With more columns squares have no figures."""
 # From half of the highest mean, or less, to all of it; the same on a dark page.
 SHADES = ("#eff3f7", "#dbe4ee", "#c3d2e2", "#a6bcd3", "#86a4c1", "#5f86ab", "#336792", "#0b4a78")
 ON_LIGHT, ON_DEEP = "#14181c", "#fdfdfd"
@@ -61,7 +63,7 @@ def heat_map(groups: Sequence[Group], comparisons: Sequence[Comparison]) -> Char
         if (row := row_of(group, cell)) in rows and (column := column_of(cell)) in columns
     ]
     beaten = {(pair.faster.cell, pair.slower.cell) for pair in comparisons if pair.told}
-    figure = Figure(figsize=(2 * WIDTH_IN, 1.0 + 0.21 * len(rows)), layout="constrained")
+    figure = Figure(figsize=(2 * WIDTH_IN, 1.0 + 0.23 * len(rows)), layout="constrained")
     axes = figure.add_subplot()
     first: list[str | None] = []
     for group, _, cells in settings:
@@ -70,9 +72,10 @@ def heat_map(groups: Sequence[Group], comparisons: Sequence[Comparison]) -> Char
         first += [told[0].own if told else None] * (len(cells) > 1)
         for cell in cells:
             place = columns.index(column_of(cell)), rows.index(row_of(group, cell))
-            _square(axes, place, _rate(cell) / best, dotted=cell in told)
+            figures = len(columns) <= MOST_FIGURES
+            _square(axes, place, _rate(cell) / best, dotted=cell in told, figures=figures)
     for at in lost:
-        axes.text(*at, "not ranked", ha="center", va="center", fontsize=8, color=GREY)
+        axes.text(*at, "not ranked", ha="center", va="center", color=GREY)
     _dress(axes, rows, columns)
     said = [
         f"{name} is told to be the fastest in {first.count(name)}"
@@ -83,16 +86,17 @@ def heat_map(groups: Sequence[Group], comparisons: Sequence[Comparison]) -> Char
     return Chart(figure, f"Of {len(first)} settings {', '.join(said)}.")
 
 
-def _square(axes: Axes, place: tuple[int, int], share: float, *, dotted: bool) -> None:
+def _square(
+    axes: Axes, place: tuple[int, int], share: float, *, dotted: bool, figures: bool
+) -> None:
     shade = max(0, round((len(SHADES) - 1) * (2 * share - 1)))
     corner = place[0] - 0.48, place[1] - 0.44
     axes.add_patch(Rectangle(corner, 0.96, 0.88, facecolor=SHADES[shade], edgecolor="none"))
     axes.text(
         *place,
-        f"{'● ' if dotted else ''}{share:.2f}",
+        " ".join(["●"] * dotted + [f"{share:.2f}"] * figures),
         ha="center",
         va="center",
-        fontsize=8,
         color=ON_DEEP if shade >= DEEP_FROM else ON_LIGHT,
         fontweight="bold" if dotted else "normal",
     )
@@ -103,9 +107,12 @@ def _dress(axes: Axes, rows: Sequence[str], columns: Sequence[Column]) -> None:
     axes.grid(False)
     axes.set_xlim(-0.5, len(columns) - 0.5)
     axes.set_ylim(len(rows) - 0.5, -0.5)
-    axes.set_xticks(range(len(columns)), [name.replace(" ", "\n", 1) for _, name in columns])
+    if len(columns) <= MOST_FIGURES:
+        axes.set_xticks(range(len(columns)), [name.replace(" ", "\n", 1) for _, name in columns])
+    else:
+        axes.set_xticks(range(len(columns)), [name for _, name in columns], rotation=90)
     axes.xaxis.tick_top()
-    axes.set_yticks(range(len(rows)), rows, fontsize=8)
+    axes.set_yticks(range(len(rows)), rows)
     for spine in axes.spines.values():
         spine.set_visible(False)
     for size in dict.fromkeys(size for size, _ in columns if size):
@@ -116,7 +123,6 @@ def _dress(axes: Axes, rows: Sequence[str], columns: Sequence[Column]) -> None:
             xycoords=axes.get_xaxis_transform(),
             xytext=(0, 30),
             textcoords="offset points",
-            fontsize=8.5,
             fontweight="bold",
             color=GREY,
         )

@@ -46,10 +46,12 @@ def ratios(group: Group, comparisons: Sequence[Comparison]) -> Chart | None:
     if not shown:
         return None
     said = []
-    with canvas(1.0 + 0.42 * len(shown)) as (figure, axes):
+    faster = [pair.faster for pair in shown]
+    names = [f"{name_of(pair.faster)}\n/ {name_of(pair.slower)}" for pair in shown]
+    with canvas(height_of(faster) + 0.25 + 0.14 * len(shown)) as (figure, axes):
         axes.axvline(1, color=GREY, linewidth=1)
-        names = []
-        for place, pair in enumerate(shown):
+        places = rows(axes, faster, names, height=1.4)
+        for place, pair in zip(places, shown, strict=True):
             low, high = pair.ratio.low, pair.ratio.high
             assert low is not None and high is not None
             axes.plot([low, high], [place, place], color=INK, linewidth=1.3)
@@ -67,20 +69,14 @@ def ratios(group: Group, comparisons: Sequence[Comparison]) -> Chart | None:
                 ratio_text(pair.ratio, pair.ratio.value),
                 transform=axes.get_yaxis_transform(),
                 va="center",
-                fontsize=8.5,
                 fontweight="bold" if pair.told else "normal",
             )
-            names.append(f"{name_of(pair.faster)} / {name_of(pair.slower)}\n{pair.faster.workers}")
             told = "told" if pair.told else "not told"
             value, *ends = (ratio_text(pair.ratio, at) for at in (pair.ratio.value, low, high))
             said.append(
                 f"{pair.faster.name} over {pair.slower.name} on {pair.faster.workers} "
                 f"{value} ({ends[0]} to {ends[1]}), {told}"
             )
-        axes.set_yticks(range(len(shown)), names, fontsize=8)
-        axes.set_ylim(len(shown) - 0.5, -0.5)
-        axes.tick_params(axis="y", length=0)
-        axes.grid(False, axis="y")
         axes.set_xscale("log")
         axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))

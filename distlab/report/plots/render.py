@@ -24,8 +24,10 @@ PNG_DPI = 200
 MOST_GROUPS = 8
 """With more groups of comparable cells a study is drawn as a heat map and not group by group."""
 ROWS_A_MAP = 60
-CHARACTERS = 64
-"""Of a line of small text across a plot."""
+CHARACTERS = 48
+"""Of a line of text across a plot."""
+LINE_IN = 0.17
+"""Inches that such a line needs."""
 FEWEST_SWEPT = 3
 """Values of an option that make a curve."""
 NOT_SWEPT = ("execution", "gpus")
@@ -210,8 +212,9 @@ def _with_left_out(chart: Chart, group: Group, kind: str) -> Chart:
         return chart
     named = (f"{cell.label} ({reasons(cell.runs, cell.failed, cell.diverged)})" for cell in lost)
     said = f"Left out, not ranked: {listed(list(named))}."
-    text = "\n".join(textwrap.wrap(said, CHARACTERS))
-    chart.figure.supxlabel(text, x=0.01, ha="left", fontsize=7.5, color=GREY)
+    lines = textwrap.wrap(said, CHARACTERS)
+    chart.figure.set_figheight(chart.figure.get_figheight() + LINE_IN * len(lines))
+    chart.figure.supxlabel("\n".join(lines), x=0.01, ha="left", color=GREY)
     return replace(chart, says=f"{chart.says} {said}")
 
 

@@ -42,8 +42,10 @@ SETTINGS: dict[Any, Any] = {
     # The second is as wide as the first, where a page is read without it.
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans", "Verdana"],
-    "font.size": 9.5,
-    "axes.titlesize": 10.5,
+    # At least 9 pt where two plots stand beside each other on a sheet of A4.
+    "font.size": 10.2,
+    "axes.titlesize": 10.2,
+    "figure.labelsize": 10.2,
     "axes.titleweight": "bold",
     "axes.titlelocation": "left",
     "axes.edgecolor": GREY,
@@ -65,7 +67,7 @@ SETTINGS: dict[Any, Any] = {
     "xtick.labelcolor": INK,
     "ytick.labelcolor": INK,
     "legend.frameon": False,
-    "legend.fontsize": 8.5,
+    "legend.fontsize": 10.2,
     "figure.facecolor": "white",
     "savefig.facecolor": "white",
     # Text that can be searched and read aloud.
@@ -126,13 +128,18 @@ def canvas(height: float) -> Iterator[tuple[Figure, Axes]]:
     yield figure, figure.add_subplot()
 
 
-def rows(axes: Axes, cells: Sequence[Cell]) -> list[float]:
-    """Give each cell a row, from the top, below a heading for each number of workers."""
+def rows(
+    axes: Axes, cells: Sequence[Cell], names: Sequence[str] | None = None, height: float = 1.0
+) -> list[float]:
+    """Give each cell a row, from the top, below a heading for each number of workers.
+
+    ``names`` are what the rows are called, if it is not the cells' own names.
+    """
     places: list[float] = []
     place = 0.0
     for before, cell in zip([None, *cells], cells, strict=False):
         opens = before is None or before.world_size != cell.world_size
-        place += 1.0
+        place += height
         if opens:
             axes.text(
                 0.012,
@@ -140,14 +147,15 @@ def rows(axes: Axes, cells: Sequence[Cell]) -> list[float]:
                 cell.workers,
                 transform=axes.get_yaxis_transform(),
                 va="center",
-                fontsize=8.5,
                 fontweight="bold",
                 color=GREY,
+                # No line goes through it.
+                bbox={"facecolor": "white", "edgecolor": "none", "pad": 0},
             )
             place += 0.85
         places.append(place)
-    axes.set_yticks(places, [name_of(cell) for cell in cells])
-    axes.set_ylim(places[-1] + 0.6, 0.5)
+    axes.set_yticks(places, names or [name_of(cell) for cell in cells])
+    axes.set_ylim(places[-1] + 0.6 * height, height - 0.5)
     axes.tick_params(axis="y", length=0)
     axes.grid(False, axis="y")
     return places
@@ -230,12 +238,13 @@ def legend(axes: Axes, lines: Sequence[Line2D | Patch]) -> None:
     """A legend above the axes, where it hides nothing."""
     figure = axes.get_figure()
     assert isinstance(figure, Figure)
-    longest = max(len(str(line.get_label())) for line in lines)
+    # In points: the handle and the gaps of a column, and its longest label.
+    wide = 42 + 5.9 * max(len(str(line.get_label())) for line in lines)
     figure.legend(
         handles=list(lines),
         loc="outside upper left",
-        ncols=min(len(lines), 3 if longest <= 12 else 2 if longest <= 22 else 1),
-        handlelength=2.4,
+        ncols=max(1, min(len(lines), int(72 * WIDTH_IN // wide))),
+        handlelength=2.2,
         columnspacing=1.2,
         borderaxespad=0.0,
     )

@@ -7,6 +7,8 @@ from distlab.report.figures.cells import Cell
 from distlab.report.figures.runs import precision
 
 UNKNOWN = "not known"
+MOST_VALUES = 6
+"""Of a condition that are told one by one."""
 Conditions = dict[str, list[tuple[str, str]]]
 
 
@@ -172,8 +174,10 @@ def _optimizer(run: dict[str, Any]) -> str:
 
 
 def _all(values: Iterable[Any]) -> str:
-    """Every different value, in order of appearance."""
+    """Every different value, in order of appearance; of many the ends and their number."""
     found = list(dict.fromkeys(str(value) for value in values if value is not None))
+    if len(found) > MOST_VALUES:
+        return f"{found[0]} to {found[-1]} ({len(found)} values)"
     return ", ".join(found) or UNKNOWN
 
 

@@ -3,7 +3,7 @@ import json
 from pathlib import Path
 
 import pytest
-from studies import study, where
+from studies import study, together, where
 
 from distlab.report.formats import files
 from distlab.report.plots.render import KINDS
@@ -91,3 +91,19 @@ def test_nothing_is_written_or_deleted_through_a_link(tmp_path: Path) -> None:
     files.write(told, tmp_path / "two")
     assert victim.read_text() == "kept"
     assert not (tmp_path / "two" / "report.html").is_symlink()
+
+
+def size(tmp_path: Path, batches: int) -> int:
+    """Bytes of a page of six cells of ten repeats for each batch size."""
+    parts = [
+        study(models=["mlp"], scalings=["weak"], repeats=10, batch_size=8 * n, random_seed=n)
+        for n in range(1, batches + 1)
+    ]
+    return files.write(together(*parts), tmp_path / str(batches)).stat().st_size
+
+
+def test_a_page_is_small_however_large_the_study(tmp_path: Path) -> None:
+    few, many = size(tmp_path, 9), size(tmp_path, 15)
+    assert size(tmp_path, 1) < 150_000
+    each = (many - few) / (6 * (15 - 9))
+    assert few + (600 - 6 * 9) * each < 3_000_000

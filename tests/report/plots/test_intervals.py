@@ -17,7 +17,8 @@ def test_each_ratio_has_its_interval_and_is_filled_where_it_is_told() -> None:
     assert [line.get_markerfacecolor() != "white" for line in lines[1::2]] == [
         pair.told for pair in pairs
     ]
-    assert names(axes)[0].endswith("\n1 CPU worker")
+    assert names(axes)[0] == "tf graph\n/ torch eager"
+    assert axes.texts[0].get_text() == "1 CPU worker"
 
 
 def test_without_intervals_there_is_no_plot_of_ratios() -> None:

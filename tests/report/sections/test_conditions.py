@@ -1,5 +1,5 @@
 import pytest
-from studies import study
+from studies import study, together
 
 from distlab.report.figures.cells import cells
 from distlab.report.sections.conditions import citation, conditions, cost, duration, packages, scope
@@ -35,6 +35,12 @@ def test_a_condition_that_differs_between_runs_shows_all_its_values() -> None:
     found["runs"][0]["framework_version"] = "2.12.0"
     facts = dict(conditions(found, cells(found))["Software"])
     assert facts["torch"] == "2.12.0, 2.13.0"
+
+
+def test_of_many_values_of_a_condition_the_ends_are_told() -> None:
+    batches = range(8, 72, 8)
+    found = together(*(study(models=["mlp"], scalings=["weak"], batch_size=b) for b in batches))
+    assert "batch 8 a worker to 64 a worker (8 values), " in scope(found, cells(found))
 
 
 def test_the_cost_is_told_with_its_share_of_training() -> None:

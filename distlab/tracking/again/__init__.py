@@ -1,0 +1,1 @@
+"""Taking up what another command began."""

@@ -1,0 +1,74 @@
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from distlab.backends.base import OptimizerState
+from distlab.checkpoints.archive import DamagedError
+from distlab.checkpoints.state import FIRST, SECOND, WEIGHTS, State
+from distlab.experiment.experiment import Experiment
+from distlab.models.spec import ModelSpec
+from distlab.models.weights import draw
+
+
+class Memory:
+    """As much of a backend as a state asks."""
+
+    def __init__(self, spec: ModelSpec) -> None:
+        self.held = draw(spec, 1)
+        self.adam = OptimizerState(62, draw(spec, 2), draw(spec, 3))
+
+    def weights(self) -> dict[str, np.ndarray]:
+        return self.held
+
+    def optimizer_state(self) -> OptimizerState:
+        return self.adam
+
+    def set_weights(self, weights: dict[str, np.ndarray]) -> None:
+        self.held = weights
+
+    def set_optimizer_state(self, state: OptimizerState) -> None:
+        self.adam = state
+
+
+@pytest.fixture
+def spec(experiment: Callable[..., Experiment]) -> ModelSpec:
+    return experiment().spec
+
+
+def test_a_backend_gets_back_the_bits_that_it_had(spec: ModelSpec) -> None:
+    one, other = Memory(spec), Memory(spec)
+    other.held = {}
+    State.decoded(State.of(one, 2).encoded(), spec).restore(other)  # type: ignore[arg-type]
+    assert other.adam.step == 62
+    for found, expected in (
+        (other.held, one.held),
+        (other.adam.first_moment, one.adam.first_moment),
+        (other.adam.second_moment, one.adam.second_moment),
+    ):
+        assert list(found) == list(expected)
+        for name, array in expected.items():
+            np.testing.assert_array_equal(found[name], array)
+
+
+def test_it_says_how_many_epochs_are_done(spec: ModelSpec) -> None:
+    state = State.of(Memory(spec), 2)  # type: ignore[arg-type]
+    assert State.decoded(state.encoded()).epoch == 2
+
+
+@pytest.mark.parametrize("kind", [WEIGHTS, FIRST, SECOND])
+@pytest.mark.parametrize("fault", ["missing", "shape", "unknown"])
+def test_arrays_of_another_model_are_refused(spec: ModelSpec, kind: str, fault: str) -> None:
+    state = State.of(Memory(spec), 2)  # type: ignore[arg-type]
+    named = dict(state.arrays[kind])
+    first = next(iter(named))
+    match fault:
+        case "missing":
+            del named[first]
+        case "shape":
+            named[first] = named[first][:-1]
+        case "unknown":
+            named["more"] = named[first]
+    with pytest.raises(DamagedError, match=first if fault != "unknown" else "more"):
+        State.decoded(replace(state, arrays={**state.arrays, kind: named}).encoded(), spec)

@@ -1,0 +1,79 @@
+"""Ray Train as the second engine, on a real Ray, with a backend that starts at once."""
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+import numpy_sockets
+import psutil
+import pytest
+import ray
+from omegaconf import DictConfig
+from ray.util.placement_group import placement_group_table
+
+from distlab.cluster import connect, restarts
+from distlab.cluster.pool import Jobs
+from distlab.cluster.train import run as train
+from distlab.data.sources import Dataset
+from distlab.experiment.experiment import Experiment, resolve, validate
+from distlab.experiment.task import Task
+from distlab.outcome.events import Begun, EpochDone, Event, Finished, Notice, Started
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def experiment_of_two(compose: Callable[..., DictConfig]) -> Iterator[Experiment]:
+    """Two workers, and a Ray on which they can run."""
+    small = ("framework=torch", "execution=eager", "model=mlp", "data=mnist5k", "device=cpu")
+    options = validate(compose(*small, "gpus=2"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(Path(numpy_sockets.__file__).parent))
+        for name in [name for name in os.environ if name.startswith("RAY_")]:
+            patch.delenv(name)
+        connect.connect(options)
+        yield resolve(options, gpus_present=0)
+        ray.shutdown()
+
+
+def controller() -> psutil.Process:
+    """The process of Ray Train's controller."""
+    below = psutil.Process().children(recursive=True)
+    return next(one for one in below if "TrainController" in " ".join(one.cmdline()))
+
+
+def test_a_run_that_loses_a_rank_and_its_controller_ends_as_one_that_lost_nothing(
+    experiment_of_two: Experiment, dataset: Dataset, tmp_path: Path
+) -> None:
+    program = replace(experiment_of_two.program, local_batch=2)
+    backend = "numpy_sockets:NumpyBackend"
+    task = Task(backend, experiment_of_two.spec, program, 60, 4, seed=3, checkpoint_every=1)
+    with Jobs() as jobs:
+        told = jobs, experiment_of_two, dataset, task
+        plain = list(restarts.lasting(*told, tmp_path / "actors", 0))
+        events: list[Event] = []
+        pids: dict[int, int] = {}
+        with closing(train.lasting(*told, tmp_path / "train", 3)) as happens:
+            for event in happens:
+                events.append(event)
+                if isinstance(event, Started):
+                    pids[event.rank] = event.pid
+                elif isinstance(event, EpochDone) and (event.rank, event.epoch) == (0, 2):
+                    os.kill(pids[1], signal.SIGKILL)
+                elif isinstance(event, EpochDone) and (event.rank, event.epoch) == (0, 20):
+                    controller().kill()
+    ends = [{e.weights_sha256 for e in one if isinstance(e, Finished)} for one in (plain, events)]
+    assert ends[0] == ends[1] and len(ends[0]) == 1
+    begun = [event for event in events if isinstance(event, Begun)]
+    assert [one.world_size for one in begun] == [2, 2, 2]
+    assert 0 == begun[0].epoch < begun[1].epoch < begun[2].epoch
+    assert begun[0].failure is None and begun[1].failure and begun[2].failure
+    assert "worker 1 on" in begun[1].failure and "controller died" in begun[2].failure
+    notices = [event.text for event in events if isinstance(event, Notice)]
+    assert any("restart 2 of at most 3" in text for text in notices)
+    assert {table["state"] for table in placement_group_table().values()} == {"REMOVED"}
+    names = {path.name for path in (tmp_path / "train").iterdir()}
+    assert names == {"rank-0.log", "rank-1.log"}

@@ -1,0 +1,102 @@
+"""The other launch files, by the schemas and the tools of those who read them."""
+
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+
+LAUNCH = Path(__file__).parents[2] / "launch"
+CRDS = os.environ.get("DISTLAB_KUBERAY_CRDS")
+"""The folder ``ray-operator/config/crd/bases`` of a checkout of KubeRay."""
+
+
+def documents(name: str) -> list[dict[str, Any]]:
+    return list(yaml.safe_load_all((LAUNCH / name).read_text()))
+
+
+@pytest.mark.parametrize("file", sorted(LAUNCH.iterdir()), ids=lambda file: file.name)
+def test_a_file_begins_with_its_one_command(file: Path) -> None:
+    text = file.read_text()
+    header = re.match(r"(?:#!.*\n)?((?:#.*\n)+)", text)
+    assert header
+    commands = re.findall(r"(?m)^#     (\S.*)$", header[1])
+    assert f"launch/{file.name}" in commands[0]
+
+
+@pytest.mark.parametrize("name", ["kuberay-cluster.yaml", "kuberay-job.yaml"])
+@pytest.mark.skipif(
+    not CRDS,
+    reason="NOT CHECKED AGAINST KUBERAY'S SCHEMA: DISTLAB_KUBERAY_CRDS names no folder of it",
+)
+def test_kuberay_would_take_it(name: str) -> None:
+    for document in documents(name):
+        kind, _, version = document["kind"].lower(), *document["apiVersion"].partition("/")[1:]
+        if document["apiVersion"].startswith("ray.io/"):
+            definition = yaml.safe_load((Path(CRDS or "") / f"ray.io_{kind}s.yaml").read_text())
+            (schema,) = (
+                one["schema"]["openAPIV3Schema"]
+                for one in definition["spec"]["versions"]
+                if one["name"] == version
+            )
+            jsonschema.validate(document, closed(schema))
+
+
+def closed(schema: Any) -> Any:
+    """The schema, as Kubernetes applies it: a name that it doesn't know would be dropped."""
+    if isinstance(schema, list):
+        return [closed(one) for one in schema]
+    if not isinstance(schema, dict):
+        return schema
+    known = {name: closed(value) for name, value in schema.items()}
+    if "properties" in schema and not schema.get("x-kubernetes-preserve-unknown-fields"):
+        if "metadata" in schema["properties"]:
+            known["properties"]["metadata"] = {}
+        known["additionalProperties"] = False
+    if schema.get("x-kubernetes-int-or-string"):
+        known.pop("type", None)
+    return known
+
+
+@pytest.mark.parametrize("name", ["kuberay-cluster.yaml", "kuberay-job.yaml"])
+def test_a_ray_on_kubernetes_keeps_strangers_out_and_ranks_off_the_head(name: str) -> None:
+    ray = documents(name)[-1]["spec"]
+    ray = ray.get("rayClusterSpec", ray)
+    assert ray["authOptions"] == {"mode": "token"}
+    assert ray["headGroupSpec"]["rayStartParams"] == {"num-cpus": "0"}
+
+
+def test_ray_up_would_take_it() -> None:
+    from ray.autoscaler._private.util import prepare_config, validate_config
+
+    (config,) = documents("ray-up.yaml")
+    validate_config(prepare_config(config))
+    with pytest.raises(jsonschema.ValidationError):
+        validate_config(prepare_config({**config, "file_mount": {}}))
+
+
+@pytest.mark.skipif(
+    not shutil.which("podman-compose"), reason="NOT READ BY COMPOSE: pip install podman-compose"
+)
+def test_compose_reads_it() -> None:
+    done = subprocess.run(
+        ["podman-compose", "-f", LAUNCH / "compose.yaml", "config"],
+        env={**os.environ, "POSTGRES_PASSWORD": "secret"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    services = yaml.safe_load(done.stdout)["services"]
+    assert set(services) == {"postgresql", "mlflow", "head", "worker"}
+    assert "secret" in services["mlflow"]["command"][2]
+
+
+def test_compose_lets_in_who_is_on_this_machine_alone() -> None:
+    (file,) = documents("compose.yaml")
+    ports = [port for one in file["services"].values() for port in one.get("ports", [])]
+    assert ports == ["127.0.0.1:5000:5000"]
