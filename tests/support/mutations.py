@@ -66,13 +66,13 @@ def _spoil(draw: st.DrawFn, study: dict[str, Any]) -> None:
         break
     match draw(st.sampled_from(["replace"] * 5 + ["remove", "twice", "add", "nearly"])):
         case "replace":
-            inner[key] = draw(values)
+            inner[key] = copy.deepcopy(draw(values))
         case "remove":
             del inner[key]
         case "twice" if isinstance(inner, list):
             inner.append(copy.deepcopy(inner[key]))
         case "add" if isinstance(inner, dict):
-            inner[draw(texts)] = draw(values)
+            inner[draw(texts)] = copy.deepcopy(draw(values))
         case _ if isinstance(inner[key], int | float) and not isinstance(inner[key], bool):
             # What a type does not tell: another number.
             inner[key] = type(inner[key])(draw(st.sampled_from([-1, 0, 1, 7, 1e9])))
