@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # The arguments of Python that run the quickstart; its pictures are made of the same.
 QUICKSTART := -m distlab.launch -m experiment=quickstart framework=torch,tf,paddle
 
-.PHONY: help quickstart test test-fast lint format types fuzz ui ui-login bench records pictures clean
+.PHONY: help quickstart test test-fast lint format types fuzz ui ui-login bench faults records pictures clean
 
 help:  ## Show these commands
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
@@ -55,18 +55,22 @@ ui-login: $(VENV)/installed-cpu  ## The same behind a login: user admin, MLFLOW_
 	$(abspath $(BIN))/mlflow server --app-name basic-auth --host 127.0.0.1 --workers 1 --backend-store-uri sqlite:///mlflow.db
 
 fuzz: $(VENV)/installed-dev  ## Give damaged studies and command lines to it: no traceback (minutes)
-	$(BIN)/python tests/support/fuzz.py 1000
+	PYTHONPATH=tests/support $(BIN)/python tests/support/fuzz/fuzz.py 1000
 
 bench: $(VENV)/installed-cpu  ## Measure distlab against hand-written peers (idle machine, hours)
 	$(BIN)/python benchmarks/quickstart_style.py
 	$(BIN)/python benchmarks/native_launcher.py
 	$(BIN)/python benchmarks/overhead.py
+	$(BIN)/python benchmarks/checkpoints.py
 	$(BIN)/python benchmarks/start_up.py
 	$(BIN)/python benchmarks/study_cost.py
 	$(BIN)/python benchmarks/memory.py
 	$(BIN)/python benchmarks/profile_step.py
 	$(BIN)/python benchmarks/report_size.py
 	$(BIN)/python benchmarks/planted.py
+
+faults: $(VENV)/installed-cpu  ## Kill and stop parts of runs at random moments; what survives (an hour)
+	$(BIN)/python benchmarks/faults.py
 
 records: $(VENV)/installed-cpu  ## Make docs/records.md, what each recorded field means, from the schema
 	$(BIN)/python docs/make_records.py > docs/records.md

@@ -1,5 +1,7 @@
 """Errors that are shown to people without a traceback: a user's mistake, a failed worker."""
 
+from collections.abc import Sequence
+
 
 class DistlabError(Exception):
     """A mistake in the request or its surroundings, shown to the user without a traceback.
@@ -49,6 +51,21 @@ class WorkerError(Exception):
         self.log = log
         self.may_pass = may_pass
         self.raised = raised
+
+
+class RayLostError(WorkerError):
+    """Ray itself is gone, its head or its process on this machine, and with it all workers."""
+
+    def __init__(self, message: str, log: str) -> None:
+        super().__init__(message, log, may_pass=True)
+
+
+class StalledError(WorkerError):
+    """Workers live and tell nothing any more: ``ranks`` are stopped, or hang."""
+
+    def __init__(self, message: str, log: str, ranks: Sequence[int]) -> None:
+        super().__init__(message, log, may_pass=True)
+        self.ranks = ranks
 
 
 def reason(error: BaseException | None) -> str:

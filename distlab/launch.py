@@ -29,7 +29,7 @@ from distlab.console import (
 from distlab.doctor import preflight
 from distlab.errors import DistlabError, WorkerError
 from distlab.experiment import words
-from distlab.experiment.experiment import validate
+from distlab.experiment.experiment import in_study, validate
 from distlab.experiment.options import CONF, Options, register
 from distlab.experiment.refused import refused
 from distlab.masking import learn, learn_environment
@@ -62,6 +62,7 @@ def _compose_and_run(options: DictConfig) -> Options | None:
         if validated.resume is not None:
             _refuse_many(validated, single)
         if not single:
+            in_study(validated)
             return validated
         if validated.repeats > 1 or validated.study:
             experiment = job.runtime.choices.get("experiment")

@@ -1,6 +1,7 @@
 """The process of one rank on Ray: where :mod:`distlab.worker.loop` meets the cluster."""
 
 import contextlib
+import faulthandler
 import os
 import socket
 import sys
@@ -19,6 +20,7 @@ from distlab.cluster.worker_environment import WorkerEnvironment
 from distlab.errors import DistlabError
 from distlab.experiment.task import Task
 from distlab.machine import cores, guard, network
+from distlab.machine.process import STACK
 from distlab.outcome.environment import code
 from distlab.outcome.events import Event, Failed, Started
 from distlab.worker import loop
@@ -155,4 +157,5 @@ def _redirect_output(folder: Path, name: str) -> Path:
     with file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
+    faulthandler.register(STACK, file=2)
     return folder / name

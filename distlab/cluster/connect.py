@@ -22,8 +22,9 @@ SETTINGS = {
     "RAY_worker_niceness": "0",
     # Under `uv run` Ray would give workers an environment of their own, made anew and empty.
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
-    # Workers that are kept between runs are many processes, on purpose.
-    "RAY_DEDUP_LOGS_SKIP_REGEX": "PYTHON worker processes have been started",
+    # What Ray itself would print here of lost workers and memory, distlab tells in its own words.
+    "RAY_DEDUP_LOGS_SKIP_REGEX": ".",
+    "RAY_IGNORE_UNHANDLED_ERRORS": "1",
 }
 
 
@@ -130,6 +131,25 @@ def disconnected_at_end() -> Iterator[None]:
 
         ray.shutdown()
         session.leave()
+
+
+def connected_to() -> str | None:
+    """What tells the Ray that this process is connected to from any other; None without one."""
+    import ray
+
+    return ray.get_runtime_context().get_session_name() if ray.is_initialized() else None
+
+
+def leave_lost() -> None:
+    """Leave a Ray that is lost, before it ends this process; :func:`connect` may follow.
+
+    If this process started it, all its processes are ended.
+    """
+    import ray
+
+    ray.shutdown()
+    # Not before: a process whose connection to its raylet breaks is ended by Ray.
+    local_ray.kill()
 
 
 @contextlib.contextmanager

@@ -113,7 +113,7 @@ def _failure(stream: Any) -> Failed | None:
     """What a rank said of an error, if that is among its events that have come already."""
     while stream.next_ready():
         try:
-            event = ray.get(next(stream))
+            event = ray.get(next(stream), timeout=LAST_WORDS_S)
         except (RayError, StopIteration):
             break
         if isinstance(event, Failed):
@@ -124,7 +124,7 @@ def _failure(stream: Any) -> Failed | None:
 def _error(end: Any) -> Exception | None:
     """What a run that has ended on a rank raised; None if it ended in order."""
     try:
-        ray.get(end)
+        ray.get(end, timeout=LAST_WORDS_S)
     except Exception as error:
         return error
     return None

@@ -11,22 +11,24 @@ from pathlib import Path
 from typing import Any
 
 import ray
-from ray.exceptions import RayError
+from ray.exceptions import GetTimeoutError, RayError
 from ray.util.placement_group import placement_group, remove_placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from distlab.backends.base import Placement
-from distlab.cluster.actor import Assignment, RankActor, Seat
+from distlab.cluster import connect
+from distlab.cluster.actor import Assignment, RankActor
 from distlab.cluster.ending import Ending, PortTakenError, diverging, too_slow
 from distlab.cluster.logs import elsewhere, log_of
-from distlab.cluster.start import interpreter, local_ray, waiting
+from distlab.cluster.start import interpreter, local_ray, seats, waiting
 from distlab.cluster.start.causes import cause
+from distlab.cluster.watch.watching import Watch
+from distlab.cluster.watch.witness import STOPPED
 from distlab.cluster.worker_environment import WorkerEnvironment
-from distlab.errors import DistlabError
+from distlab.errors import DistlabError, RayLostError, StalledError
 from distlab.experiment.experiment import Experiment
 from distlab.experiment.options import ClusterMode
 from distlab.experiment.task import Task
-from distlab.outcome import environment
 from distlab.outcome.events import Divergence, Event, Failed, Notice, Ready, Started
 
 OTHERS_DIVERGE_S = 10.0
@@ -67,6 +69,7 @@ class WorkerGroup:
         self.id = uuid.uuid4().hex[:12]
         self.runs = 0
         self._data = data
+        self._session = connect.connected_to()
         self._device = experiment.device
         self._threads = options.threads_per_worker
         self._timeout = options.cluster.start_timeout_s
@@ -122,16 +125,27 @@ class WorkerGroup:
         DivergedError
             If a loss, or what it led to, was not finite. The group is of no more use then.
         WorkerError
-            If a worker failed or died. The group is of no more use then.
+            If a worker failed, died or fell silent. The group is of no more use then.
+        RayLostError
+            If Ray itself is gone, and with it all groups; this process has left it then.
         """
         self.runs += 1
         log_dir.mkdir(parents=True, exist_ok=True)
         deadline = time.monotonic() + self._timeout
         states = [] if state is None else [ray.put(state)]
         try:
+            yield from self._run_on_free_ports(task, log_dir, deadline, states)
+        except RayLostError:
+            connect.leave_lost()
+            raise
+
+    def _run_on_free_ports(
+        self, task: Task, log_dir: Path, deadline: float, states: list[Any]
+    ) -> Iterator[Event]:
+        """Run a task, and once more where somebody else took a port meanwhile."""
+        try:
             yield from self._run(task, log_dir, deadline, states)
         except PortTakenError:
-            # Somebody else took the port between the look for a free one and its use.
             for actor in self._actors:
                 ray.kill(actor)
             self._placements, self._request = [], self._begin()
@@ -141,8 +155,8 @@ class WorkerGroup:
     def _begin(self) -> waiting.Request:
         """Have Ray start the workers."""
         self._actors = [self._make_actor(index) for index in range(self.world_size)]
-        seats = [one.address.remote() for one in self._actors]
-        return waiting.Request(self._options, self._places, seats)
+        asked = [one.address.remote() for one in self._actors]
+        return waiting.Request(self._options, self._places, asked)
 
     def _run(
         self, task: Task, log_dir: Path, deadline: float, states: list[Any]
@@ -159,27 +173,41 @@ class WorkerGroup:
         started: set[int] = set()
         ready: set[int] = set()
         diverged: dict[int, Divergence] = {}
+        watch = Watch(self.world_size, self._options.cluster.silence_timeout_s)
         unfinished: list[Any] = list(streams)
         while unfinished:
             arrived: list[Any]
             arrived, _ = ray.wait(unfinished, num_returns=1, timeout=waiting.SIGNALS_S)
+            yield from watch.turn()
             if not arrived and len(ready) < self.world_size and time.monotonic() > deadline:
-                late = {rank: host for rank, host in enumerate(self._hosts) if rank not in ready}
+                missing = set(range(self.world_size)) - ready
+                does = watch.doing(missing)
+                late = {
+                    rank: self._hosts[rank] + (f" ({does[rank]})" if rank in does else "")
+                    for rank in sorted(missing)
+                }
                 log = self._log(min(late), log_dir)
+                if STOPPED & {one.state for one in does.values()}:
+                    told = "; ".join(f"worker {rank} on {host}" for rank, host in late.items())
+                    raise StalledError(
+                        f"not ready after {self._timeout:.0f} s: {told}", log, sorted(missing)
+                    )
                 raise too_slow(self._timeout, self.world_size, len(started), late, log)
             if diverged and time.monotonic() > deadline:
                 break
             for stream in arrived:
                 try:
-                    event: Event = ray.get(next(stream))
+                    event = _received(next(stream), watch)
                 except StopIteration:
                     unfinished.remove(stream)
                     continue
                 except RayError as error:
+                    watch.ray_is_there()
                     if diverged:
                         unfinished.remove(stream)
                         continue
                     raise self._ending(streams, log_dir).error(error) from None
+                watch.heard(event)
                 match event:
                     case Started(rank=rank):
                         started.add(rank)
@@ -203,6 +231,8 @@ class WorkerGroup:
 
     def alive(self) -> bool:
         """Whether all workers still answer; asked between runs."""
+        if self._session != connect.connected_to():
+            return False
         try:
             ray.get([actor.address.remote() for actor in self._actors], timeout=ANSWER_S)
         except RayError:
@@ -211,6 +241,8 @@ class WorkerGroup:
 
     def close(self, wait: bool = False) -> None:
         """End the workers; with ``wait`` they leave their process group first (at most 15 s)."""
+        if self._session != connect.connected_to():
+            return  # they ended with their Ray
         if wait:
             leaving = [actor.leave.remote() for actor in self._actors]
             ray.wait(leaving, num_returns=len(leaving), timeout=CLOSE_S)
@@ -221,14 +253,7 @@ class WorkerGroup:
     def _place(self, deadline: float, log_dir: Path) -> Iterator[Notice]:
         """Learn where Ray has started the workers, and give them their ranks, node by node."""
         found = yield from self._request.answered(deadline, str(log_dir))
-        others = [seat for seat in found if seat.code != environment.code()]
-        if others and self._options.cluster.mode is ClusterMode.existing:
-            raise DistlabError(
-                f"workers of this command's distlab {environment.code()}",
-                f"on {others[0].host} it is {others[0].code}",
-                "install the same distlab on each node of Ray",
-            )
-        self._see_to_strangers(found)
+        seats.check(found, self._options)
         nodes = list(dict.fromkeys(seat.node for seat in found))
         order = sorted(range(self.world_size), key=lambda index: nodes.index(found[index].node))
         self._actors = [self._actors[index] for index in order]
@@ -250,21 +275,6 @@ class WorkerGroup:
                 )
             )
 
-    def _see_to_strangers(self, found: list[Seat]) -> None:
-        """Refuse workers on this machine that its other users could reach, unless that is asked."""
-        cluster = self._options.cluster
-        alone = self.world_size == 1 or all(seat.guarded for seat in found)
-        if cluster.mode is not ClusterMode.local or alone or cluster.open_ports:
-            return
-        why = local_ray.unguarded or "their Python was started without it"
-        raise DistlabError(
-            f"{self.world_size} workers that no other user of this machine can connect to",
-            f"what keeps strangers out is not loaded into them: {why}",
-            "install a C compiler: apt-get install gcc libc6-dev\n"
-            "where you trust whoever is on this machine: cluster.open_ports=true\n"
-            "or one worker, which listens for nobody: gpus=1",
-        )
-
     def _ending(self, streams: list[Any], log_dir: Path) -> Ending:
         """What there is to find out of a run that ended early."""
         logs = [self._log(rank, log_dir) for rank in range(self.world_size)]
@@ -273,3 +283,13 @@ class WorkerGroup:
     def _log(self, rank: int, log_dir: Path) -> str:
         """Where a rank's output is."""
         return self._logs.get(rank, str(log_dir / f"rank-{rank}.log"))
+
+
+def _received(promise: Any, watch: Watch) -> Event:
+    """An event that has come; it is lost where Ray is."""
+    while True:
+        try:
+            event: Event = ray.get(promise, timeout=ANSWER_S)
+            return event
+        except GetTimeoutError:
+            watch.ray_is_there()

@@ -13,6 +13,7 @@ import psutil
 import ray
 from omegaconf import OmegaConf
 
+from distlab.cluster import connect
 from distlab.cluster.group import WorkerGroup
 from distlab.cluster.worker_environment import tf32
 from distlab.data.sources import Dataset
@@ -32,7 +33,7 @@ class Jobs:
     def __init__(self, start: Callable[[Experiment, Any], WorkerGroup] = WorkerGroup) -> None:
         self._start = start
         self._groups: dict[Hashable, WorkerGroup] = {}
-        self._data: dict[str, Any] = {}
+        self._data: dict[tuple[str | None, str], Any] = {}
         self._wait = False
 
     def __enter__(self) -> "Jobs":
@@ -67,9 +68,10 @@ class Jobs:
 
     def data(self, dataset: Dataset) -> Any:
         """A data set in Ray's object store: each node fetches it once, and its workers share it."""
-        if dataset.checksum not in self._data:
-            self._data[dataset.checksum] = ray.put(dataset.normalized())
-        return self._data[dataset.checksum]
+        kept = (connect.connected_to(), dataset.checksum)
+        if kept not in self._data:
+            self._data[kept] = ray.put(dataset.normalized())
+        return self._data[kept]
 
     def drop(self, group: WorkerGroup) -> None:
         """Give up a group in which something went wrong."""

@@ -10,10 +10,12 @@ import time
 from collections.abc import Generator, Iterable, Iterator
 from pathlib import Path
 
+from distlab.cluster import connect
 from distlab.cluster.pool import Jobs
 from distlab.data.sources import Dataset
-from distlab.errors import WorkerError
+from distlab.errors import RayLostError, WorkerError
 from distlab.experiment.experiment import Experiment
+from distlab.experiment.options import ClusterMode
 from distlab.experiment.task import Task
 from distlab.outcome.events import Begun, Checkpoint, EpochDone, Event, Notice
 
@@ -66,8 +68,8 @@ class Life:
         if isinstance(event, Checkpoint):
             self.newest, self._raised = event, ""
 
-    def moved(self, why: str) -> None:
-        """Other workers take the place of these, though nothing failed."""
+    def moved(self, why: str | None = None) -> None:
+        """Other workers take the place of these: because of a failure, or of room for more."""
         self._failure, self._failed = why, time.time()
 
     def survived(self, error: WorkerError) -> Notice:
@@ -124,8 +126,9 @@ def lasting(
     DistlabError
         As :meth:`WorkerGroup.run`.
     WorkerError
-        The failure that was one too many.
+        The failure that was one too many, or the loss of a Ray that this process only joined.
     """
+    ours = experiment.options.cluster.mode is ClusterMode.local
     life = Life(most, start, failure)
     while True:
         group = jobs.workers(experiment, dataset)
@@ -138,7 +141,12 @@ def lasting(
             return
         except WorkerError as error:
             jobs.drop(group)
+            lost = isinstance(error, RayLostError)
+            if lost and not ours:
+                raise
             yield life.survived(error)
+            if lost:
+                connect.connect(experiment.options)
         except BaseException:
             jobs.drop(group)
             raise

@@ -47,6 +47,7 @@ def examine(options: dict[str, str]) -> list[Finding]:
         places.folder,
         partial(places.data, options.get("data.dir")),
         places.cluster,
+        places.strangers,
     )
     with ThreadPoolExecutor(len(looks)) as pool:
         found = [finding for findings in pool.map(_looked, looks) for finding in findings]

@@ -17,6 +17,7 @@ from distlab.doctor import preflight
 from distlab.doctor.finding import Finding, note, wrong
 from distlab.errors import DistlabError
 from distlab.experiment.options import TrackingOptions, with_mlflow_variables
+from distlab.machine import guard
 from distlab.masking import mask
 from distlab.tracking import store as tracking_store
 
@@ -144,6 +145,17 @@ def cluster() -> Iterator[Finding]:
     except (OSError, ValueError) as error:
         advice = "cluster=existing would fail; cluster=local starts a Ray of the command's own"
         yield note("cluster", f"none answers at {address}: {_line(error)}", advice)
+
+
+def strangers() -> Iterator[Finding]:
+    """Whether other users of this machine can be kept from what a run listens on."""
+    try:
+        with tempfile.TemporaryDirectory(dir=session.place()) as folder:
+            guard.build(Path(folder))
+        yield Finding("other users", "are kept from several workers of a run")
+    except OSError as error:
+        advice = "apt-get install gcc libc6-dev; on a machine of one user: cluster.open_ports=true"
+        yield wrong("other users", f"cannot be kept from several workers: {error}", advice)
 
 
 def _running() -> str | None:

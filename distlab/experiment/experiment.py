@@ -13,6 +13,7 @@ from distlab.backends.base import Program
 from distlab.data import sources
 from distlab.data.order import check_divisible
 from distlab.errors import DistlabError
+from distlab.experiment import sizes
 from distlab.experiment.options import (
     ClusterMode,
     Device,
@@ -56,15 +57,18 @@ class Experiment:
     options:
         The options as given, with defaults filled in.
     device, world_size:
-        ``cpu`` or ``gpu``, and the number of workers.
+        ``cpu`` or ``gpu``, and the number of workers; where it may change, the least at first.
     repeat:
         Which of several runs of the same options this is, from 0.
+    sizes:
+        The numbers of workers that it may have; empty where that is fixed.
     """
 
     options: Options
     device: str
     world_size: int
     repeat: int = 0
+    sizes: tuple[int, ...] = ()
 
     @property
     def run_seed(self) -> int:
@@ -185,7 +189,6 @@ def checked(options: Options) -> Options:
     rules: list[tuple[str, bool, str, str]] = [
         ("epochs", options.epochs >= 1, "epochs count from 1", "10"),
         ("batch_size", options.batch_size >= 1, "samples count from 1", "64"),
-        ("gpus", options.gpus is None or options.gpus >= 1, "workers count from 1", "1"),
         ("threads_per_worker", options.threads_per_worker >= 1, "threads count from 1", "1"),
         (
             "learning_rate",
@@ -211,6 +214,12 @@ def checked(options: Options) -> Options:
             options.group_runs is None or options.group_runs >= 1,
             "a group of worker processes makes at least one run of a cell",
             "null",
+        ),
+        (
+            "cluster.silence_timeout_s",
+            options.cluster.silence_timeout_s is None or options.cluster.silence_timeout_s > 0,
+            "a time-out is a positive number of seconds, or null",
+            "60",
         ),
         (
             "cluster.start_timeout_s",
@@ -245,6 +254,10 @@ def checked(options: Options) -> Options:
             raise DistlabError(
                 f"{name}={flat(options)[name]}", rule, f"for example {name}={example}"
             )
+    gpus = sizes.number(options.gpus)
+    if bounds := sizes.bounds(options.gpus):
+        gpus = options.gpus
+        _check_elastic(options, *bounds)
     if options.cluster.address and options.cluster.mode is ClusterMode.local:
         address = f"cluster.address={options.cluster.address}"
         raise DistlabError(
@@ -256,7 +269,7 @@ def checked(options: Options) -> Options:
     if not options.study:
         _check_installed(options.framework)
     _check_executions(options)
-    return replace(options, tracking=with_mlflow_variables(options.tracking))
+    return replace(options, gpus=gpus, tracking=with_mlflow_variables(options.tracking))
 
 
 def resolve(options: Options, gpus_present: int) -> Experiment:
@@ -270,7 +283,12 @@ def resolve(options: Options, gpus_present: int) -> Experiment:
     on_gpu = options.device is Device.gpu or (
         options.device is Device.auto and (options.gpus is not None or gpus_present > 0)
     )
-    world_size = options.gpus or (max(gpus_present, 1) if on_gpu else 1)
+    possible: tuple[int, ...] = ()
+    if bounds := sizes.bounds(options.gpus):
+        possible = sizes.dividing(*bounds, options.batch_size)
+        world_size = possible[0]
+    else:
+        world_size = options.gpus or (max(gpus_present, 1) if on_gpu else 1)
     if on_gpu and gpus_present < world_size:
         raise DistlabError(
             f"{world_size} worker{'s' * (world_size > 1)} with one GPU each "
@@ -284,7 +302,7 @@ def resolve(options: Options, gpus_present: int) -> Experiment:
             "TensorFloat-32 is a number format of NVIDIA's GPUs",
             "precision=bf16 or precision=fp32",
         )
-    experiment = Experiment(options, "gpu" if on_gpu else "cpu", world_size)
+    experiment = Experiment(options, "gpu" if on_gpu else "cpu", world_size, sizes=possible)
     check_divisible(experiment.global_batch, world_size)
     return experiment
 
@@ -304,7 +322,44 @@ def engine(options: Options, by_itself: bool) -> Engine:
     if options.engine is not Engine.auto:
         return options.engine
     existing = options.cluster.mode is ClusterMode.existing
-    return Engine.train if by_itself and existing else Engine.actors
+    asks = existing or sizes.bounds(options.gpus) is not None
+    return Engine.train if by_itself and asks else Engine.actors
+
+
+def in_study(options: Options) -> None:
+    """Refuse what a study cannot compare.
+
+    Raises
+    ------
+    DistlabError
+        If the number of workers may change in a run.
+    """
+    if bounds := sizes.bounds(options.gpus):
+        raise DistlabError(
+            f"gpus={bounds[0]}..{bounds[1]} in a study",
+            "a study compares cells, each on a fixed number of workers",
+            f"gpus={bounds[0]},{bounds[1]} with -m",
+        )
+
+
+def _check_elastic(options: Options, least: int, most: int) -> None:
+    """Refuse a number of workers that may change where it cannot."""
+    asked = f"gpus={least}..{most}"
+    if options.repeats > 1 or options.study:
+        in_study(options)
+    if options.scaling is not Scaling.strong:
+        raise DistlabError(
+            f"{asked} with scaling={options.scaling}",
+            "the global batch, and with it the mathematics, would change with the workers",
+            f"{{command}} {asked} device={options.device} scaling=strong",
+        )
+    if options.engine is Engine.actors:
+        raise DistlabError(
+            f"{asked} with engine=actors",
+            "their number is fixed; that of Ray Train's workers may change",
+            "engine=train",
+        )
+    sizes.dividing(least, most, options.batch_size)
 
 
 def _check_executions(options: Options) -> None:

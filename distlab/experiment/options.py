@@ -130,6 +130,7 @@ class ClusterOptions:
     mode: ClusterMode = ClusterMode.local
     address: str | None = None
     start_timeout_s: float = 180.0
+    silence_timeout_s: float | None = None
     open_ports: bool = False
 
 
@@ -161,7 +162,7 @@ class Options:
     tracking: TrackingOptions = field(default_factory=TrackingOptions)
     checkpoint: CheckpointOptions = field(default_factory=CheckpointOptions)
     failures: FailureOptions = field(default_factory=FailureOptions)
-    gpus: int | None = None
+    gpus: Any = None
     device: Device = Device.auto
     execution: Execution | None = None
     precision: Precision = Precision.fp32

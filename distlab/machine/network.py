@@ -9,6 +9,8 @@ import psutil
 HOSTS = Path("/etc/hosts")
 LOOPBACK = "127.0.0.1"
 """The address of this machine for itself, which no other machine reaches."""
+LISTEN = "0A"
+"""How the kernel's tables write the state of a socket that listens (``TCP_LISTEN``)."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,23 @@ def reserve(host: str) -> socket.socket:
     kept.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     kept.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     return kept
+
+
+def listeners(address: str) -> set[int]:
+    """Whose sockets listen where an address of this machine (``host:port``) leads, as user ids.
+
+    Empty for an address of another machine, and where nobody listens (proc(5), ``/proc/net/tcp``).
+    """
+    host, _, port = address.rpartition(":")
+    if interface(host.strip("[]")) is None or not port.isdecimal():
+        return set()
+    found = set()
+    for table in (Path("/proc/net/tcp"), Path("/proc/net/tcp6")):
+        rows = table.read_text().splitlines()[1:] if table.exists() else []
+        for _, local, _, state, _, _, _, user, *_ in map(str.split, rows):
+            if state == LISTEN and int(local.rpartition(":")[2], 16) == int(port):
+                found.add(int(user))
+    return found
 
 
 def own_name(hosts: Path = HOSTS) -> Name | None:

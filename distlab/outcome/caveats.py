@@ -25,6 +25,7 @@ class Code(StrEnum):
     shared_cores = "shared_cores"
     unlike_hosts = "unlike_hosts"
     restarted = "restarted"
+    resized = "resized"
     unknown = "unknown"
 
     @classmethod
@@ -101,6 +102,11 @@ MEANINGS = {
         "Workers failed and others went on from the last state; the time until they trained is in "
         "the wall time and in no throughput.",
         ranked=True,
+    ),
+    Code.resized: Meaning(
+        "resized",
+        "Workers came or went while the run went on, so that its figures are of no one number of "
+        "workers.",
     ),
     Code.unknown: Meaning(
         "an unknown caveat",
@@ -215,3 +221,8 @@ def restarted(restarts: int, seconds: float) -> Caveat:
     """
     times = "once" if restarts == 1 else f"{restarts} times"
     return Caveat(Code.restarted, f"{times}, {seconds:.1f} s until it trained again")
+
+
+def resized(sizes: Sequence[int]) -> Caveat:
+    """The caveat of a run whose epochs were trained on different numbers of workers."""
+    return Caveat(Code.resized, f"epochs on {' and '.join(map(str, sizes))} workers")

@@ -84,13 +84,25 @@ class Ready:
 
 @dataclass(frozen=True)
 class Progress:
-    """Rank 0's position inside an epoch, at most once a second, for the progress bar only."""
+    """A rank's position inside an epoch: that it lives, and what the progress bar shows.
+
+    Attributes
+    ----------
+    step, seconds:
+        Steps taken in the epoch, and how long they took.
+    loss:
+        Its loss in the last one.
+    quiet_s:
+        How long its next words may take, generously: ten times its slowest span so far; while it
+        evaluates, ten times as long as training takes for as many samples.
+    """
 
     rank: int
     epoch: int
     step: int
     seconds: float
     loss: float
+    quiet_s: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """The record of one run: ranks' events merged into the figures that a person compares."""
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -15,11 +15,11 @@ from distlab.experiment.names import made_of
 from distlab.machine.load import worst
 from distlab.measure.clock import step_times, throughput, time_to_accuracy
 from distlab.measure.efficiency import model_flop_utilisation
-from distlab.outcome.caveats import Caveat, plain, restarted
+from distlab.outcome.caveats import Caveat, plain, resized, restarted
 from distlab.outcome.events import Begun, EpochDone, Event, Finished, Ready, Started
 from distlab.outcome.exchange import share
 from distlab.outcome.hosts import Host, caveats
-from distlab.outcome.stretch import Stretch
+from distlab.outcome.stretch import Stretch, by_size
 
 FIRST_LOSSES = 10
 CURVE_POINTS = 100
@@ -154,8 +154,12 @@ class Record:
             del stretch.windows[max(0, event.epoch - stretch.first) :]
         if event.failure is not None:
             self.restarts += 1
-            self._failed = event.failed or time.time()
+        if event.failed is not None:
+            self._failed = event.failed
+        if event.failed is not None or self.stretches[-1].group is not None:
             self.stretches.append(Stretch(event.world_size))
+        if event.world_size != self.experiment.world_size:
+            self.experiment = replace(self.experiment, world_size=event.world_size)
         now = self.stretches[-1]
         now.group, now.group_run = event.group, event.group_run
         now.world_size, now.first = event.world_size, event.epoch
@@ -198,9 +202,11 @@ class Record:
         return epoch
 
     @property
-    def _restarted(self) -> list[Caveat]:
-        """The caveat of a run that went on after failures; none of one that had none."""
-        return [restarted(self.restarts, self.recovery_s)] if self.restarts else []
+    def _further(self) -> list[Caveat]:
+        """The caveats of a run that went on after failures, or with other numbers of workers."""
+        found = [restarted(self.restarts, self.recovery_s)] if self.restarts else []
+        sizes = sorted({one.world_size for one in self.trained if one.windows})
+        return found + ([resized(sizes)] if len(sizes) > 1 else [])
 
     @property
     def samples_sha256(self) -> str:
@@ -287,12 +293,14 @@ class Record:
             "restarts": self.restarts,
             "recovery_s": self.recovery_s,
             "stretches": [stretch.plain() for stretch in self.trained],
+            "sizes": by_size(self.trained, experiment.global_batch * steps),
             "threads_per_worker": options.threads_per_worker,
             "kept_from_workers": self.kept_out,
             "engine": str(options.engine),
             "pin": None if options.pin is None else str(options.pin),
             "target_accuracy": options.target_accuracy,
             "parameters": experiment.spec.parameter_count,
+            "input_shape": list(experiment.spec.input_shape),
             "training_flops_per_sample": experiment.spec.training_flops,
             "steps_per_epoch": steps,
             "epoch_time_s": seconds,
@@ -308,7 +316,7 @@ class Record:
                 else None
             ),
             "load": worst([host.load for host in hosts if host.load is not None]),
-            "caveats": plain(list(dict.fromkeys([*caveats(hosts), *self._restarted]))),
+            "caveats": plain(list(dict.fromkeys([*caveats(hosts), *self._further]))),
             "step_time_ms": step_times(slowest) if slowest else None,
             "train_loss": [epoch.train_loss for epoch in self.epochs],
             "test_loss": [epoch.test_loss for epoch in self.epochs],

@@ -174,6 +174,19 @@ class Stretch(Strict):
     """How many of the epochs that count it trained."""
 
 
+class Size(Strict):
+    """What a run trained on one number of workers."""
+
+    world_size: Positive
+    """Number of workers."""
+    epochs: Positive
+    """How many of the epochs that count were trained on so many."""
+    throughput_samples_per_s: NonNegativeFloat
+    """Samples a second of the whole job in their windows."""
+    efficiency: float | None
+    """Throughput for each worker over that at the run's least number; null for that itself."""
+
+
 class Check(Strict):
     """One of the checks of docs/fairness.md."""
 
@@ -263,6 +276,8 @@ class Run(Strict):
     """
     stretches: list[Stretch]
     """Which epochs ran where, and on how many workers: one entry, or one more a restart."""
+    sizes: list[Size]
+    """What was trained on how many workers: more than one entry where they came or went."""
     threads_per_worker: Positive
     """Computing threads of each worker, as asked."""
     engine: Literal["actors", "train"]
@@ -273,6 +288,8 @@ class Run(Strict):
     """Environment variables that stood around the command or its Ray and were kept from workers."""
     target_accuracy: Share
     """Test accuracy to which ``time_to_accuracy_s`` is taken, as a share of 1."""
+    input_shape: list[Positive] | None = None
+    """Channels, height and width of an image; null or missing in earlier records."""
     parameters: Positive
     """Trainable parameters of the model."""
     training_flops_per_sample: Positive

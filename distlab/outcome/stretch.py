@@ -1,6 +1,6 @@
 """A stretch of a run: what one group of workers did of it, from its start to its end or failure."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -69,9 +69,31 @@ class Stretch:
         }
 
 
-def epochs_at(stretches: Sequence[Mapping[str, Any]]) -> dict[int, int]:
-    """How many epochs were trained at each number of workers, of stretches in a summary."""
-    found: dict[int, int] = {}
+def by_size(stretches: Sequence[Stretch], samples: int) -> list[dict[str, Any]]:
+    """What was trained at each number of workers, the least first, as a summary holds it.
+
+    Parameters
+    ----------
+    stretches:
+        Those of a run.
+    samples:
+        Samples of an epoch, equal at each number of workers.
+    """
+    seconds: dict[int, list[float]] = {}
     for one in stretches:
-        found[one["world_size"]] = found.get(one["world_size"], 0) + one["epochs"]
-    return {size: epochs for size, epochs in found.items() if epochs}
+        for parts in one.windows:
+            slowest = max(part.window.seconds for part in parts.values())
+            seconds.setdefault(one.world_size, []).append(slowest)
+    rates = {size: samples * len(told) / sum(told) for size, told in sorted(seconds.items())}
+    least = min(rates, default=None)
+    return [
+        {
+            "world_size": size,
+            "epochs": len(seconds[size]),
+            "throughput_samples_per_s": rate,
+            "efficiency": (
+                None if least is None or size == least else rate / size / (rates[least] / least)
+            ),
+        }
+        for size, rate in rates.items()
+    ]

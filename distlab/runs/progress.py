@@ -82,8 +82,8 @@ class Display:
             self._bar.start()
 
     def position(self, position: Position) -> None:
-        """Move the bar inside an epoch."""
-        if self._bar is not None:
+        """Move the bar inside an epoch, which rank 0 does for all."""
+        if self._bar is not None and position.rank == 0:
             rate = position.step * self._samples_per_step / position.seconds
             self._bar.update(
                 self._task,

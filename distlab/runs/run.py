@@ -4,7 +4,7 @@ import json
 import os
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import asdict, dataclass, field, replace
@@ -18,7 +18,7 @@ from distlab.cluster import connect, worker_environment
 from distlab.console import counted
 from distlab.data import sources
 from distlab.data.order import epoch_order
-from distlab.experiment import words
+from distlab.experiment import sizes, words
 from distlab.experiment.experiment import Experiment, engine, resolve
 from distlab.experiment.options import (
     ClusterMode,
@@ -159,7 +159,9 @@ def execute(
             record.kept_out = worker_environment.kept_out(os.environ, experiment)
         connection = opened.result()
         try:
-            with _open_tracker(experiment, part, run_dir, connection, taken) as tracker:
+            with _open_tracker(
+                *(experiment, part, run_dir, connection, taken, display.say)
+            ) as tracker:
                 record.mark("tracker")
                 summary = _tracked(record, tracker, run_dir, display, session.jobs, part, taken)
         finally:
@@ -220,6 +222,7 @@ def _open_tracker(
     run_dir: Path,
     connection: "Connection",
     taken: Resumed | None,
+    say: Callable[[str], None],
 ) -> "Tracker":
     """Start the MLflow run, or go on with it."""
     from distlab.tracking.run_writer import Tracker
@@ -228,6 +231,8 @@ def _open_tracker(
     name = f"{framework}-{model}-{experiment.world_size}{experiment.device}"
     if part is not None:
         name = part.name
+    if taken is not None:
+        taken.take(connection.store, say)
     run_id = taken.run_id if taken else None
     return Tracker(experiment.options.tracking, name, Path.cwd(), part, run_dir, connection, run_id)
 
@@ -253,7 +258,7 @@ def _tracked(
     resolved = {
         **flat(options),
         "device": experiment.device,
-        "gpus": experiment.world_size,
+        "gpus": options.gpus if experiment.sizes else experiment.world_size,
         "execution": experiment.execution,
         "data": dataset.name,
     }
@@ -372,7 +377,7 @@ def _announcement(experiment: Experiment, dataset: sources.Dataset) -> str:
     line = (
         f"{options.framework.name} ({experiment.execution}{rounded}) trains {options.model.name} "
         f"on {dataset.name}, {counted(options.epochs, 'epoch')}, on "
-        f"{counted(experiment.world_size, f'{where} worker')}, "
+        f"{_workers(experiment, where)}, "
         f"global batch {experiment.global_batch}"
     )
     asked = options.device is Device.auto and options.gpus is None
@@ -380,6 +385,17 @@ def _announcement(experiment: Experiment, dataset: sources.Dataset) -> str:
         line += f" (gpus not given: {'all GPUs' if where == 'GPU' else 'no GPU found'})"
     caveat = foreseen(experiment)
     return f"{line}; {caveat}: no fair timing, and not ranked" if caveat else line
+
+
+def _workers(experiment: Experiment, where: str) -> str:
+    """How many workers there are, or may be."""
+    if not experiment.sizes:
+        return counted(experiment.world_size, f"{where} worker")
+    first, last = sizes.bounds(experiment.options.gpus) or (0, 0)
+    out = [str(size) for size in range(first, last + 1) if size not in experiment.sizes]
+    verb = "does" if len(out) == 1 else "do"
+    why = f" ({' and '.join(out)} {verb} not divide the batch)" if out else ""
+    return f"{' or '.join(map(str, experiment.sizes))} {where} workers{why}"
 
 
 def foreseen(experiment: Experiment) -> Caveat | None:

@@ -44,6 +44,8 @@ def results(summaries: list[Summary]) -> RenderableType:
     own += _COMPACT if many else _FIGURES
     if not many and any(map(exchange.in_words, summaries)):
         own.insert(len(own) - 1, ("exchange", lambda s: exchange.in_words(s) or "-"))
+    if not many and any(len(_sizes(summary)) > 1 for summary in summaries):
+        own.insert(len(own) - 1, ("by workers", _by_size))
     own += [("speed-up", _brief_scaling if many else _scaling)] * scaled
     if many:
         return _Rows(title, own, summaries)
@@ -126,6 +128,22 @@ def _workers(summary: Summary) -> str:
     threads = summary["threads_per_worker"]
     each = f"{threads} thread{'s' * (threads > 1)} each"
     return f"{summary['world_size']} x {summary['device']} ({each})"
+
+
+def _sizes(summary: Summary) -> list[dict[str, Any]]:
+    """What was trained on how many workers; nothing of a run recorded before that was told."""
+    return summary.get("sizes") or []
+
+
+def _by_size(summary: Summary) -> str:
+    told = []
+    for one in _sizes(summary):
+        efficiency = one["efficiency"]
+        told.append(
+            f"{one['world_size']}: {one['throughput_samples_per_s']:,.0f} samples/s"
+            + ("" if efficiency is None else f" ({efficiency:.0%} efficient)")
+        )
+    return "\n".join(told)
 
 
 def _scaling(summary: Summary) -> str:

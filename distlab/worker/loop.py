@@ -44,6 +44,10 @@ from distlab.outcome.events import (
 from distlab.worker import probes
 
 PROGRESS_INTERVAL_S = 1.0
+BEAT_S = 10.0
+"""How often each rank says at least, between steps, that it goes on: some 0.2 ms of ten seconds."""
+PATIENCE = 10.0
+"""How many times as long as it should take a rank may be silent (``Progress.quiet_s``)."""
 
 Data = tuple[LabelledImages, LabelledImages]
 
@@ -264,7 +268,7 @@ def _epoch(
     bounds = np.cumsum([0, *span_lengths(len(mine), flops_per_step, placement.device)])
     losses: list[np.ndarray] = []
     spans: list[tuple[int, float]] = []
-    live = task.live and placement.rank == 0
+    beat = PROGRESS_INTERVAL_S if task.live and placement.rank == 0 else BEAT_S
     cpu = cpu_seconds()
     backend.barrier()
     start = mark = told = time.perf_counter()
@@ -278,13 +282,20 @@ def _epoch(
         if lost.size:
             loss = float(losses[-1][lost[0]])
             yield Divergence(placement.rank, epoch, int(begin + lost[0]), f"loss {loss}")
-        if live and now - told >= PROGRESS_INTERVAL_S:
-            yield Progress(0, epoch, int(end), now - start, float(losses[-1][-1]))
+        if now - told >= beat:
+            quiet_s = PATIENCE * max(took for _, took in spans)
+            loss = float(losses[-1][-1])
+            yield Progress(placement.rank, epoch, int(end), now - start, loss, quiet_s)
             told = now
     backend.barrier()
     window = Window(time.perf_counter() - start, tuple(spans))
     cpu = cpu_seconds() - cpu
     part = evaluation_range(test_samples, placement.rank, placement.world_size)
+    quiet_s = PATIENCE * window.seconds * (part[1] - part[0]) / mine.size
+    if quiet_s > BEAT_S:
+        yield Progress(
+            placement.rank, epoch, len(mine), window.seconds, float(losses[-1][-1]), quiet_s
+        )
     evaluation = backend.evaluate(*part)
     if not math.isfinite(evaluation.loss_sum):
         figure = f"test loss {evaluation.loss_sum}"

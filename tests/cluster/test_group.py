@@ -5,6 +5,7 @@ import os
 import re
 import signal
 import socket
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -24,7 +25,7 @@ from distlab.cluster.actor import RankActor
 from distlab.cluster.group import WorkerGroup
 from distlab.cluster.start import waiting
 from distlab.data.sources import Dataset
-from distlab.errors import DistlabError, DivergedError, WorkerError
+from distlab.errors import DistlabError, DivergedError, StalledError, WorkerError
 from distlab.experiment.experiment import Experiment, resolve, validate
 from distlab.experiment.options import ClusterMode
 from distlab.experiment.task import Task
@@ -97,6 +98,38 @@ def test_kept_workers_run_again_as_new_ones_and_end_with_their_group(
     assert psutil.wait_procs(workers, timeout=20)[1] == []
 
 
+STRANGER = """
+import os, socket, sys
+os.setuid(65534)
+for port in sys.argv[1:]:
+    with socket.create_connection(("127.0.0.1", int(port)), 60) as connection:
+        try:
+            print(port, len(connection.recv(1)))
+        except ConnectionResetError:
+            print(port, 0)
+"""
+
+
+def test_what_listens_is_on_loopback_and_hangs_up_on_another_user(
+    experiment_of_two: Experiment, group: WorkerGroup, tmp_path: Path
+) -> None:
+    ports = set()
+    for event in group.run(task(experiment_of_two, epochs=10), tmp_path):
+        if isinstance(event, Ready) and not ports:
+            for process in psutil.Process().children(recursive=True):
+                for one in process.net_connections("tcp"):
+                    if one.status == psutil.CONN_LISTEN:
+                        assert one.laddr.ip in ("127.0.0.1", "::ffff:127.0.0.1", "::1"), process
+                        ports.add(str(one.laddr.port))
+    assert len(ports) >= 5  # of the store, the raylet, and each rank
+    if os.geteuid() != 0:
+        pytest.skip("NOT TESTED: root alone can be two users")
+    arguments = [sys.executable, "-I", "-c", STRANGER, *sorted(ports)]
+    told = subprocess.run(arguments, capture_output=True, text=True, check=True).stdout
+    # Ranks end what they listened on with their process group; Ray's processes are still there.
+    assert {line.split()[1] for line in told.splitlines()} == {"0"}
+
+
 def test_a_worker_that_dies_is_named_with_its_log(
     experiment_of_two: Experiment, group: WorkerGroup, tmp_path: Path
 ) -> None:
@@ -108,6 +141,44 @@ def test_a_worker_that_dies_is_named_with_its_log(
             elif isinstance(event, Ready) and event.rank == 1:
                 os.kill(pids[1], signal.SIGKILL)
     assert caught.value.log == str(tmp_path / "rank-1.log")
+
+
+def test_a_rank_that_falls_silent_is_named_with_what_it_does(
+    experiment_of_two: Experiment, dataset: Dataset, tmp_path: Path
+) -> None:
+    options = experiment_of_two.options
+    impatient = replace(options, cluster=replace(options.cluster, silence_timeout_s=4.0))
+    one = WorkerGroup(replace(experiment_of_two, options=impatient), ray.put(dataset.normalized()))
+    workers: dict[int, psutil.Process] = {}
+    notices = []
+    with pytest.raises(StalledError) as caught:
+        for event in one.run(task(experiment_of_two, epochs=10_000), tmp_path):
+            if isinstance(event, Started):
+                workers[event.rank] = psutil.Process(event.pid)
+            elif isinstance(event, Notice):
+                notices.append(event.text)
+            elif isinstance(event, Ready) and event.rank == 1:
+                workers[1].suspend()
+    # Rank 0 is as silent, because it waits for rank 1: it isn't blamed.
+    said = rf"worker 1 on {socket.gethostname()} has told nothing for \d s: stopped"
+    assert re.fullmatch(said, str(caught.value))
+    assert [re.fullmatch(f"{said}; after 4 s it counts as failed", text) for text in notices] != []
+    assert caught.value.log == str(tmp_path / "rank-1.log") and caught.value.may_pass
+    one.close()
+    assert psutil.wait_procs(list(workers.values()), timeout=60)[1] == []
+
+
+def test_a_rank_that_hangs_is_named_with_the_line_it_hangs_at(
+    experiment_of_two: Experiment, dataset: Dataset, tmp_path: Path
+) -> None:
+    options = experiment_of_two.options
+    impatient = replace(options, cluster=replace(options.cluster, silence_timeout_s=4.0))
+    one = WorkerGroup(replace(experiment_of_two, options=impatient), ray.put(dataset.normalized()))
+    hanging = replace(task(experiment_of_two), framework="hanging:HangingBackend", epochs=3)
+    with pytest.raises(StalledError, match=r"^worker 1 on \S+ has told nothing for") as caught:
+        list(one.run(hanging, tmp_path))
+    assert re.search(r"running at hanging\.py:\d+ in train$", str(caught.value))
+    one.close()
 
 
 def test_a_users_mistake_in_a_worker_is_one_in_the_driver(

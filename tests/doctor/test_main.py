@@ -14,7 +14,7 @@ from distlab.doctor.finding import Finding, Level, note, wrong
 LOOKS = {
     software: ("python", "frameworks", "ray", "report", "compiler"),
     machine: ("cores", "clock", "load", "memory", "variables"),
-    places: ("store", "folder", "data", "cluster"),
+    places: ("store", "folder", "data", "cluster", "strangers"),
 }
 
 

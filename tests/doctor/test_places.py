@@ -140,3 +140,11 @@ def test_a_temporary_folder_that_is_not_there_is_wrong(monkeypatch: pytest.Monke
     monkeypatch.setenv("RAY_TMPDIR", "/proc/nowhere")
     (found,) = places.cluster()
     assert found.level is Level.wrong
+
+
+def test_whether_other_users_are_kept_out_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    (kept,) = places.strangers()
+    assert kept.level is Level.fine
+    monkeypatch.setenv("PATH", "/nowhere")
+    (open_to_all,) = places.strangers()
+    assert open_to_all.level is Level.wrong and "cluster.open_ports=true" in open_to_all.advice

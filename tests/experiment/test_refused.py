@@ -43,8 +43,8 @@ def refusal(
         ("framework=paddlepaddle", "framework=paddle"),
         ("model=LeNet5", "model=lenet5"),
         ("experiment=quickstrt", "experiment=quickstart"),
-        ("gpus=two", "gpus=1"),
-        ("' gpus = two'", "gpus=1"),
+        ("repeats=two", "repeats=1"),
+        ("' repeats = two'", "repeats=1"),
         ("'learning_rate=0.1 (x)'", "learning_rate=0.001"),
         ("measure_exchange=maybe", "measure_exchange=true"),
         ("scaling=Strong", "scaling=strong"),
@@ -76,6 +76,6 @@ def test_where_nothing_is_near_the_help_is(
 def test_what_is_said_is_in_one_line_without_hydras_own_advice(
     refusal: Callable[[str], DistlabError],
 ) -> None:
-    for typed in ("gpus=two", "data.dri=1", "framework=x", "'epochs=3 ('"):
+    for typed in ("repeats=two", "data.dri=1", "framework=x", "'epochs=3 ('"):
         found = refusal(typed).found
         assert not any(word in found for word in ("\n", "full_key", "hydra.cc", "reference_type"))

@@ -37,11 +37,13 @@ def window(seconds: float) -> Window:
     return Window(seconds, tuple((n, seconds * n / 40) for n in SPANS))
 
 
-def part(rank: int, epoch: int, seconds: float, loss: float, correct: int) -> EpochDone:
+def part(
+    rank: int, epoch: int, seconds: float, loss: float, correct: int, of: int = 2
+) -> EpochDone:
     order = epoch_order(0, epoch, 124, 4)
     evaluation = Evaluation(11 + rank, correct, 2.0 * (11 + rank))
     losses = np.full(STEPS, loss, np.float32)
-    mine = shard(order, rank, 2)
+    mine = shard(order, rank, of)
     return EpochDone(rank, epoch, window(seconds), losses, mine, evaluation)
 
 
@@ -345,3 +347,24 @@ def test_workers_that_died_before_their_first_epoch_are_no_stretch_of_the_record
     trained(record, 1, 1.0)
     assert [one["epochs"] for one in record.summary()["stretches"]] == [2]
     assert record.restarts == 1
+
+
+def test_each_number_of_workers_has_figures_of_its_own(record: Record) -> None:
+    assert record.experiment.world_size == 2
+    record.add(Begun("one", 0, 2))
+    for epoch in range(2):
+        for rank in range(2):
+            record.add(part(rank, epoch, 2.0, 1.0, 3))
+    # Room for more: nothing failed, and the second epoch's state was lost on the way.
+    record.add(Begun("two", 0, 4, epoch=1, failed=1.0))
+    for rank in range(4):
+        record.add(part(rank, 1, 1.25, 1.0, 3, of=4))
+    found = record.summary()
+    assert [one["world_size"] for one in found["stretches"]] == [2, 4]
+    assert found["world_size"] == 4 and found["restarts"] == 0
+    two, four = found["sizes"]
+    assert (two["world_size"], two["epochs"], two["efficiency"]) == (2, 1, None)
+    assert (four["world_size"], four["epochs"]) == (4, 1)
+    assert four["throughput_samples_per_s"] / two["throughput_samples_per_s"] == pytest.approx(1.6)
+    assert four["efficiency"] == pytest.approx(0.8)
+    assert {"code": "resized", "detail": "epochs on 2 and 4 workers"} in found["caveats"]

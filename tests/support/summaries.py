@@ -31,6 +31,7 @@ def summary(**values: Any) -> dict[str, Any]:
         "optimizer": "reference",
         "model": "mlp",
         "parameters": 89_610,
+        "input_shape": [1, 28, 28],
         "training_flops_per_sample": 379_600,
         "data": "mnist5k",
         "data_sha256": "c" * 64,
@@ -91,6 +92,14 @@ def summary(**values: Any) -> dict[str, Any]:
                 "hosts": ["here"],
                 "first_epoch": 1,
                 "epochs": 2,
+            }
+        ],
+        "sizes": [
+            {
+                "world_size": 2,
+                "epochs": 2,
+                "throughput_samples_per_s": 1000.0,
+                "efficiency": None,
             }
         ],
         "steps_per_epoch": 31,

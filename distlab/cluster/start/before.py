@@ -11,6 +11,7 @@ import psutil
 
 from distlab.cluster.start import session
 from distlab.errors import DistlabError
+from distlab.machine import network
 
 ANSWER_S = 10
 """Seconds that the machine of a Ray may take to answer."""
@@ -70,7 +71,7 @@ def recorded() -> str | None:
     Raises
     ------
     DistlabError
-        If the file, or its folder, is another user's: it may lead anywhere, with the user's token.
+        If the file, its folder, or what listens there is another user's.
     """
     file = Path(session.asked()) / ADDRESS
     try:
@@ -78,10 +79,14 @@ def recorded() -> str | None:
     except OSError:
         return None
     with os.fdopen(opened, errors="replace") as text:
-        _refuse_a_stranger(file, os.fstat(opened))
+        _refuse_a_stranger(file, os.fstat(opened).st_uid)
         for found in (file.parent.lstat(), file.parent.stat()):
-            _refuse_a_stranger(file.parent, found)
-        return text.read(256).strip() or None
+            _refuse_a_stranger(file.parent, found.st_uid)
+        address = text.read(256).strip()
+    # Of a Ray that is no more another user may have the port.
+    for user in network.listeners(address):
+        _refuse_a_stranger(f"what listens at {address}", user)
+    return address or None
 
 
 def asks_for_token(host: str, port: int) -> bool:
@@ -109,13 +114,12 @@ def asks_for_token(host: str, port: int) -> bool:
     return status[2] == UNAUTHENTICATED
 
 
-def _refuse_a_stranger(path: Path, found: os.stat_result) -> None:
-    """Refuse a file or folder that is neither the user's own nor root's."""
-    if found.st_uid not in (os.geteuid(), 0):
+def _refuse_a_stranger(what: object, user: int) -> None:
+    """Refuse what is neither this user's nor root's."""
+    if user not in (os.geteuid(), 0):
         raise DistlabError(
             "to join the Ray that runs on this machine (cluster.address=auto)",
-            f"{path} was made by another user (uid {found.st_uid}), who would be sent this user's "
-            "token for Ray",
+            f"{what} belongs to another user (uid {user}), who would be sent this user's token",
             "name the address: cluster=existing cluster.address=HEAD:6379\n"
             "or let distlab start its own Ray: cluster=local",
         )

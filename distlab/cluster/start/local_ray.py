@@ -7,6 +7,9 @@ import secrets
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+
+import psutil
 
 from distlab.cluster.start import session
 from distlab.cluster.start.causes import cause
@@ -19,6 +22,7 @@ STARTS = 3
 RAY = "ray"
 """Ray's own folder in the private one, which it opens to everybody."""
 
+_processes: list[psutil.Process] = []
 unguarded = ""
 """Why other users of this machine are not kept from its processes; empty if they are."""
 
@@ -57,6 +61,7 @@ def start() -> None:
                     _temp_dir=str(folder / RAY),
                     _node_ip_address=LOOPBACK,
                 )
+            _remember_processes()
             return
         except Exception as error:
             # What is half started would make the next start think that Ray is there.
@@ -71,6 +76,28 @@ def start() -> None:
                 f"Ray's own logs, until the next command: {folder / RAY}/session_latest/logs",
                 may_pass=True,
             ) from error
+
+
+def _remember_processes() -> None:
+    """Note what belongs to this Ray: what outlives its parent cannot be found later."""
+    import ray
+
+    node: Any = ray._private.worker.global_worker.node
+    started = [one.process.pid for some in node.all_processes.values() for one in some]
+    _processes[:] = [
+        process
+        for pid in started
+        for process in (psutil.Process(pid), *psutil.Process(pid).children(recursive=True))
+    ]
+
+
+def kill() -> None:
+    """End all processes of a Ray that this process started, whatever state they are in."""
+    for process in _processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            for one in (*process.children(recursive=True), process):
+                one.kill()
+    _processes.clear()
 
 
 def folder_of_ranks() -> str:

@@ -16,7 +16,6 @@ from ray.train.v2._internal.exceptions import (
     WorkerHealthCheckFailedError,
     WorkerHealthCheckTimeoutError,
 )
-from ray.train.v2._internal.execution.scaling_policy import FixedScalingPolicy
 from ray.train.v2.api.callback import UserCallback
 from ray.train.v2.api.config import FailureConfig, RunConfig, ScalingConfig
 from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
@@ -24,8 +23,9 @@ from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 from distlab.cluster.group import IDLE_CPU
 from distlab.cluster.start.causes import cause
 from distlab.cluster.train import mailbox, rank
+from distlab.cluster.train.scaling import START_S, Sizes
 from distlab.experiment.experiment import Experiment
-from distlab.experiment.options import ClusterMode, ClusterOptions
+from distlab.experiment.options import ClusterMode
 
 SETTINGS = {
     "RAY_TRAIN_V2_ENABLED": "1",
@@ -43,11 +43,16 @@ SETTINGS = {
 """What Ray Train reads in the environment, unless the user's says otherwise."""
 
 
+STARTS = 20
+"""How many starts of a group may fail: the driver gives up when its own time is over."""
+
+
 @dataclass
 class Meeting(BackendConfig):
     """Gives each new group of workers its endpoints, before their train functions start."""
 
     mailbox: Any
+    sizes: tuple[int, ...]
 
     @property
     def backend_cls(self) -> type[Backend]:
@@ -82,36 +87,15 @@ class Telling(UserCallback):
         ray.get(mailbox.put(self._mailbox, lost))
 
 
-class Size(FixedScalingPolicy):
-    """A group of a fixed size.
-
-    Ray Train would ask a coordinator of autoscaling first, which is a process that outlives the
-    command on a Ray that goes on; the places that are asked for say as much to an autoscaler.
-    """
-
-    def __init__(self, scaling_config: Any, box: Any) -> None:
-        super().__init__(scaling_config)
-        self._mailbox = box
-
-    def after_controller_start(self, train_run_context: Any) -> None:
-        """Tell the driver who the controller is."""
-        me = ray.get_runtime_context().current_actor
-        ray.get(mailbox.put(self._mailbox, mailbox.Steered(me)))
-
-    def _send_resource_request(self) -> None:
-        pass
-
-    def _maybe_send_resource_request(self) -> None:
-        pass
-
-
-def set_up(environment: MutableMapping[str, str], cluster: ClusterOptions) -> None:
+def set_up(environment: MutableMapping[str, str], experiment: Experiment) -> None:
     """Set in an environment what Ray Train reads there; what the user has set stays."""
+    cluster = experiment.options.cluster
     existing = cluster.mode is ClusterMode.existing
+    wait = START_S if experiment.sizes else cluster.start_timeout_s
     for name, value in {
         **SETTINGS,
         # How long it waits for places; the driver gives up when its own time is over.
-        "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": f"{cluster.start_timeout_s}",
+        "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": f"{wait}",
         # This machine tells of no preemption, and is no node that others look at.
         "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": str(int(existing)),
         "RAY_TRAIN_ENABLE_STATE_TRACKING": str(int(existing and has_dashboard())),
@@ -152,16 +136,19 @@ def trainer(
     configured: Any = RunConfig(
         name="run",
         storage_path=storage,
-        failure_config=FailureConfig(max_failures=failures, controller_failure_limit=3),
+        failure_config=FailureConfig(max_failures=failures, controller_failure_limit=STARTS),
         callbacks=[Telling(duty.mailbox)],
         worker_runtime_env=runtime_env,
     )
-    resources = {"CPU": IDLE_CPU if local else options.threads_per_worker}
+    sizes = experiment.sizes or (experiment.world_size,)
+    # Where the number of workers follows from what is free, they take what they use.
+    idle = local and len(sizes) == 1
+    resources = {"CPU": IDLE_CPU if idle else options.threads_per_worker}
     return Trainer(
         functools.partial(rank.train, duty),
-        backend_config=Meeting(duty.mailbox),
+        backend_config=Meeting(duty.mailbox, sizes),
         scaling_config=ScalingConfig(
-            num_workers=experiment.world_size,
+            num_workers=sizes[-1],
             use_gpu=experiment.device == "gpu",
             resources_per_worker=resources | ({"GPU": 1} if experiment.device == "gpu" else {}),
         ),
@@ -182,5 +169,6 @@ class Trainer(DataParallelTrainer):
 
     def _initialize_and_run_controller(self, **told: Any) -> Any:
         assert isinstance(self.backend_config, Meeting)
-        policy = Size(self.scaling_config, self.backend_config.mailbox)
+        box, sizes = self.backend_config.mailbox, self.backend_config.sizes
+        policy = Sizes(self.scaling_config, box, sizes)
         return super()._initialize_and_run_controller(**{**told, "scaling_policy": policy})

@@ -17,23 +17,23 @@ from ray._raylet import PlacementGroupID
 from ray.exceptions import RayActorError
 from ray.util.placement_group import PlacementGroup, placement_group_table, remove_placement_group
 
+from distlab.cluster import connect
 from distlab.cluster.actor import Seat
 from distlab.cluster.ending import NODE_LOST, diverging, too_slow
 from distlab.cluster.group import OTHERS_DIVERGE_S
 from distlab.cluster.logs import elsewhere, log_of
 from distlab.cluster.pool import Jobs
 from distlab.cluster.restarts import Life, in_step
-from distlab.cluster.start import interpreter, waiting
+from distlab.cluster.start import interpreter, seats, waiting
 from distlab.cluster.start.causes import cause
 from distlab.cluster.train import mailbox
 from distlab.cluster.train.mailbox import Lost, Message, Seated, Steered, Told
+from distlab.cluster.watch.watching import Watch
 from distlab.cluster.worker_environment import WorkerEnvironment
 from distlab.data.sources import Dataset
-from distlab.errors import DistlabError, WorkerError
+from distlab.errors import DistlabError, RayLostError, StalledError, WorkerError
 from distlab.experiment.experiment import Experiment
-from distlab.experiment.options import ClusterMode
 from distlab.experiment.task import Task
-from distlab.outcome import environment
 from distlab.outcome.events import Checkpoint, Divergence, Event, Failed, Notice, Ready, Started
 
 
@@ -68,10 +68,12 @@ class _Group:
     seats: list[Seat]
     deadline: float
     logs: dict[int, str]
+    watch: Watch
     started: set[int] = field(default_factory=set)
     ready: set[int] = field(default_factory=set)
     diverged: dict[int, Divergence] = field(default_factory=dict)
     failed: Failed | None = None
+    stalled: bool = False
 
 
 class _Run:
@@ -86,6 +88,7 @@ class _Run:
         self._runtime_env = interpreter.environment(self._options)
         self._others = set(placement_group_table())
         self._storage = tempfile.mkdtemp(prefix="distlab-train-")
+        self._session = connect.connected_to()
         self._mailbox = mailbox.opened()
         self._controller: Any = None
         self._seated: Seated | None = None
@@ -97,6 +100,9 @@ class _Run:
             try:
                 yield from self._until_the_end(self._fit())
                 return
+            except RayLostError:
+                connect.leave_lost()
+                raise
             except RayActorError as error:
                 self._give_back()
                 why = f"Ray Train's controller died: {cause(error)}"
@@ -104,8 +110,9 @@ class _Run:
 
     def close(self) -> None:
         """End the workers and all that Ray Train started for them."""
-        self._give_back()
-        ray.kill(self._mailbox)
+        if self._session == connect.connected_to():
+            self._give_back()
+            ray.kill(self._mailbox)
         shutil.rmtree(self._storage, ignore_errors=True)
 
     def _fit(self) -> "Future[None]":
@@ -116,7 +123,7 @@ class _Run:
         # It imports pandas, Arrow and more, which no other run needs.
         from distlab.cluster.train import control, rank
 
-        control.set_up(os.environ, self._options.cluster)
+        control.set_up(os.environ, self._experiment)
         duty = rank.Duty(
             mailbox=self._mailbox,
             task=self._task,
@@ -146,19 +153,25 @@ class _Run:
     def _until_the_end(self, end: "Future[None]") -> Iterator[Event]:
         """The events of one group of workers after the other, under one controller."""
         messages = self._messages(end)
+        before = 0
         yield from self._waited(messages)
         while (seated := self._seated) is not None:
             self._seated = None
             group = self._take_seats(seated)
             size = len(group.seats)
             yield self._life.begun(group.attempt[:12], 0, size)
+            if before not in (0, size):
+                yield Notice(
+                    f"{size} workers instead of {before} from epoch {self._life.epoch + 1}"
+                )
+            before = size
             for event in in_step(self._of_group(group, messages), size):
                 self._life.note(event)
                 yield event
             if self._seated is None:
                 yield from self._waited(messages)
-            elif len(self._seated.seats) != size:
-                self._life.moved(f"{size} workers became {len(self._seated.seats)}")
+            else:
+                self._life.moved()
         if (error := end.exception()) is not None:
             if isinstance(error, RayActorError):
                 raise error
@@ -192,18 +205,14 @@ class _Run:
 
     def _take_seats(self, seated: Seated) -> _Group:
         """A group that has its places starts, from the newest state."""
-        others = [seat for seat in seated.seats if seat.code != environment.code()]
-        if others and self._options.cluster.mode is ClusterMode.existing:
-            raise DistlabError(
-                f"workers of this command's distlab {environment.code()}",
-                f"on {others[0].host} it is {others[0].code}",
-                "install the same distlab on each node of Ray",
-            )
+        seats.check(seated.seats, self._options)
         newest = self._life.newest
         states = [] if newest is None else [ray.put(newest.state)]
         ray.get(self._mailbox.decide.remote(seated.attempt, states))
         logs = {rank: f"{self._log_dir / f'rank-{rank}.log'}" for rank in range(len(seated.seats))}
-        return _Group(seated.attempt, seated.seats, time.monotonic() + self._timeout, logs)
+        deadline = time.monotonic() + self._timeout
+        watch = Watch(len(seated.seats), self._options.cluster.silence_timeout_s)
+        return _Group(seated.attempt, seated.seats, deadline, logs, watch)
 
     def _of_group(self, group: _Group, messages: Iterator[Message | None]) -> Iterator[Event]:
         """The events of a group, until it is lost, another has its place, or all has ended."""
@@ -216,8 +225,20 @@ class _Run:
                     yield self._life.survived(self._error(group, message))
                     return
                 case Told(attempt=group.attempt, event=event):
+                    group.watch.heard(event)
                     yield from self._told(group, event)
             self._check_time(group)
+            yield from self._silent(group)
+
+    def _silent(self, group: _Group) -> Iterator[Notice]:
+        """Tell of workers that fall silent; those that do for too long are ended, as if killed."""
+        try:
+            if not group.stalled:
+                yield from group.watch.turn()
+        except StalledError as error:
+            group.stalled = True
+            yield Notice(f"{error}; it is ended")
+            group.watch.end(error.ranks)
 
     def _told(self, group: _Group, event: Event) -> Iterator[Event]:
         """Note what a rank tells, and hand it on."""

@@ -1,7 +1,7 @@
 """Mutated studies and command lines: each is taken, or refused by a short error. ``make fuzz``.
 
-``python tests/support/fuzz.py [CASES] [SEED]`` prints what became of them, and each traceback with
-its case once; it exits with 1 if there is any.
+``python tests/support/fuzz/fuzz.py [CASES] [SEED]`` prints what became of them, and each traceback
+with its case once; it exits with 1 if there is any.
 """
 
 import contextlib

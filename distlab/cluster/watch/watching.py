@@ -1,0 +1,74 @@
+"""The watch over the ranks of one run, whichever engine places them."""
+
+from collections.abc import Iterable, Iterator
+
+from distlab.cluster.logs import log_of
+from distlab.cluster.watch import witness
+from distlab.cluster.watch.head import Head
+from distlab.cluster.watch.silence import Silence
+from distlab.errors import StalledError
+from distlab.machine.process import Doing
+from distlab.outcome.events import Event, Notice, Started
+
+
+class Watch:
+    """The watch over the ranks of one run, from their first words on.
+
+    Parameters
+    ----------
+    world_size:
+        How many ranks there are.
+    silence_timeout_s:
+        ``cluster.silence_timeout_s``.
+    """
+
+    def __init__(self, world_size: int, silence_timeout_s: float | None) -> None:
+        self._silence = Silence(world_size, silence_timeout_s)
+        self._head = Head.connected()
+        self._started: dict[int, Started] = {}
+
+    def heard(self, event: Event) -> None:
+        """A rank has told something."""
+        if isinstance(event, Started):
+            self._started[event.rank] = event
+        self._silence.heard(event)
+
+    def turn(self) -> Iterator[Notice]:
+        """Look after the ranks and Ray, and tell who has been silent for long; each second or two.
+
+        Raises
+        ------
+        StalledError
+            If a rank has been silent for too long.
+        RayLostError
+            If Ray itself is gone.
+        """
+        self._head.check()
+        self._silence.turn()
+        failed = self._silence.failed()
+        told = failed or self._silence.warned()
+        if not told:
+            return
+        found = self.doing(told)
+        guilty = witness.blamed(found)
+        lines = [
+            f"worker {rank} on {self._started[rank].host} has told nothing for "
+            f"{self._silence.seconds(rank):.0f} s: {found[rank]}"
+            for rank in guilty
+        ]
+        if failed:
+            raise StalledError("; ".join(lines), log_of(self._started[guilty[0]]), guilty)
+        for rank, line in zip(guilty, lines, strict=True):
+            yield Notice(f"{line}; after {self._silence.limit_s(rank):.0f} s it counts as failed")
+
+    def ray_is_there(self) -> None:
+        """Raise RayLostError if Ray is gone, of which all that workers seem to have follows."""
+        self._head.check(now=True)
+
+    def end(self, ranks: Iterable[int]) -> None:
+        """End the processes of ranks that cannot be asked to."""
+        witness.end([self._started[rank] for rank in ranks])
+
+    def doing(self, ranks: Iterable[int]) -> dict[int, Doing]:
+        """What ranks do, as far as they have started."""
+        return witness.look({rank: self._started[rank] for rank in ranks if rank in self._started})

@@ -1,0 +1,72 @@
+"""What silent ranks do, looked at on the hosts where they are."""
+
+import socket
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from typing import Any
+
+import ray
+from ray.exceptions import RayError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from distlab.cluster.start.waiting import alive
+from distlab.machine.process import Doing, doing, kill
+from distlab.outcome.events import Started
+
+LOOK_S = 20.0
+"""How long a look on other hosts may take, where Ray starts a process for it."""
+STOPPED = frozenset({"stopped", "held by a debugger", "ended", "not to be reached"})
+"""States in which a process does nothing more by itself."""
+LOOP = "distlab/worker/loop.py"
+
+
+def look(ranks: Mapping[int, Started]) -> dict[int, Doing]:
+    """What each of these ranks does; ``Doing("not to be reached")`` where nobody can look."""
+    asked = {
+        rank: _there(doing, node).remote(one.pid, one.log, LOOP)
+        for rank, one in ranks.items()
+        if one.host != socket.gethostname() and (node := _node(one.host))
+    }
+    if asked:
+        ray.wait(list(asked.values()), num_returns=len(asked), timeout=LOOK_S)
+    found = {}
+    for rank, one in ranks.items():
+        found[rank] = Doing("not to be reached")
+        if one.host == socket.gethostname():
+            found[rank] = doing(one.pid, one.log, LOOP)
+        elif rank in asked:
+            with suppress(RayError):
+                found[rank] = ray.get(asked[rank], timeout=0)
+    return found
+
+
+def end(ranks: Iterable[Started]) -> None:
+    """End the processes of ranks, wherever they are."""
+    for one in ranks:
+        if one.host == socket.gethostname():
+            kill(one.pid)
+        elif node := _node(one.host):
+            _there(kill, node).remote(one.pid)
+
+
+def blamed(found: Mapping[int, Doing]) -> list[int]:
+    """The ranks that keep the others waiting, as far as what they do tells; else all.
+
+    Who is stopped or gone does; else who computes while others wait.
+    """
+    for guilty in (STOPPED, {"running"}):
+        ranks = [rank for rank, one in found.items() if one.state in guilty]
+        if ranks:
+            return sorted(ranks)
+    return sorted(found)
+
+
+def _node(host: str) -> str | None:
+    """The id of a node of Ray's that lives on a host."""
+    return next((n["NodeID"] for n in alive() if n["NodeManagerHostname"] == host), None)
+
+
+def _there(what: Any, node: str) -> Any:
+    """Something that is done on a node, and takes no place there."""
+    on_node = NodeAffinitySchedulingStrategy(node, soft=False)
+    return ray.remote(what).options(num_cpus=0, max_retries=0, scheduling_strategy=on_node)

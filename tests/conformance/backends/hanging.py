@@ -1,0 +1,18 @@
+"""A backend whose rank 1 never comes back from its second epoch."""
+
+from typing import Any
+
+from numpy_sockets import NumpyBackend
+
+
+class HangingBackend(NumpyBackend):
+    epochs = 0
+
+    def train(self, samples: Any) -> Any:
+        while self.placement.rank == 1 and self.epochs == 1:
+            pass
+        return super().train(samples)
+
+    def evaluate(self, start: int, stop: int) -> Any:
+        self.epochs += 1
+        return super().evaluate(start, stop)
