@@ -174,7 +174,7 @@ class Kept:
         self.head: dict[str, Any] = {}
         for text in self._file:
             # A line may be cut off, the last of a process that was killed or of a full disk.
-            with contextlib.suppress(ValueError, KeyError, TypeError):
+            with contextlib.suppress(ValueError, KeyError, TypeError, AttributeError):
                 # A whole file may be a text here, such as the plan of a large study.
                 line = bounds.parsed(text, bounds.MOST_BYTES)
                 if "head" in line:
