@@ -64,7 +64,7 @@ GROUPS = sorted({folder.name for folder in CONF.iterdir() if any(folder.glob("*.
 """Options whose value is the name of a file of the config tree, or of an installed backend."""
 TEXT = {
     **dict(_text_options()),
-    **dict.fromkeys(GROUPS, True),
+    **dict.fromkeys(GROUPS, False),
     **dict.fromkeys(FOLDERS, False),
     "hydra.job.name": False,
 }
@@ -173,7 +173,7 @@ def _model(choice: str) -> str:
     """
     if "/" not in choice and not choice.endswith((".yaml", ".yml")):
         # A name that Hydra would read as a number is a name.
-        return _text(choice, True, False) if re.fullmatch(r"[\w.+-]+", choice) else choice
+        return _text(choice, False, False) if re.fullmatch(r"[\w.+-]+", choice) else choice
     path = Path(at_home(choice.strip("'\""))).absolute()
     node = shipped.read(path, f"model={choice}")
     place = hashlib.sha256(os.fsencode(path)).hexdigest()[:8]
