@@ -50,6 +50,7 @@ bench: $(VENV)/installed-cpu  ## Measure distlab against hand-written peers (idl
 	$(BIN)/python benchmarks/quickstart_style.py
 	$(BIN)/python benchmarks/native_launcher.py
 	$(BIN)/python benchmarks/overhead.py
+	$(BIN)/python benchmarks/checkpoints.py
 	$(BIN)/python benchmarks/start_up.py
 	$(BIN)/python benchmarks/study_cost.py
 	$(BIN)/python benchmarks/memory.py

@@ -29,8 +29,8 @@ from distlab.measure.design import place
 from distlab.report.figures.cells import Cell, cells
 from distlab.report.figures.comparisons import Comparison, compare
 from distlab.report.figures.groups import groups
-from distlab.report.sections.break_even import break_evens
 from distlab.report.sections.verdict import settings
+from distlab.report.sections.what_if.break_even import break_evens
 
 FRAMEWORKS, SIZES, MODELS = ("a", "b", "c"), (1, 2), ("m", "n")
 SPEED = 1000.0

@@ -224,7 +224,9 @@ class Backend(ABC):
         Keys: ``framework_version`` (str), ``device_name`` (str), ``threads`` (int, intra-op
         threads in effect), ``inter_op_threads`` (int), ``tf32`` (bool, whether float32 products
         may be rounded to TF32), ``collectives`` (str, e.g. ``gloo``, ``nccl``, ``none``); more
-        keys may follow.
+        keys may follow. Reports tell ``tuned`` (list of str: what is not as the framework comes,
+        in words), ``compiled_from_cache`` (bool) and ``cold_compile_s`` (seconds that compiling
+        takes where it was found in no cache).
         """
 
     @abstractmethod

@@ -24,6 +24,7 @@ SETTINGS = {
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
     # What Ray itself would print here of lost workers and memory, distlab tells in its own words.
     "RAY_DEDUP_LOGS_SKIP_REGEX": ".",
+    "RAY_IGNORE_UNHANDLED_ERRORS": "1",
 }
 
 

@@ -4,6 +4,7 @@ import getpass
 import hashlib
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -25,7 +26,11 @@ def describe() -> dict[str, Any]:
         "python": sys.version,
         "platform": platform.platform(),
         "processor": processor(),
+        "processor_model": processor_model(),
         "cpus": os.cpu_count(),
+        "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+        "virtual_machine": virtual_machine(),
+        "repository": repository(),
         "packages": _packages(),
     }
 
@@ -66,12 +71,56 @@ def code() -> str:
 
 def processor() -> str:
     """The CPU's name, where Linux tells it, else its architecture."""
+    return _cpuinfo().get("model name") or platform.machine()
+
+
+def processor_model() -> str | None:
+    """Family, model and stepping of a CPU whose name may tell little; None where unknown."""
+    found = _cpuinfo()
+    names = ("vendor_id", "cpu family", "model", "stepping")
+    told = [f"{name.removeprefix('cpu ')} {found[name]}" for name in names if name in found]
+    return ", ".join(told).removeprefix("vendor_id ") or None
+
+
+def virtual_machine() -> bool | None:
+    """Whether the processor says that it is one of a virtual machine; None where unknown."""
+    flags = _cpuinfo().get("flags")
+    return None if flags is None else "hypervisor" in flags.split()
+
+
+def _cpuinfo() -> dict[str, str]:
+    """What Linux tells of the first processor; empty where it doesn't."""
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        first = Path("/proc/cpuinfo").read_text().split("\n\n")[0]
     except OSError:
-        lines = []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()
+        return {}
+    pairs = (line.partition(":") for line in first.splitlines())
+    return {name.strip(): value.strip() for name, _, value in pairs}
+
+
+@cache
+def repository() -> str | None:
+    """The web address of the checkout's origin, without any password; None if it has none."""
+    root = Path(__file__).resolve().parents[2]
+    if not (root / ".git").exists() or shutil.which("git") is None:
+        return None
+    found = subprocess.run(
+        ["git", "-C", str(root), "remote", "get-url", "origin"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return web_address(found.stdout.strip())
+
+
+def web_address(remote: str) -> str | None:
+    """Where a browser finds a git remote: of ``git@HOST:PATH`` and URLs; None of a folder."""
+    form = r"(?:(?:https?|ssh|git)://(?:[^/@]*@)?([^/:]+)(?::\d+)?/|(?:[\w.-]+@)([\w.-]+):)(.+)"
+    found = re.fullmatch(form, remote)
+    if found is None:
+        return None
+    host, path = found[1] or found[2], found[3].strip("/").removesuffix(".git")
+    return f"https://{host}/{path}"
 
 
 @cache

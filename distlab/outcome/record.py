@@ -300,6 +300,7 @@ class Record:
             "pin": None if options.pin is None else str(options.pin),
             "target_accuracy": options.target_accuracy,
             "parameters": experiment.spec.parameter_count,
+            "input_shape": list(experiment.spec.input_shape),
             "training_flops_per_sample": experiment.spec.training_flops,
             "steps_per_epoch": steps,
             "epoch_time_s": seconds,

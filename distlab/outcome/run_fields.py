@@ -288,6 +288,8 @@ class Run(Strict):
     """Environment variables that stood around the command or its Ray and were kept from workers."""
     target_accuracy: Share
     """Test accuracy to which ``time_to_accuracy_s`` is taken, as a share of 1."""
+    input_shape: list[Positive] | None = None
+    """Channels, height and width of an image; null or missing in earlier records."""
     parameters: Positive
     """Trainable parameters of the model."""
     training_flops_per_sample: Positive

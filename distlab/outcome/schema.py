@@ -90,6 +90,14 @@ class Environment(Open):
     """Cores of the machine; null where the system doesn't tell."""
     packages: dict[str, str]
     """Versions of all installed packages."""
+    processor_model: str | None = None
+    """Maker, family, model and stepping of the processor; null or missing where unknown."""
+    memory_bytes: Positive | None = None
+    """Memory of the machine in bytes; null or missing in earlier records."""
+    virtual_machine: bool | None = None
+    """Whether it is a virtual machine; null or missing where unknown."""
+    repository: str | None = None
+    """Web address of the checkout's origin; null or missing without any."""
 
 
 def _age(run: Any) -> str:

@@ -8,18 +8,21 @@ from distlab.report.figures.cells import Cell
 from distlab.report.figures.comparisons import Comparison, compare, note
 from distlab.report.figures.groups import Group, groups
 from distlab.report.plots.render import KINDS, Plot
-from distlab.report.sections import break_even, glossary, job_time, machine, tables, verdict
 from distlab.report.sections import conditions as facts
+from distlab.report.sections import glossary, machine, tables, verdict
 from distlab.report.sections.classroom.scorecard import Score, scorecard
 from distlab.report.sections.classroom.then_and_now import classroom
 from distlab.report.sections.conditions import Conditions
 from distlab.report.sections.main_table import main
 from distlab.report.sections.next_step import NextStep, next_step
 from distlab.report.sections.tables import Table, Value
+from distlab.report.sections.tuned import tuned
+from distlab.report.sections.what_if import break_even, job_time, overtaking
+from distlab.report.sections.what_if.job_time import JobTime
 
 MOST_RATIOS = 60
 """Rows of a table of ratios; of more pairs it has those with the highest mean."""
-FILES = ("report.md", "cells.csv", "runs.csv", "report.json", "plots/")
+FILES = ("report.md", "cells.csv", "runs.csv", "report.json", "requirements.txt", "plots/")
 DOCUMENTS = ("docs/fairness.md", "docs/studies.md")
 
 
@@ -62,13 +65,16 @@ class Contents:
     sentences: list[str]
     compilation: Section | None
     job_times: Section | None
+    jobs: list[JobTime]
     classroom: Section | None
     plots: list[PlotKind]
     scorecard: Section | None
+    scripts: dict[str, str]
     conditions: Conditions
     citation: str
     loads: Table | None
-    packages: list[tuple[str, str]]
+    tuned: Section | None
+    requirements: str
     method: list[tuple[str, str]]
     documents: tuple[str, ...]
     files: tuple[str, ...]
@@ -90,6 +96,7 @@ def contents(study: dict[str, Any], cells: Sequence[Cell], plots: Sequence[Plot]
     looks = study.get("looks", 1)
     comparisons = compare(cells, looks)
     settings = verdict.settings(found, comparisons)
+    scores = scorecard(cells, comparisons)
     fastest = [setting.fastest for setting in settings if setting.fastest is not None]
     apart = [tables.not_ranked(cells), tables.set_apart(study, cells)]
     return Contents(
@@ -109,18 +116,21 @@ def contents(study: dict[str, Any], cells: Sequence[Cell], plots: Sequence[Plot]
         ratios=_ratios(found, comparisons),
         sentences=[_ended(pair.sentence) for pair in comparisons],
         compilation=_compilation(comparisons),
-        job_times=_job_times(found),
+        job_times=_job_times(found, comparisons),
+        jobs=job_time.jobs(found),
         classroom=_classroom(study, cells, comparisons),
         plots=[
             PlotKind(how.title, how.caption, [p for p in plots if p.kind == kind], kind == "map")
             for kind, how in KINDS.items()
             if any(plot.kind == kind for plot in plots)
         ],
-        scorecard=_scorecard(cells, comparisons),
+        scorecard=_scorecard(scores),
+        scripts={file: text for score in scores for file, text in score.scripts.items()},
         conditions=facts.conditions(study, cells),
         citation=facts.citation(study),
         loads=tables.loads(cells),
-        packages=facts.packages(study),
+        tuned=_tuned(cells),
+        requirements=facts.requirements(study),
         method=glossary.METHOD,
         documents=DOCUMENTS,
         files=FILES,
@@ -130,7 +140,7 @@ def contents(study: dict[str, Any], cells: Sequence[Cell], plots: Sequence[Plot]
 def _subtitle(study: dict[str, Any]) -> str:
     day = str(study.get("started") or "")[:10]
     machine = (study.get("environment") or {}).get("processor")
-    parts = [day, machine, facts.cost(study), f"study {str(study.get('study') or '')[:8]}"]
+    parts = [day, machine, facts.took(study), f"study {str(study.get('study') or '')[:8]}"]
     return " · ".join(str(part) for part in parts if part)
 
 
@@ -179,9 +189,15 @@ def _compilation(comparisons: Sequence[Comparison]) -> Section | None:
     return Section([*sentences, glossary.COMPILATION], [break_even.table(found)])
 
 
-def _job_times(found: Sequence[Group]) -> Section | None:
+def _job_times(found: Sequence[Group], comparisons: Sequence[Comparison]) -> Section | None:
     tables = job_time.tables(found)
-    return Section([glossary.JOB_TIMES], tables) if tables else None
+    said = [*overtaking.sentences(comparisons), glossary.JOB_TIMES]
+    return Section(said, tables) if tables else None
+
+
+def _tuned(cells: Sequence[Cell]) -> Section | None:
+    found = tuned(cells)
+    return None if found is None else Section([glossary.TUNED], [found])
 
 
 def _classroom(
@@ -236,8 +252,7 @@ def _classroom(
     )
 
 
-def _scorecard(cells: Sequence[Cell], comparisons: Sequence[Comparison]) -> Section | None:
-    scores = scorecard(cells, comparisons)
+def _scorecard(scores: Sequence[Score]) -> Section | None:
     if not scores:
         return None
     rows = [
@@ -267,7 +282,7 @@ def _sources(score: Score) -> Value:
 def _ease(score: Score) -> Value:
     if score.code_lines is None:
         return Value("not known", "no script in its tutorials' style is installed here")
-    files = ", ".join(score.code_files)
+    files = ", ".join(score.scripts)
     return Value(f"{score.code_lines} logical lines in the style of its own tutorials", files)
 
 

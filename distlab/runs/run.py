@@ -4,7 +4,7 @@ import json
 import os
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import asdict, dataclass, field, replace
@@ -159,7 +159,9 @@ def execute(
             record.kept_out = worker_environment.kept_out(os.environ, experiment)
         connection = opened.result()
         try:
-            with _open_tracker(experiment, part, run_dir, connection, taken) as tracker:
+            with _open_tracker(
+                *(experiment, part, run_dir, connection, taken, display.say)
+            ) as tracker:
                 record.mark("tracker")
                 summary = _tracked(record, tracker, run_dir, display, session.jobs, part, taken)
         finally:
@@ -220,6 +222,7 @@ def _open_tracker(
     run_dir: Path,
     connection: "Connection",
     taken: Resumed | None,
+    say: Callable[[str], None],
 ) -> "Tracker":
     """Start the MLflow run, or go on with it."""
     from distlab.tracking.run_writer import Tracker
@@ -228,6 +231,8 @@ def _open_tracker(
     name = f"{framework}-{model}-{experiment.world_size}{experiment.device}"
     if part is not None:
         name = part.name
+    if taken is not None:
+        taken.take(connection.store, say)
     run_id = taken.run_id if taken else None
     return Tracker(experiment.options.tracking, name, Path.cwd(), part, run_dir, connection, run_id)
 

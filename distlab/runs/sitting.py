@@ -39,7 +39,7 @@ class Sitting:
         self._folder, self._display = folder, display
         self._done: set[tuple[str, int]] = set()
         self._hopeless: set[str] = set()
-        self._tried_again: set[str] = set()
+        self._tried_again: set[tuple[str, int]] = set()
         self._with_baseline: set[str] = set()
         self._added: dict[str, set[str]] = {}
         self._served = 0
@@ -183,20 +183,21 @@ class Sitting:
                     cell.options, run_dir, time.time(), self._display, session, part
                 )
         except (DistlabError, WorkerError) as error:
-            again = error.may_pass and cell.key not in self._tried_again
+            passing = error.may_pass or isinstance(error, WorkerError)
+            again = passing and (cell.key, repeat) not in self._tried_again
             self.failed += not again
             if isinstance(error, DistlabError):
                 if not error.may_pass and not isinstance(error, DivergedError):
                     self._give_up(cell)
                 error.fix = error.fix.replace("{command}", "python -m distlab.launch ...")
             self._display.close()
-            tried = "; what may have passed by now is tried once more" if again else ""
+            tried = "; it is tried once more" if again else ""
             self._display.say(f"failed: {self._which(cell, repeat)}{tried}")
             complain(error)
             parameters = {**flat(cell.options), "execution": cell.execution, "data": cell.data}
             self._tracker.failed(part, parameters, reason(error))
             if again:
-                self._tried_again.add(cell.key)
+                self._tried_again.add((cell.key, repeat))
                 self._run(cell, repeat, session)
             return
         self._tracker.ran(summary)

@@ -133,7 +133,7 @@ def conduct(
             study = tracker.load()
             folder.mkdir(parents=True, exist_ok=True)
             files.write(folder / "study.json", schema.written("study.json", study))
-            if status != "FINISHED":
+            if status != "FINISHED" or sitting.failed:
                 again = [f"study={tracker.study}", *surroundings(overrides)]
                 display.say(f"go on with: {words.command(again)}")
         try:

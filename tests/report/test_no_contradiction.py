@@ -11,12 +11,14 @@ from studies import study, together, where
 
 from distlab.report.contents import contents
 from distlab.report.figures.cells import cells
-from distlab.report.figures.comparisons import compare
+from distlab.report.figures.comparisons import compare, ratio_text
 from distlab.report.figures.groups import groups
 from distlab.report.formats import files, markdown, terminal
 from distlab.report.plots import intervals
+from distlab.report.publish import figures
 from distlab.report.sections.classroom.scorecard import scorecard
 from distlab.report.sections.verdict import settings
+from distlab.report.sections.what_if.overtaking import overtakings
 
 pytestmark = pytest.mark.slow
 
@@ -122,3 +124,68 @@ def test_a_fastest_is_told_to_be_faster_than_each_other(told: dict[str, Any]) ->
         if setting.fastest is not None:
             others = [cell for cell in setting.cells if cell is not setting.fastest]
             assert others and all((setting.fastest.cell, one.cell) in wins for one in others)
+
+
+def test_a_ratio_has_the_same_digits_in_tables_sentences_and_plots(told: dict[str, Any]) -> None:
+    found = cells(told)
+    comparisons = compare(found)
+    report = contents(told, found, [])
+    tabled = {
+        (row[0].text, row[1].text, row[3].text, row[4].text)
+        for table in report.ratios
+        for row in table.rows
+    }
+    for pair in comparisons if len(comparisons) < 60 else []:
+        shown = ratio_text(pair.ratio, pair.ratio.value)
+        told_ = "yes" if pair.told else "no"
+        assert (pair.faster.name, pair.slower.name, shown, told_) in tabled
+        assert shown in pair.sentence
+    for group in groups(found):
+        members = {cell.cell for cell in group.cells}
+        chart = intervals.ratios(group, comparisons)
+        own = [p for p in comparisons if p.faster.cell in members and p.ratio.low is not None]
+        if chart is not None and len(own) < 40:
+            assert all(ratio_text(p.ratio, p.ratio.value) in chart.says for p in own)
+
+
+def test_the_lead_that_the_headline_gives_is_one_of_the_table_of_ratios(
+    told: dict[str, Any],
+) -> None:
+    report = contents(told, cells(told), [])
+    lead = re.search(r": ([\d.]+)(?: to ([\d.]+))? times as fast as the next", report.headline)
+    if lead is None:
+        return
+    ratios = {row[3].text for table in report.ratios for row in table.rows if row[4].text == "yes"}
+    assert {value for value in lead.groups() if value} <= ratios
+
+
+def test_utilisation_orders_frameworks_as_their_throughput_does(told: dict[str, Any]) -> None:
+    for group in groups(cells(told)):
+        for size in group.world_sizes:
+            known = [
+                (cell.throughput.value, cell.model_flop_utilisation.value)
+                for cell in group.ranked
+                if cell.world_size == size and cell.throughput and cell.model_flop_utilisation
+            ]
+            assert len({round(use / rate, 15) for rate, use in known}) <= 1
+
+
+def test_a_later_start_is_made_up_for_by_those_alone_who_are_told_to_be_faster(
+    told: dict[str, Any],
+) -> None:
+    comparisons = compare(cells(told))
+    wins = {(pair.faster.cell, pair.slower.cell) for pair in comparisons if pair.told}
+    assert {(o.faster.cell, o.sooner.cell) for o in overtakings(comparisons)} <= wins
+
+
+def test_the_metrics_of_mlflow_are_the_figures_of_the_table(told: dict[str, Any]) -> None:
+    counted = [cell for cell in cells(told) if cell.throughput is not None]
+    sent = [value for name, value, _ in figures(told) if re.fullmatch(r"throughput/[^/]+/.*", name)]
+    wanted = [
+        value
+        for cell in counted
+        if cell.throughput
+        for value in (cell.throughput.value, cell.throughput.low, cell.throughput.high)
+        if value is not None
+    ]
+    assert sorted(sent) == sorted(wanted)

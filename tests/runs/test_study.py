@@ -130,13 +130,15 @@ def test_what_will_not_be_ranked_is_said_before_it_runs(
 def test_a_worker_that_fails_costs_its_run_and_no_other(
     machine: Machine, options: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    machine.troubles[("torch", 1, 0)] = [WorkerError("worker 0 died", "/there/rank-0.log")]
+    died = [WorkerError("worker 0 died", "/there/rank-0.log") for _ in range(2)]
+    machine.troubles[("torch", 1, 0)] = [*died]
     with pytest.raises(SystemExit) as left:
         conduct(options("repeats=2"), options("framework=tf", "repeats=2"))
     assert left.value.code == 1
-    assert machine.order == [("torch", 1, 0), ("tf", 1, 0), ("torch", 1, 1), ("tf", 1, 1)]
+    torch = ("torch", 1, 0)
+    assert machine.order == [torch, torch, ("tf", 1, 0), ("torch", 1, 1), ("tf", 1, 1)]
     found = json.loads(Path("study/study.json").read_text())
-    assert names(found["runs"]) == machine.order[1:]
+    assert names(found["runs"]) == machine.order[2:]
     (failed,) = found["failed"]
     assert (failed["framework"], failed["execution"], failed["repeat"]) == ("torch", "eager", 0)
     assert failed["cell"] == found["runs"][1]["cell"]
@@ -144,10 +146,25 @@ def test_a_worker_that_fails_costs_its_run_and_no_other(
     out, err = capsys.readouterr()
     assert "failed: torch eager mlp x1 repeat 0" in out
     assert "1 run(s) failed" in out
+    assert f"go on with: python -m distlab.launch study={found['study']}" in out
     assert "worker 0 died" in err and "/there/rank-0.log" in err
     assert parent(found).info.status == "FINISHED"
     children = stored.children(MlflowClient(found["tracking_uri"]), parent(found))
-    assert [child.info.status for child in children] == ["FAILED", *["FINISHED"] * 3]
+    assert [child.info.status for child in children] == ["FAILED", "FAILED", *["FINISHED"] * 3]
+
+
+def test_a_run_whose_worker_failed_is_tried_once_more_by_itself(
+    machine: Machine, options: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for repeat in (0, 1):
+        machine.troubles[("torch", 1, repeat)] = [WorkerError("worker 0 died", "log")]
+    found = conduct(options("repeats=2"))
+    first, second = ("torch", 1, 0), ("torch", 1, 1)
+    assert machine.order == [first, first, second, second]
+    assert names(found["runs"]) == [first, second] and found["failed"] == []
+    out = capsys.readouterr().out
+    assert out.count("it is tried once more") == 2
+    assert "go on with" not in out and "failed; see above" not in out
 
 
 def test_a_users_mistake_is_made_once(
@@ -190,7 +207,7 @@ def test_what_may_pass_is_tried_once_more_and_its_cell_not_given_up(
 def test_a_study_whose_every_run_fails_has_no_report_and_fails(
     machine: Machine, options: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    machine.troubles[("torch", 1, 0)] = [WorkerError("it died", "log")]
+    machine.troubles[("torch", 1, 0)] = [WorkerError("it died", "log") for _ in range(2)]
     with pytest.raises(SystemExit):
         conduct(options())
     assert json.loads(Path("study/study.json").read_text())["runs"] == []

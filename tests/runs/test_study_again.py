@@ -105,7 +105,7 @@ def test_cells_of_the_command_join_the_study_and_its_plan(machine: Machine, opti
 
 
 def test_a_failed_run_is_tried_again_when_the_study_goes_on(machine: Machine, options: Any) -> None:
-    machine.troubles["torch", 1, 0] = [WorkerError("it died", "log")]
+    machine.troubles["torch", 1, 0] = [WorkerError("it died", "log") for _ in range(2)]
     with pytest.raises(SystemExit):
         conduct(options())
     begun = json.loads(Path("study/study.json").read_text())

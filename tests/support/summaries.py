@@ -31,6 +31,7 @@ def summary(**values: Any) -> dict[str, Any]:
         "optimizer": "reference",
         "model": "mlp",
         "parameters": 89_610,
+        "input_shape": [1, 28, 28],
         "training_flops_per_sample": 379_600,
         "data": "mnist5k",
         "data_sha256": "c" * 64,

@@ -192,7 +192,8 @@ def train(
             experiment.options.threads_per_worker,
         )
         try:
-            one = loop.Rank("threads", placement, dataset.normalized)
+            facts = {"kept_out": {}, "inherited": {}}
+            one = loop.Rank("threads", placement, dataset.normalized, facts)
             for _ in range(runs):
                 for event in one.run(task, state):
                     events.append(event)

@@ -72,6 +72,7 @@ class PaddleBackend(Backend):
     """
 
     framework = "paddle"
+    _graph = False
     executions = ("eager", "graph")
     precisions: ClassVar[tuple[str, ...]] = ("fp32", "tf32", "bf16")
 
@@ -126,7 +127,21 @@ class PaddleBackend(Backend):
             "tf32": self._gpu and tf32_in_effect(),
             "collectives": paddle.distributed.get_backend().lower() if grouped else "none",
             "mkl_debug_cpu_type": os.environ.get("MKL_DEBUG_CPU_TYPE", ""),
+            "tuned": self._tuned(),
+            "compiled_from_cache": False if self._graph else None,
         }
+
+    def _tuned(self) -> list[str]:
+        """What is done otherwise than in Paddle's tutorials, in words."""
+        said = [
+            "Adam over all parameters in one call",
+            "max-pooling that keeps its maxima's places",
+        ]
+        if self._placement.world_size > 1:
+            said.append("one all-reduce of all gradients instead of DataParallel")
+        if mkl := os.environ.get("MKL_DEBUG_CPU_TYPE"):
+            said.append(f"MKL_DEBUG_CPU_TYPE={mkl}: fast instructions of its MKL on this processor")
+        return said if self._gpu else [*said, "freed memory stays with the process (mallopt)"]
 
     def build(self, spec: ModelSpec, program: Program) -> None:
         """Make parameters, loss and Adam."""
@@ -162,6 +177,7 @@ class PaddleBackend(Backend):
                 return traced(images, labels)
 
             self._loss = paddle.jit.to_static(loss, full_graph=True, backend=None)
+        self._graph = program.execution == "graph"
         self._exchange = program.exchange and self._placement.world_size > 1
         self._betas = {"beta1_pow_acc": program.beta1, "beta2_pow_acc": program.beta2}
         self._adam = paddle.optimizer.Adam(

@@ -85,7 +85,20 @@ class TensorFlowBackend(Backend):
             "inter_op_threads": tf.config.threading.get_inter_op_parallelism_threads(),
             "tf32": tf.config.experimental.tensor_float_32_execution_enabled(),
             "collectives": collectives if self._strategy else "none",
+            "tuned": self._tuned(),
+            "compiled_from_cache": False if self._program.execution == "graph" else None,
         }
+
+    def _tuned(self) -> list[str]:
+        """What is done otherwise than in TensorFlow's tutorials, in words."""
+        said = ["layers as tf.nn operations on variables, without Keras"]
+        if self._program.optimizer == "reference":
+            said.append("Adam written out as its paper has it")
+        if self._program.execution == "graph":
+            said.append("a whole span of steps as one tf.function")
+            if not self._gpu:
+                said.append("convolutions with few channels by blocks of pixels")
+        return said
 
     def build(self, spec: ModelSpec, program: Program) -> None:
         """See :meth:`Backend.build`."""

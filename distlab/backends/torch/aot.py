@@ -17,12 +17,13 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from filelock import FileLock
@@ -40,6 +41,9 @@ SOURCES = [Path(str(module.__file__)) for module in (processor, rewrite, model, 
     Path(__file__).with_name("onednn_pass.py"),
 ]
 """What decides how steps are compiled; the last is not imported, because it loads the compiler."""
+
+SECONDS = "compile_s"
+"""The file beside a library that tells how many seconds compiling took."""
 
 ANY_LENGTH = 1000
 """With which length is compiled what then takes any."""
@@ -59,9 +63,25 @@ class Order:
     layouts: tuple[Layout, ...]
 
 
-def load(
-    calls: Mapping[str, tuple[Function, Sequence[Tensor]]],
-) -> dict[str, Callable[..., list[Tensor]]]:
+class Loaded(NamedTuple):
+    """Compiled functions by name, and how they came to be.
+
+    Attributes
+    ----------
+    functions:
+        Each takes tensors such as it was compiled for, and returns the results as a list.
+    from_cache:
+        Whether all had been compiled before.
+    cold_s:
+        Seconds that compiling them took, then or now; None where that wasn't written down.
+    """
+
+    functions: dict[str, Callable[..., list[Tensor]]]
+    from_cache: bool
+    cold_s: float | None
+
+
+def load(calls: Mapping[str, tuple[Function, Sequence[Tensor]]]) -> Loaded:
     """Functions, compiled.
 
     Parameters
@@ -71,11 +91,6 @@ def load(
         shapes, strides and types, and must not be called with others, but for the lengths of those
         at ``function.any_length``.
 
-    Returns
-    -------
-    dict
-        By the same names, what takes such tensors and returns the function's results as a list.
-
     Raises
     ------
     distlab.errors.DistlabError
@@ -84,6 +99,7 @@ def load(
     here = _here()
     orders = {name: _order(*call) for name, call in calls.items()}
     folders = {name: cache_folder() / _key(order, here) for name, order in orders.items()}
+    from_cache = all(folder.exists() for folder in folders.values())
     try:
         _fill({folders[name]: order for name, order in orders.items()})
     except OSError as error:
@@ -94,7 +110,17 @@ def load(
         ) from error
     for folder in set(folders.values()):
         _check_own(folder)
-    return {name: _loaded(folder / "steps.so") for name, folder in folders.items()}
+    functions = {name: _loaded(folder / "steps.so") for name, folder in folders.items()}
+    return Loaded(functions, from_cache, _cold_seconds(set(folders.values())))
+
+
+def _cold_seconds(folders: Iterable[Path]) -> float | None:
+    """What compiling took: that of the longest, since one child compiles what is missing."""
+    told = []
+    for folder in folders:
+        with suppress(OSError, ValueError):
+            told.append(float((folder / SECONDS).read_text()))
+    return max(told, default=None)
 
 
 def cache_folder() -> Path:
@@ -205,6 +231,7 @@ def _compile_in_a_child(orders: Mapping[Path, Order]) -> None:
             for folder in made.values():
                 folder.mkdir()
         told = {made[folder]: order for folder, order in orders.items()}
+        start = time.perf_counter()
         child = subprocess.run(
             [sys.executable, "-m", "distlab.backends.torch.aot"],
             input=pickle.dumps((told, torch.get_num_threads())),
@@ -224,6 +251,7 @@ def _compile_in_a_child(orders: Mapping[Path, Order]) -> None:
         for folder, full in filled.items():
             if made[folder] != full:
                 shutil.copytree(made[folder], full, dirs_exist_ok=True)
+            (full / SECONDS).write_text(f"{time.perf_counter() - start:.2f}\n")
             try:
                 full.rename(folder)
             except OSError:

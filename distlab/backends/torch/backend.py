@@ -96,6 +96,14 @@ class TorchBackend(Backend):
             "collectives": dist.get_backend() if dist.is_initialized() else "none",
             "cuda": torch.version.cuda if on_gpu else None,
             "products": "cublas" if on_gpu else self._execution.products,
+            "tuned": [
+                *self._execution.tuned,
+                "cuDNN's algorithms chosen by timing them"
+                if on_gpu
+                else "freed memory stays with the process (mallopt)",
+            ],
+            "compiled_from_cache": self._execution.compiled_from_cache,
+            "cold_compile_s": self._execution.cold_compile_s,
         }
 
     def build(self, spec: ModelSpec, program: Program) -> None:

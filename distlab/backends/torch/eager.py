@@ -85,7 +85,12 @@ class Eager:
         The model's parameters by name: the live tensors, as those of ``moments`` are.
     products:
         The library that multiplies matrices on a CPU in training.
+    tuned:
+        What is done otherwise than in torch's tutorials, in words.
     """
+
+    compiled_from_cache: bool | None = None
+    cold_compile_s: float | None = None
 
     def __init__(
         self, spec: ModelSpec, program: Program, device: torch.device, world_size: int
@@ -107,6 +112,11 @@ class Eager:
         self._optimizer = FusedAdam(list(self.parameters.values()), program)
         self._bf16 = program.precision == "bf16"
         self.products = "mkl"
+        self.tuned = ["Adam as one fused call"]
+        if self._model is not self._module:
+            self.tuned.append("DistributedDataParallel with bucket views and a static graph")
+        if device.type == "cpu":
+            self.tuned.append("convolution weights in channels-last layout")
 
     @property
     def moments(self) -> tuple[dict[str, Tensor], dict[str, Tensor]]:

@@ -62,6 +62,22 @@ class Graph:
             self.parameters = _apart(self.parameters)
             self.moments = _apart(self.moments[0]), _apart(self.moments[1])
         self.products = "onednn and mkl" if self._on_cpu and onednn_is_faster() else "mkl"
+        self.tuned = [
+            f"{self._per_call} whole steps a call as one program"
+            if self._whole
+            else "gradient and Adam as programs of their own on one flat array"
+        ]
+        self.tuned.append(
+            "compiled ahead of time (AOTInductor) and kept"
+            if self._on_cpu
+            else "steps recorded as a CUDA graph"
+        )
+        if self._exchange:
+            self.tuned.append("one all-reduce of all gradients")
+        if self.products != "mkl":
+            self.tuned.append("large matrix products by oneDNN instead of MKL")
+        self.compiled_from_cache: bool | None = None
+        self.cold_compile_s: float | None = None
         self._functions: tuple[Hashable, dict[str, Callable[..., Any]]] | None = None
         self._recorded: tuple[tuple[int, int], RecordedStep] | None = None
         self._stock: FusedAdam | None = None
@@ -77,7 +93,9 @@ class Graph:
         calls = self._calls(images, labels)
         functions: dict[str, Callable[..., Any]] = {}
         if self._on_cpu:
-            functions.update(aot.load(calls))
+            loaded = aot.load(calls)
+            functions.update(loaded.functions)
+            self.compiled_from_cache, self.cold_compile_s = loaded.from_cache, loaded.cold_s
         else:
             require_c_compiler()
             _make_room_for((self._loss, self._program.local_batch))

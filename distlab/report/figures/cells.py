@@ -6,7 +6,7 @@ and nothing else; what draws or writes a report computes no figure of its own.
 
 import math
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,8 +14,9 @@ from distlab.experiment.names import HELD, distinguishing, phrases, words
 from distlab.measure.blocks import Measured, Sample, mean
 from distlab.measure.statistics import Estimate
 from distlab.outcome.caveats import counts
-from distlab.report.figures import exchange
+from distlab.report.figures import compiling, exchange
 from distlab.report.figures.baselines import over_one_worker
+from distlab.report.figures.ceiling import Place, ceilings, place
 from distlab.report.figures.runs import (
     FP32,
     SPEED,
@@ -82,8 +83,14 @@ class Cell:
         Seconds: to the first step, from the command to the record, and of compiling; medians,
         without intervals, of the runs in freshly started processes. Without one, compile time is
         that of the cell's first run, in processes that were kept from other cells.
-    communication_share, model_flop_utilisation:
-        Shares of 1; of the former, the geometric mean is that of 1 less the share.
+    compile_cached, compile_cold_s:
+        Whether compiled steps of an earlier run were found in those runs, and the seconds that
+        compiling took where nothing was found; None where it isn't known.
+    communication_share:
+        Share of 1: the geometric mean is that of 1 less the share.
+    model_flop_utilisation:
+        Share of 1: the model's own operations a second over what the study's machine can multiply
+        (:mod:`distlab.report.figures.ceiling`).
     communication_told:
         Whether the communication share is told from 0: its interval lies above, or, with too few
         runs for one, that of each run. None without a share.
@@ -136,6 +143,8 @@ class Cell:
     startup_s: float | None
     job_s: float | None
     compile_s: float | None
+    compile_cached: bool | None
+    compile_cold_s: float | None
     communication_share: Estimate | None
     communication_told: bool | None
     model_flop_utilisation: Estimate | None
@@ -215,6 +224,8 @@ def cells(study: dict[str, Any]) -> list[Cell]:
     ]
     ranked = [run for cell in found if cell.ranked for run in cell.counted]
     related = [_related(cell, ranked, study.get("baselines", [])) for cell in found]
+    limits = {where: limit.flops_per_s for where, limit in ceilings(runs).items()}
+    related = [_utilising(cell, limits) for cell in related]
     return _in_order(_told_apart(related))
 
 
@@ -249,11 +260,22 @@ def _related(cell: Cell, ranked: list[Run], stored: list[Run]) -> Cell:
     return replace(cell, speedup=speedup, efficiency=efficiency, baseline=baseline)
 
 
+def _utilising(cell: Cell, limits: Mapping[Place, float]) -> Cell:
+    """The cell with its utilisation of what the study's machine can do."""
+    if cell.throughput is None:
+        return cell
+    first = cell.counted[0]
+    flops, limit = first.get("training_flops_per_sample"), limits.get(place(first))
+    share = cell.throughput.scaled(flops / limit) if flops and limit else None
+    return replace(cell, model_flop_utilisation=share)
+
+
 def _cell(runs: list[Run], failed: list[Run]) -> Cell:
     """A cell from its finished runs and its failures, not yet related to any other."""
     first = (runs or failed)[0]
     counted = [run for run in runs if counts(run)]
     fresh = [run for run in counted if run.get("group_run", 0) == 0]
+    first_time = fresh or [run for run in counted if run is runs[0]]
     accuracies = [run["test_accuracy"][-1] for run in counted]
     speeds = _values(counted, SPEED)
     throughput = _mean(counted, SPEED)
@@ -296,12 +318,12 @@ def _cell(runs: list[Run], failed: list[Run]) -> Cell:
         reached=len(_values(counted, "time_to_accuracy_s")),
         startup_s=_middle(_values(fresh, "startup_s")),
         job_s=_middle(_values(fresh, "wall_s")),
-        compile_s=_middle(
-            _values(fresh or [run for run in counted if run is runs[0]], "compile_s")
-        ),
+        compile_s=_middle(_values(first_time, "compile_s")),
+        compile_cached=compiling.cached(first_time),
+        compile_cold_s=compiling.cold(first_time),
         communication_share=share,
         communication_told=None if share is None else exchange.told(share, counted),
-        model_flop_utilisation=_mean(counted, "model_flop_utilisation"),
+        model_flop_utilisation=None,
         peak_memory_bytes=max(_values(counted, "peak_memory_bytes"), default=None),
         spread=(max(speeds) - min(speeds)) / throughput.value if throughput else None,
         groups=0 if None in groups else len(groups),

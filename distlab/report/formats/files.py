@@ -11,7 +11,13 @@ from distlab.report.figures.cells import cells
 from distlab.report.figures.comparisons import compare
 from distlab.report.figures.groups import groups
 from distlab.report.formats import html, markdown
-from distlab.report.formats.rows import as_csv, break_even_rows, cell_rows, run_rows
+from distlab.report.formats.rows import (
+    as_csv,
+    break_even_rows,
+    cell_rows,
+    overtaking_rows,
+    run_rows,
+)
 from distlab.report.plots import render
 from distlab.report.plots.style import Styles
 
@@ -60,6 +66,7 @@ def write(study: dict[str, Any], folder: Path) -> Path:
         "comparisons": report.sentences,
         "note": report.note,
         "compilation": break_even_rows(comparisons),
+        "overtakings": overtaking_rows(comparisons),
         "cells": cell_rows(found),
         "runs": run_rows(study),
     }
@@ -67,6 +74,7 @@ def write(study: dict[str, Any], folder: Path) -> Path:
         "report.json": json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False) + "\n",
         "cells.csv": as_csv(cell_rows(found)),
         "runs.csv": as_csv(run_rows(study)),
+        **({"requirements.txt": report.requirements} if report.requirements else {}),
     }
     for name, text in tables.items():
         write_file(folder / name, text)

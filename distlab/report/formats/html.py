@@ -1,10 +1,17 @@
-"""The report as one self-contained HTML page, by jinja2; it needs no network and no JavaScript."""
+"""The report as one self-contained HTML page, by jinja2, which needs no network.
+
+Its one script is a calculator beside a table that tells the same without.
+"""
 
 import gzip
+import json
 import math
 import re
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
+from dataclasses import astuple
+from hashlib import sha256
+from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
@@ -14,7 +21,10 @@ from distlab.report.contents import Contents
 from distlab.report.figures.cells import Cell
 from distlab.report.plots.render import Plot
 from distlab.report.plots.style import DARK, Styles
+from distlab.report.sections.what_if.job_time import JobTime
 
+CALCULATOR = Path(__file__).with_name("calculator.js").read_text(encoding="utf-8")
+"""The page's only script: seconds of a job by its epochs and samples, which tables tell without."""
 LONG = 4_000
 """Bytes from which on a file is compressed into the page."""
 
@@ -49,6 +59,9 @@ def page(contents: Contents, cells: Sequence[Cell], styles: Styles, data: Mappin
         inline=_inline,
         version=__version__,
         downloads=[_download(name, text) for name, text in data.items()],
+        jobs=Markup(json.dumps([_figures(job) for job in contents.jobs])),
+        calculator=Markup(CALCULATOR),
+        calculator_hash=f"sha256-{b64encode(sha256(CALCULATOR.encode()).digest()).decode()}",
     )
 
 
@@ -64,6 +77,11 @@ def _inline(plot: Plot) -> Markup:
         plot.svg.removeprefix("<svg "),
     )
     return label + Markup(coloured)
+
+
+def _figures(job: JobTime) -> list[float]:
+    """What the page's calculator reads of a job, in the order of its fields."""
+    return [float(f"{value:.6g}") for value in astuple(job)]
 
 
 def _variable(colour: str) -> str:

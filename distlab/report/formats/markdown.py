@@ -39,14 +39,16 @@ def document(report: Contents) -> str:
         if section is not None:
             parts += [f"## {heading}", *map(escaped, section.sentences)]
             parts += _tables(section.tables)
+    for file, source in report.scripts.items():
+        parts += [f"### {escaped(file)}", f"```python\n{source}```"]
     parts += ["## Conditions"]
     for title, facts in report.conditions.items():
         parts += [f"### {escaped(title)}", _items(f"{n}: {value}" for n, value in facts)]
+    if report.tuned is not None:
+        parts += ["### Tuned, not as installed", *map(escaped, report.tuned.sentences)]
+        parts += [table(shown) for shown in report.tuned.tables]
     if report.loads is not None:
         parts += _tables([report.loads])
-    if report.packages:
-        listed = ", ".join(f"{name} {version}" for name, version in report.packages)
-        parts += ["### Installed packages", escaped(listed)]
     parts += ["## How the figures were made"]
     parts += [_items(f"{name}: {text}" for name, text in report.method)]
     parts += [f"In full: {', '.join(report.documents)} in distlab's repository."]

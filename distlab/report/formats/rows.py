@@ -12,7 +12,8 @@ from distlab.outcome import caveats
 from distlab.report.figures.cells import Cell
 from distlab.report.figures.comparisons import Comparison
 from distlab.report.figures.runs import end, failed_checks, precision
-from distlab.report.sections.break_even import break_evens
+from distlab.report.sections.what_if.break_even import break_evens
+from distlab.report.sections.what_if.overtaking import overtakings
 
 RUN_KEYS = (
     "cell",
@@ -110,6 +111,21 @@ def break_even_rows(comparisons: Sequence[Comparison]) -> list[dict[str, Any]]:
             "sentence": pair.sentence,
         }
         for pair in break_evens(comparisons)
+    ]
+
+
+def overtaking_rows(comparisons: Sequence[Comparison]) -> list[dict[str, Any]]:
+    """Each pair of which the faster starts later: seconds, and epochs after which it is ahead."""
+    return [
+        {
+            "faster_cell": pair.faster.cell,
+            "sooner_cell": pair.sooner.cell,
+            "later_s": pair.later_s,
+            "saved_s_per_epoch": pair.saved_s,
+            "ahead_after_epochs": pair.after,
+            "sentence": pair.sentence,
+        }
+        for pair in overtakings(comparisons)
     ]
 
 

@@ -1,8 +1,11 @@
 """The conditions of a study in full: the command, the machine, the software, the work, the cost."""
 
+import hashlib
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from distlab.console import counted
+from distlab.report.figures.ceiling import ceilings
 from distlab.report.figures.cells import Cell
 from distlab.report.figures.runs import precision
 
@@ -42,11 +45,13 @@ def scope(study: dict[str, Any], cells: Sequence[Cell]) -> str:
         f"{cell.batch_size} {'a worker' if cell.scaling == 'weak' else 'in all'}" for cell in cells
     )
     epochs = _all(run.get("epochs") for run in runs)
-    work = f"{_all(run['model'] for run in runs)} on {_all(run.get('data') for run in runs)}"
+    sizes = {tuple(run["input_shape"][1:]) for run in runs if run.get("input_shape")}
+    pixels = "".join(f" ({h} x {w} pixels)" for h, w in sizes) if len(sizes) == 1 else ""
+    models, data = (_all(run.get(name) for run in runs) for name in ("model", "data"))
     machines = _all(run.get("device_name") for run in runs)
     return (
-        f"For {work}, batch {batches}, {epochs} epoch{'s' * (epochs != '1')}, on "
-        f"{machines}{each}. It says nothing of {'' if gpu else 'GPUs, '}other models, larger "
+        f"For {models} on {data}{pixels}, batch {batches}, {epochs} epoch{'s' * (epochs != '1')}, "
+        f"on {machines}{each}. It says nothing of {'' if gpu else 'GPUs, '}other models, larger "
         "images or other machines."
     )
 
@@ -67,13 +72,13 @@ def citation(study: dict[str, Any]) -> str:
     )
 
 
-def packages(study: dict[str, Any]) -> list[tuple[str, str]]:
-    """All installed packages with their versions, by name."""
+def requirements(study: dict[str, Any]) -> str:
+    """All installed packages with their versions, as pip reads them; empty where unknown."""
     found = (study.get("environment") or {}).get("packages") or {}
-    return sorted((str(name), str(version)) for name, version in found.items())
+    return "".join(f"{name}=={found[name]}\n" for name in sorted(found))
 
 
-def cost(study: dict[str, Any]) -> str:
+def took(study: dict[str, Any]) -> str:
     """What the study took, and how much of that was training, in a sentence."""
     training = sum(sum(run.get("epoch_time_s") or []) for run in study["runs"])
     wall = study.get("wall_s")
@@ -102,34 +107,70 @@ def _study(study: dict[str, Any]) -> list[tuple[str, str]]:
         ("command", str(study.get("command") or UNKNOWN)),
         ("started", str(study.get("started") or UNKNOWN)),
         ("finished", str(study.get("finished") or "not finished")),
-        ("cost", cost(study)),
+        ("took", took(study)),
         ("runs", f"{len(runs)} finished, {len(failed)} failed"),
-        ("records", str(study.get("tracking_uri") or UNKNOWN)),
+        ("records", _records(study)),
         ("distlab", str(study.get("distlab_version") or UNKNOWN)),
-        ("git commit", str(study.get("git_commit") or f"{UNKNOWN}: not run from a checkout")),
+        ("git commit", _commit(study)),
     ]
+
+
+def _records(study: dict[str, Any]) -> str:
+    """Where MLflow has the runs: an address, but no path of a machine that a reader has not."""
+    uri = str(study.get("tracking_uri") or "")
+    if not uri.startswith(("http://", "https://")):
+        uri = "MLflow on the machine that ran it"
+    return f"{uri}; the id above is the study's run there, and runs.csv has each run's"
+
+
+def _commit(study: dict[str, Any]) -> str:
+    """The commit, with its address where the checkout's origin has one."""
+    commit = str(study.get("git_commit") or "")
+    if not commit:
+        return f"{UNKNOWN}: not run from a checkout"
+    origin = (study.get("environment") or {}).get("repository")
+    return f"{origin}/commit/{commit.removesuffix('-dirty')}" if origin else commit
 
 
 def _machine(study: dict[str, Any]) -> list[tuple[str, str]]:
     environment, runs = study.get("environment") or {}, study["runs"]
-    devices = _all(f"{run['device'].upper()}: {run.get('device_name') or UNKNOWN}" for run in runs)
-    found = (run.get("matrix_product_flops_per_s") for run in runs)
-    rates = [rate for rate in found if rate is not None]
-    libraries = sorted({str(run.get("matrix_product_library") or "") for run in runs} - {""})
-    measured = (
-        f"{min(rates) / 1e9:,.0f} to {max(rates) / 1e9:,.0f} GFLOP/s over all of a run's workers"
-        f"{', by ' + ', '.join(libraries) if libraries else ''}"
-        if rates
-        else "not measured"
-    )
+    gpus = [run for run in runs if run["device"] == "gpu"]
+    devices = [("GPU", _all(run.get("device_name") for run in gpus))] if gpus else []
+    model, memory = environment.get("processor_model"), environment.get("memory_bytes")
     return [
-        ("devices", devices),
-        ("processor", str(environment.get("processor") or UNKNOWN)),
+        *devices,
+        ("processor", f"{environment.get('processor') or UNKNOWN}{f' ({model})' if model else ''}"),
         ("CPUs", str(environment.get("cpus") or UNKNOWN)),
+        ("memory", f"{memory / 1e9:.1f} GB" if memory else UNKNOWN),
+        ("virtual machine", _yes(environment.get("virtual_machine"), "yes", "no")),
+        ("clock rate", _clock_rate(runs)),
         ("threads a worker", _all(run.get("threads_per_worker") for run in runs)),
-        ("float32 matrix product", measured),
+        ("float32 matrix product", _products(runs)),
         ("system", str(environment.get("platform") or UNKNOWN)),
     ]
+
+
+def _yes(value: Any, yes: str, no: str) -> str:
+    return UNKNOWN if value is None else yes if value else no
+
+
+def _clock_rate(runs: Sequence[dict[str, Any]]) -> str:
+    """How Linux chooses it, and whether it may rise above the nominal one."""
+    cores = [(run.get("resources") or {}).get("cores") or {} for run in runs]
+    governors = _all(one.get("governor") for one in cores)
+    turbo = _all(_yes(one.get("turbo"), "on", "off") for one in cores)
+    return f"governor {governors}, turbo {turbo}"
+
+
+def _products(runs: Sequence[dict[str, Any]]) -> str:
+    """The denominators of the model FLOP utilisation, each with the range that runs measured."""
+    said = [
+        f"{limit.flops_per_s / 1e9:,.0f} GFLOP/s with {counted(workers, 'worker')} of "
+        f"{counted(threads or 1, 'thread')} (runs measured {limit.low / 1e9:,.0f} to "
+        f"{limit.high / 1e9:,.0f})"
+        for (_, _, workers, threads), limit in ceilings(runs).items()
+    ]
+    return "; ".join(said) or "not measured"
 
 
 def _software(study: dict[str, Any]) -> list[tuple[str, str]]:
@@ -141,8 +182,14 @@ def _software(study: dict[str, Any]) -> list[tuple[str, str]]:
     return [
         *((name, _all(found)) for name, found in versions.items()),
         *((name, installed[name]) for name in ("ray", "mlflow", "numpy") if name in installed),
+        *([("all packages", _lock(study))] if installed else []),
         ("Python", str(environment.get("python") or UNKNOWN)),
     ]
+
+
+def _lock(study: dict[str, Any]) -> str:
+    digest = hashlib.sha256(requirements(study).encode()).hexdigest()
+    return f"requirements.txt, saved from this report (SHA-256 {digest[:12]})"
 
 
 def _work(study: dict[str, Any], cells: Sequence[Cell]) -> list[tuple[str, str]]:
@@ -156,9 +203,14 @@ def _work(study: dict[str, Any], cells: Sequence[Cell]) -> list[tuple[str, str]]
     seeds = sorted({run["run_seed"] for run in runs if run.get("run_seed") is not None})
     digests = ((run.get("data") or UNKNOWN, run.get("data_sha256")) for run in runs)
     data = _all(f"{name} (SHA-256 {sha[:12]})" if sha else name for name, sha in digests)
+    shapes = (run.get("input_shape") for run in runs)
+    images = _all(f"{h} x {w} pixels, {counted(c, 'channel')}" for c, h, w in filter(None, shapes))
+    samples = (run["steps_per_epoch"] * run["global_batch_size"] for run in runs)
     return [
         ("models", models),
         ("data", data),
+        ("images", images),
+        ("an epoch", f"{_all(f'{count:,}' for count in samples)} samples"),
         ("epochs", _all(run.get("epochs") for run in runs)),
         ("batch", batches),
         ("precision", _all(precision(run) for run in runs)),

@@ -65,15 +65,21 @@ COMPILATION = (
     "repeats; where the report does not tell the two apart, no number of epochs is given."
 )
 JOB_TIMES = (
-    "What a whole job takes: its start and compilation, as measured here, and so many epochs with "
-    "their evaluation. Times of more than ten times the epochs that were measured, marked by ~, "
-    "are extrapolated. Other numbers of samples change an epoch in proportion. They are means "
-    "without intervals, and claim nothing of who is first."
+    "A whole job: its start and compilation, as measured here (compiled steps that a cache held "
+    "are not compiled again), and so many epochs with their evaluation. More than ten times the "
+    "epochs or the samples that were measured, or less than a tenth of these, is extrapolated and "
+    "marked by ~. Training is in proportion to the samples; evaluation stays as it was. These are "
+    "means without intervals, and claim nothing of who is first."
+)
+TUNED = (
+    "No framework is timed as pip installs it. All get the threads that were asked for, the same "
+    "formula of the optimizer, and their batches by index from memory, without a data loader. "
+    "Besides that:"
 )
 SCORECARD = (
     "The original study's three criteria. Lines of code are those that a user writes to train "
     "LeNet-5 on several workers and to evaluate it, in the style of the framework's own tutorials "
-    "(the script named there runs as it stands; distlab's own adapters are not counted). Speed is "
+    "(its script stands below and runs as it stands; distlab's adapters are not counted). Speed is "
     "measured; openness is dated facts with their sources, and no ranking."
 )
 METHOD = [

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from distlab.console import counted
 from distlab.machine.load import OTHER_CORES_AT_MOST
 from distlab.measure.drift import drift
 from distlab.outcome import caveats
@@ -16,7 +17,27 @@ MOST_DETAILS = 3
 
 def untold(cells: Sequence[Cell]) -> list[str]:
     """Sentences, none where there is nothing to be said."""
-    return [*_caveats(cells), *_drift(cells), *_others(cells), *_too_short(cells)]
+    said = [*_caveats(cells), *_drift(cells), *_others(cells), *_too_short(cells)]
+    return [*said, *_other_way(cells)]
+
+
+def _other_way(cells: Sequence[Cell]) -> list[str]:
+    """That no cell has one worker with as many threads as several have together."""
+    on_cpu = [cell for cell in cells if cell.ranked and cell.device == "cpu"]
+    alone = {(c.framework, c.threads_per_worker) for c in on_cpu if c.world_size == 1}
+    missing = dict.fromkeys(
+        (cell.world_size * cell.threads_per_worker, cell.threads_per_worker)
+        for cell in on_cpu
+        if cell.world_size > 1 and cell.threads_per_worker is not None
+        if (cell.framework, cell.world_size * cell.threads_per_worker) not in alone
+    )
+    if not missing:
+        return []
+    most, each = max(missing)
+    return [
+        f"No cell has 1 worker with {most} threads (gpus=1 threads_per_worker={most}), the other "
+        f"way to use as many cores: speed-ups are over 1 worker with {counted(each, 'thread')}."
+    ]
 
 
 def _caveats(cells: Sequence[Cell]) -> list[str]:

@@ -38,7 +38,7 @@ def main(group: Group, fastest: Sequence[Cell]) -> Table:
     columns = [
         "framework",
         "workers",
-        "time to accuracy" if target is None else f"s to {target:.1%}",
+        "time to accuracy" if target is None else f"s to {100 * target:.4g}%",
         "samples/s",
         "speed-up",
         "test accuracy",
@@ -85,9 +85,9 @@ def _row(cell: Cell) -> list[Value]:
         _accuracy(cell),
         Value(NOTHING if cell.peak_memory_bytes is None else f"{cell.peak_memory_bytes / MB:,.0f}"),
         _whole_job(cell),
-        Value(number(cell.startup_s, 3), f"compile {number(cell.compile_s, 3)}"),
+        Value(number(cell.startup_s, 2), f"compile {_compiling(cell)}"),
         Value(NOTHING) if alone else _exchange(cell),
-        estimated(cell.model_flop_utilisation, "{:.0%}"),
+        estimated(cell.model_flop_utilisation, "share"),
         Value(f"{sum(run['verified'] for run in cell.runs)} of {repeats}", why_not(cell)),
     ]
 
@@ -138,10 +138,21 @@ def _time_to_accuracy(cell: Cell) -> Value:
     return shown if all_did else Value(shown.text, f"{shown.detail}\n{reached}")
 
 
+def _compiling(cell: Cell) -> str:
+    """Seconds of compiling, and whether they were cold, where that is known."""
+    took = NOTHING if cell.compile_s is None else f"{cell.compile_s:.2f}"
+    if cell.compile_cached is None:
+        return took
+    if not cell.compile_cached:
+        return f"{took} (cold)"
+    cold = "" if cell.compile_cold_s is None else f"; cold {number(cell.compile_cold_s, 2)}"
+    return f"{took} (cached{cold})"
+
+
 def _whole_job(cell: Cell) -> Value:
     """From the command to the record, and the cores that it held for so long."""
     if cell.job_s is None:
         return Value(NOTHING)
     held = cell.job_s * cell.world_size * (cell.threads_per_worker or 1)
     unit = "GPU-s" if cell.device == "gpu" else "core-s"
-    return Value(number(cell.job_s, 3), f"{number(held, 2)} {unit}")
+    return Value(number(cell.job_s, 2), f"{number(held, 2)} {unit}")

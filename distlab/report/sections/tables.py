@@ -147,9 +147,11 @@ def number(value: float | None, digits: int = 4) -> str:
 
 
 def shown(value: float, kind: str) -> str:
-    """A value as ``number``, as ``seconds``, or by a format such as ``{:.1%}``."""
+    """A value as ``number``, ``seconds``, ``share`` (of 1), or by a format such as ``{:.1%}``."""
     if kind in ("number", "seconds"):
         return number(value, 4 if kind == "number" else 3)
+    if kind == "share":
+        return f"{number(100 * value, 2)}%"
     return kind.format(value)
 
 

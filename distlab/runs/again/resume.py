@@ -39,8 +39,6 @@ class Resumed:
     ----------
     run_id:
         Its id in MLflow.
-    name:
-        What MLflow calls it.
     options:
         What it was asked for, with the tracking and the cluster of this command.
     files:
@@ -49,14 +47,16 @@ class Resumed:
         How it ended before.
     checksum:
         That of its data.
+    folder:
+        Where the command before kept its records, perhaps on another machine.
     """
 
     run_id: str
-    name: str
     options: Options
     files: Checkpoints
     ended: str
     checksum: str
+    folder: Path
 
     def check(self, dataset: Dataset) -> None:
         """Refuse other data than the run has.
@@ -72,6 +72,21 @@ class Resumed:
                 f"its data have sha256 {self.checksum}, those here {dataset.checksum}",
                 "the folder of the same data: data.dir=/path/to/them",
             )
+
+    def take(self, opened: store.Store, say: Callable[[str], None]) -> None:
+        """Become its only owner, once all is there that it needs.
+
+        Raises
+        ------
+        DistlabError
+            If another process works at it.
+        """
+        from distlab.tracking import journal
+        from distlab.tracking.again import taking_up
+
+        if self.folder.is_dir():  # the command before may not have sent all
+            journal.sync(self.folder, self.options.tracking, Path.cwd(), _log.info)
+        taking_up.take_up(opened, self.run_id, self.options.take_over, say)
 
     def restore(self, record: Record, say: Callable[[str], None]) -> Checkpoint | None:
         """Give a new record the epochs until the newest state that is whole, and give that state.
@@ -94,7 +109,7 @@ class Resumed:
 def resumed(
     now: Options, overrides: Sequence[str], opened: store.Store, say: Callable[[str], None]
 ) -> Resumed:
-    """Take a run up again that was broken off, with the options that it had.
+    """A run that was broken off and can go on, with the options that it had.
 
     Parameters
     ----------
@@ -113,7 +128,6 @@ def resumed(
         If the command asks for anything else, there is no such run, it cannot go on, or another
         process works at it.
     """
-    from distlab.tracking import journal
     from distlab.tracking.again import taking_up
 
     assert now.resume is not None
@@ -122,12 +136,9 @@ def resumed(
         raise _other(now.resume, others)
     found = taking_up.broken_off(opened, now.resume, now.take_over)
     options, files, about = _asked(found, now, overrides, say)
-    folder = Path(str(about.get("folder")))
-    if folder.is_dir():  # the command before may not have sent all
-        journal.sync(folder, options.tracking, Path.cwd(), _log.info)
-    taking_up.take_up(opened, found.run_id, now.take_over, say)
     checksum = str(about["options"]["data"]["sha256"])
-    return Resumed(found.run_id, found.name, options, files, found.ended, checksum)
+    folder = Path(str(about.get("folder")))
+    return Resumed(found.run_id, options, files, found.ended, checksum, folder)
 
 
 def _asked(
@@ -140,7 +151,7 @@ def _asked(
     files = Checkpoints(place, now.checkpoint.keep, say)
     try:
         about = files.noted()
-        options, _, _ = restored(about["options"], replace(now, study=found.run_id))
+        options = _restored(about["options"], replace(now, study=found.run_id))
         size, device = int(about["world_size"]), Device(about["device"])
     except (OSError, DamagedError, KeyError, TypeError, ValueError) as error:
         raise DistlabError(
@@ -173,6 +184,20 @@ def _asked(
         data=now.data if "data.dir" in named else options.data,
     )
     return options, Checkpoints(place, options.checkpoint.keep, say), about
+
+
+def _restored(values: Any, now: Options) -> Options:
+    """Options that were noted, which :func:`distlab.runs.plan.restored` takes for a study's."""
+    try:
+        return restored(values, now)[0]
+    except DistlabError as error:
+        raise DistlabError(
+            f"resume={now.study}",
+            error.found.replace("the plan of the study", "what it was asked for"),
+            error.fix.replace(
+                "begin a study anew, without study=", "a new run: leave resume= out"
+            ).replace(f"study={now.study}", f"resume={now.study}"),
+        ) from error
 
 
 def _other(run_id: str, words: Sequence[str]) -> DistlabError:

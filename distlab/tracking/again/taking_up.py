@@ -27,8 +27,8 @@ class BrokenOff:
 
     Attributes
     ----------
-    run_id, name:
-        MLflow's.
+    run_id:
+        MLflow's whole id.
     checkpoints:
         Where its checkpoints are.
     ended:
@@ -36,7 +36,6 @@ class BrokenOff:
     """
 
     run_id: str
-    name: str
     checkpoints: str
     ended: str
 
@@ -69,7 +68,7 @@ def broken_off(store: Store, run_id: str, take_over: bool = False) -> BrokenOff:
                 raise owner.owned(asked, one)
     why = tags.get(owner.REASON) or tags.get("error", "").partition("\n")[0]
     ended = f"{run.info.status}{f', {why}' if why else ''}"
-    return BrokenOff(found, run.info.run_name, tags[CHECKPOINTS], ended)
+    return BrokenOff(found, tags[CHECKPOINTS], ended)
 
 
 def take_up(store: Store, run_id: str, take_over: bool, say: Callable[[str], None]) -> None:

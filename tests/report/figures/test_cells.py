@@ -97,7 +97,7 @@ def test_figures_by_hand() -> None:
             compile_s=[0.5, 0.0, 0.7],
             peak_memory_bytes=[300.0, 500.0, 400.0],
             communication_share=[0.1, -0.05, 0.2],
-            model_flop_utilisation=[0.3, 0.2, 0.4],
+            matrix_product_flops_per_s=[2e8, 1e8, 4e8],
         )
     )
     assert cell.throughput is not None and cell.epoch_time_s is not None
@@ -119,7 +119,7 @@ def test_figures_by_hand() -> None:
     assert cell.communication_share.value == pytest.approx(1 - (0.9 * 1.05 * 0.8) ** (1 / 3))
     assert cell.communication_share.low is not None and cell.communication_share.low < 0
     assert cell.communication_told is False
-    assert cell.model_flop_utilisation.value == pytest.approx((0.3 * 0.2 * 0.4) ** (1 / 3))
+    assert cell.model_flop_utilisation.value == pytest.approx(112.662 * 537_660 / 2e8, rel=1e-4)
     assert cell.spread == pytest.approx(30 / 112.662, abs=1e-5)
     assert cell.groups == 3
 

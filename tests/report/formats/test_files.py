@@ -19,7 +19,10 @@ def test_the_report_is_written_whole(tmp_path: Path) -> None:
     folder = page.parent
     assert page == tmp_path / "made" / "here" / "report.html"
     names = sorted(path.name for path in folder.iterdir())
-    assert names == ["cells.csv", "plots", "report.html", "report.json", "report.md", "runs.csv"]
+    assert names == [
+        *("cells.csv", "plots", "report.html", "report.json", "report.md", "requirements.txt"),
+        "runs.csv",
+    ]
     kinds = [kind for kind, how in KINDS.items() if how.plotter]
     assert len(list((folder / "plots").iterdir())) == 2 * len(kinds)
     with (folder / "cells.csv").open(newline="") as file:

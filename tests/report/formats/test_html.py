@@ -1,5 +1,7 @@
+import json
 import re
-from base64 import b64decode
+from base64 import b64decode, b64encode
+from hashlib import sha256
 from html.parser import HTMLParser
 from typing import Any
 
@@ -13,6 +15,7 @@ from distlab.report.figures.groups import groups
 from distlab.report.formats import html
 from distlab.report.plots import render
 from distlab.report.plots.style import Styles
+from distlab.report.sections.what_if.job_time import JobTime
 
 pytestmark = pytest.mark.slow
 
@@ -41,7 +44,7 @@ class Reader(HTMLParser):
         assert self.open.pop() == tag, tag
 
     def handle_data(self, data: str) -> None:
-        if "style" not in self.open:
+        if not {"style", "script"} & {*self.open}:
             self.text.append(data)
 
 
@@ -56,9 +59,15 @@ def page(told: dict[str, Any], *, drawn: bool = True) -> tuple[str, Reader]:
     return text, reader
 
 
-def test_the_page_needs_no_network_and_no_script() -> None:
+def test_the_page_needs_no_network_and_no_script_but_one_that_its_policy_knows() -> None:
     text, reader = page(study(models=["mlp"], scalings=["weak"], repeats=3))
-    assert "<script" not in text
+    scripts = re.findall(r"<script[^>]*>(.*?)</script>", text, re.DOTALL)
+    assert len(scripts) == 2 and json.loads(scripts[0])
+    known = b64encode(sha256(scripts[1].encode()).digest()).decode()
+    assert f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{known}';" in text
+    assert "innerHTML" not in scripts[1] and "fetch" not in scripts[1]
+    # Without a script the table is all there is.
+    assert '<form id="what-if" hidden>' in text
     assert "@import" not in text
     assert re.findall(r"url\((?!#)", text) == []
     fetched = [(tag, name, value) for tag, name, value in reader.attributes if name == "src"]
@@ -66,6 +75,23 @@ def test_the_page_needs_no_network_and_no_script() -> None:
     assert [v for tag, name, v in reader.attributes if (tag, name) == ("link", "href")] == [
         "data:,"
     ]
+
+
+def test_the_calculator_reads_the_figures_of_the_rows_in_their_order() -> None:
+    told = study(models=["mlp"], repeats=3, epochs=3)
+    text, _ = page(told, drawn=False)
+    found = re.search(r'id="jobs-data">(.*?)</script>', text)
+    assert found is not None
+    read = [JobTime(*row) for row in json.loads(found[1])]
+    tables = contents(told, cells(told), []).job_times
+    assert tables is not None
+    shown = [[value.text for value in row[2:]] for table in tables.tables for row in table.rows]
+    assert len(read) == len(shown) == 12
+    for job, row in zip(read, shown, strict=True):
+        for epochs, value in zip((1, 10, 100, 1000), row, strict=True):
+            figure = float(value.removeprefix("~").replace(",", ""))
+            assert job.seconds(epochs) == pytest.approx(figure, rel=0.05)
+            assert job.far(epochs) == value.startswith("~")
 
 
 def test_the_page_has_its_parts_in_order() -> None:
@@ -184,7 +210,8 @@ def test_the_browser_is_told_to_run_and_fetch_nothing() -> None:
     _, reader = page(study(models=["mlp"], scalings=["weak"], repeats=1), drawn=False)
     policies = [v for tag, name, v in reader.attributes if (tag, name) == ("meta", "content")]
     (policy,) = [value for value in policies if "default-src" in value]
-    assert "default-src 'none'" in policy and "script-src" not in policy
+    assert "default-src 'none'" in policy
+    assert re.findall(r"script-src ([^;]*);", policy)[0].startswith("'sha256-")
 
 
 def test_names_from_a_study_are_no_markup_in_plots() -> None:
@@ -193,7 +220,7 @@ def test_names_from_a_study_are_no_markup_in_plots() -> None:
         run["model"] = '"><script>alert(1)</script><g id="'
         run["framework"] += "$\\frac$<b>"
     text, _ = page(told)
-    assert "<script" not in text and "<b>" not in text
+    assert text.count("<script") == 2 and "<script>" not in text and "<b>" not in text
     assert text.count("<svg ") == len(OF_A_GROUP)
 
 

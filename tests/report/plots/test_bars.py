@@ -77,6 +77,6 @@ def test_a_part_that_is_not_known_is_not_made_up() -> None:
     _, _, (cell,) = one_group(
         world_sizes=[1],
         frameworks=["torch"],
-        values={"model_flop_utilisation": None, "communication_share": None},
+        values={"matrix_product_flops_per_s": None, "communication_share": None},
     )
     assert bars.step_parts(cell) is None

@@ -2,7 +2,14 @@ import pytest
 from studies import study, together
 
 from distlab.report.figures.cells import cells
-from distlab.report.sections.conditions import citation, conditions, cost, duration, packages, scope
+from distlab.report.sections.conditions import (
+    citation,
+    conditions,
+    duration,
+    requirements,
+    scope,
+    took,
+)
 
 
 def told(**options: object) -> dict[str, str]:
@@ -19,9 +26,15 @@ def test_every_condition_is_named() -> None:
     assert found["Study: command"].startswith("python -m distlab.launch -m")
     assert found["Study: git commit"] == "0123456789abcdef0123456789abcdef01234567"
     assert found["Study: runs"] == "120 finished, 0 failed"
-    assert found["Machine: devices"] == "CPU: AMD EPYC 7B13"
+    assert found["Machine: processor"] == "AMD EPYC 7B13"
+    assert found["Machine: memory"] == found["Machine: virtual machine"] == "not known"
     assert found["Machine: threads a worker"] == "1"
-    assert found["Machine: float32 matrix product"].startswith("192 to 384 GFLOP/s")
+    assert found["Machine: float32 matrix product"] == (
+        "192 GFLOP/s with 1 worker of 1 thread (runs measured 192 to 192); "
+        "384 GFLOP/s with 2 workers of 1 thread (runs measured 384 to 384)"
+    )
+    assert found["Work: images"] == "28 x 28 pixels, 1 channel"
+    assert found["Work: an epoch"] == "59,968, 59,904 samples"
     assert found["Software: tf"] == "2.21.0"
     assert found["Software: ray"] == "2.60.0"
     assert found["Work: models"] == "mlp (89,610 parameters), lenet5 (61,706 parameters)"
@@ -43,12 +56,12 @@ def test_of_many_values_of_a_condition_the_ends_are_told() -> None:
     assert "batch 8 a worker to 64 a worker (8 values), " in scope(found, cells(found))
 
 
-def test_the_cost_is_told_with_its_share_of_training() -> None:
+def test_what_a_study_took_is_told_with_its_share_of_training() -> None:
     found = study(models=["mlp"], scalings=["weak"], world_sizes=[1])
     training = sum(sum(run["epoch_time_s"]) for run in found["runs"])
     found["wall_s"] = 4 * training
-    assert "(25%) was training" in cost(found)
-    assert cost(found).startswith("15 runs in ")
+    assert "(25%) was training" in took(found)
+    assert took(found).startswith("15 runs in ")
 
 
 @pytest.mark.parametrize(
@@ -70,18 +83,30 @@ def test_a_study_that_knows_little_of_itself_still_has_its_conditions() -> None:
     facts = conditions(bare, [])
     assert dict(facts["Study"])["finished"] == "not finished"
     assert "not known" in dict(facts["Machine"])["processor"]
-    assert packages(bare) == []
+    assert requirements(bare) == ""
 
 
-def test_packages_are_sorted() -> None:
-    assert [name for name, _ in packages(study(repeats=1))] == ["mlflow", "numpy", "ray", "torch"]
+def test_all_packages_are_told_as_pip_reads_them() -> None:
+    text = requirements(study(repeats=1))
+    assert text.splitlines()[:2] == ["mlflow==3.17.0", "numpy==2.3.1"]
+
+
+def test_a_reader_elsewhere_gets_addresses_and_no_path_of_the_machine() -> None:
+    made = study(models=["mlp"], scalings=["weak"], repeats=1)
+    facts = dict(conditions(made, cells(made))["Study"])
+    assert "/there" not in facts["records"] and "runs.csv" in facts["records"]
+    made["tracking_uri"] = "https://tracker.example"
+    made["environment"]["repository"] = "https://code.example/a/distlab"
+    facts = dict(conditions(made, cells(made))["Study"])
+    assert facts["records"].startswith("https://tracker.example; ")
+    assert facts["git commit"] == f"https://code.example/a/distlab/commit/{made['git_commit']}"
 
 
 def test_the_scope_says_what_the_answer_is_for_and_what_it_is_not_for() -> None:
     told = study(models=["mlp"], scalings=["weak"], repeats=1)
     assert scope(told, cells(told)) == (
-        "For mlp on mnist, batch 64 a worker, 3 epochs, on AMD EPYC 7B13, 1 thread a worker. "
-        "It says nothing of GPUs, other models, larger images or other machines."
+        "For mlp on mnist (28 x 28 pixels), batch 64 a worker, 3 epochs, on AMD EPYC 7B13, 1 "
+        "thread a worker. It says nothing of GPUs, other models, larger images or other machines."
     )
     assert scope(study(models=["mlp"], failed=lambda run: True, repeats=1), []) == ""
 

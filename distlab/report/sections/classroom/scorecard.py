@@ -34,8 +34,8 @@ class Score:
     code_lines:
         Logical lines of a script for such an experiment in the style of its own tutorials; None
         where it has none in the driver's environment.
-    code_files:
-        That script: ``distlab/backends/torch/tutorial/train.py``.
+    scripts:
+        That script's source by its file: ``distlab/backends/torch/tutorial/train.py``.
     relative_speed:
         Geometric mean over the conditions of the study of its throughput over that of the fastest
         framework; None if the study nowhere tells it apart. See :func:`relative_speeds`.
@@ -55,7 +55,7 @@ class Score:
 
     framework: str
     code_lines: int | None
-    code_files: list[str]
+    scripts: dict[str, str]
     relative_speed: float | None
     conditions: int
     told: int
@@ -86,7 +86,7 @@ def scorecard(cells: Sequence[Cell], comparisons: Sequence[Comparison]) -> list[
             Score(
                 framework=framework,
                 code_lines=sum(map(count, sources.values())) if sources else None,
-                code_files=list(sources),
+                scripts=sources,
                 relative_speed=statistics.geometric_mean(x for x, _ in speed) if told else None,
                 conditions=len(speed),
                 told=told,
@@ -159,6 +159,35 @@ def cadence(releases: dict[str, str], first: str, last: str) -> str:
     (_, oldest), (latest_day, latest) = dated[0], dated[-1]
     versions = f"{oldest} to {latest}" if len(dated) > 1 else latest
     return f"{text} ({versions}; the last on {latest_day})"
+
+
+@dataclass(frozen=True)
+class Release:
+    """The last feature release of a framework that the file of facts knows.
+
+    Attributes
+    ----------
+    version:
+        As on PyPI.
+    day:
+        When it was released, as YYYY-MM-DD.
+    known:
+        Until when releases were gathered.
+    """
+
+    version: str
+    day: str
+    known: str
+
+
+def latest(framework: str) -> Release | None:
+    """The latest release that is known without a network; None of an unknown framework."""
+    recorded = _recorded()
+    facts = recorded["frameworks"].get(framework)
+    if facts is None:
+        return None
+    day, version = max((str(day), version) for version, day in facts["releases"].items())
+    return Release(version, day, str(recorded["cadence"]["to"]))
 
 
 @cache

@@ -94,7 +94,7 @@ def test_a_framework_is_taken_at_its_fastest_execution() -> None:
 def test_code_lines_are_those_of_the_source_now() -> None:
     for score in of(cells(still(models=["mlp"], scalings=["weak"], world_sizes=[1]))):
         sources = tutorial(score.framework)
-        assert score.code_files == list(sources)
+        assert list(score.scripts) == list(sources)
         assert score.code_lines == sum(count(text) for text in sources.values()) > 30
 
 
@@ -155,7 +155,7 @@ def test_a_framework_without_facts_says_so() -> None:
     score = of(cells(data))[1]
     assert (score.framework, score.licence, score.as_of) == ("nowhere:Backend", UNKNOWN, None)
     assert (score.governance, score.release_cadence, score.sources) == (UNKNOWN, UNKNOWN, [])
-    assert (score.code_lines, score.code_files) == (None, [])
+    assert (score.code_lines, score.scripts) == (None, {})
     assert score.relative_speed == 1
 
 

@@ -11,7 +11,7 @@ from distlab.report.figures.comparisons import compare
 from distlab.report.formats import html, markdown
 from distlab.report.formats.files import write
 from distlab.report.plots.style import Styles
-from distlab.report.sections.break_even import BreakEven, break_evens, table
+from distlab.report.sections.what_if.break_even import BreakEven, break_evens, table
 
 ONE: dict[str, Any] = {"models": ("mlp",), "scalings": ("weak",), "world_sizes": (1,), "epochs": 2}
 SAMPLES = 60_000

@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 from plotted import one_group
 
-from distlab.report.sections.job_time import job_time, table, tables
+from distlab.report.sections.what_if.job_time import JobTime, job_time, table, tables
 
 
 def test_a_job_is_its_start_its_compilation_and_its_epochs() -> None:
@@ -17,6 +17,14 @@ def test_a_job_is_its_start_its_compilation_and_its_epochs() -> None:
     shown = table(group)
     assert shown is not None
     assert [value.text.startswith("~") for value in shown.rows[0][2:]] == [False, False, True, True]
+
+
+def test_other_samples_change_the_training_alone_and_far_ones_are_marked() -> None:
+    time = JobTime(start=5.0, compile=1.0, training=10.0, rest=2.0, samples=1_000, measured=2)
+    assert time.seconds(3) == 5 + 1 + 3 * 12
+    assert time.seconds(3, samples=500) == 5 + 1 + 3 * 7
+    assert [time.far(n) for n in (20, 21)] == [False, True]
+    assert [time.far(2, samples=n) for n in (99, 100, 10_000, 10_001)] == [True, False, False, True]
 
 
 @pytest.mark.parametrize("unknown", ["startup_s", "compile_s"])

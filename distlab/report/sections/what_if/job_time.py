@@ -10,6 +10,8 @@ from distlab.report.sections.tables import Table, Value, number
 
 EPOCHS = (1, 10, 100, 1000)
 """Lengths of a job for which a table tells its time."""
+FAR = 10
+"""How many times as long as measured, or as short, a job is no more than an order of magnitude."""
 
 
 @dataclass(frozen=True)
@@ -22,36 +24,58 @@ class JobTime:
         From the command to the first step, without compiling: the median of started runs.
     compile:
         Of the cell's first run; next to nothing where the steps came from a cache.
-    epoch:
-        Training and evaluation of one epoch.
+    training:
+        The steps of one epoch.
+    rest:
+        What an epoch takes besides: evaluation, and the records.
+    samples:
+        Training samples of an epoch, to which ``training`` is in proportion.
     measured:
-        Epochs that were measured: more are an extrapolation.
+        Epochs that were measured.
     """
 
     start: float
     compile: float
-    epoch: float
+    training: float
+    rest: float
+    samples: int
     measured: int
 
-    def seconds(self, epochs: int) -> float:
-        """A job of so many epochs, in seconds."""
-        return self.start + self.compile + epochs * self.epoch
+    def seconds(self, epochs: int, samples: int | None = None) -> float:
+        """A job of so many epochs, in seconds; of as many samples as measured unless given."""
+        share = 1.0 if samples is None else samples / self.samples
+        return self.start + self.compile + epochs * (self.training * share + self.rest)
+
+    def far(self, epochs: int, samples: int | None = None) -> bool:
+        """Whether that is far from what was measured, so that its time is an extrapolation."""
+        share = 1.0 if samples is None else samples / self.samples
+        return epochs > FAR * self.measured or not 1 / FAR <= share <= FAR
 
 
 def job_time(cell: Cell) -> JobTime | None:
     """What a cell's job is made of; None where one of its parts isn't known."""
     if cell.startup_s is None or cell.compile_s is None or cell.epoch_time_s is None:
         return None
-    start = max(0.0, cell.startup_s - cell.compile_s)
     rests = [
         (run["wall_s"] - run["startup_s"] - sum(run["epoch_time_s"])) / len(run["epoch_time_s"])
         for run in cell.counted
         if run.get("wall_s") is not None and run.get("startup_s") is not None
     ]
-    # What is neither start nor training, an epoch at a time: evaluation, and the records.
-    rest = max(0.0, statistics.median(rests)) if rests else 0.0
-    epoch = cell.epoch_time_s.value + rest
-    return JobTime(start, cell.compile_s, epoch, len(cell.counted[0]["epoch_time_s"]))
+    first = cell.counted[0]
+    return JobTime(
+        start=max(0.0, cell.startup_s - cell.compile_s),
+        compile=cell.compile_s,
+        training=cell.epoch_time_s.value,
+        rest=max(0.0, statistics.median(rests)) if rests else 0.0,
+        samples=first["steps_per_epoch"] * first["global_batch_size"],
+        measured=len(first["epoch_time_s"]),
+    )
+
+
+def jobs(groups: Sequence[Group]) -> list[JobTime]:
+    """Those of all ranked cells, in the order of the rows of :func:`tables`."""
+    every = (job_time(cell) for group in groups for cell in group.ranked)
+    return [time for time in every if time is not None]
 
 
 def table(group: Group) -> Table | None:
@@ -60,18 +84,15 @@ def table(group: Group) -> Table | None:
     The least of each length and number of epochs is no claim: intervals are wide and this table has
     none.
     """
-    known = [(cell, job_time(cell)) for cell in group.ranked]
-    rows = []
-    for cell, time in known:
-        if time is None:
-            continue
-        rows.append(
-            [
-                Value(cell.name),
-                Value(f"{cell.world_size} {cell.device.upper()}"),
-                *(_shown(time, epochs) for epochs in EPOCHS),
-            ]
-        )
+    rows = [
+        [
+            Value(cell.name),
+            Value(f"{cell.world_size} {cell.device.upper()}"),
+            *(_shown(time, epochs) for epochs in EPOCHS),
+        ]
+        for cell in group.ranked
+        if (time := job_time(cell)) is not None
+    ]
     if not rows:
         return None
     columns = ["framework", "workers", *(_epochs(epochs) for epochs in EPOCHS)]
@@ -88,7 +109,6 @@ def _epochs(count: int) -> str:
 
 
 def _shown(time: JobTime, epochs: int) -> Value:
-    # Extrapolated by more than ten times what was measured, a figure is an order of magnitude.
-    far = epochs > 10 * time.measured
+    far = time.far(epochs)
     shown = number(time.seconds(epochs), 2 if far else 3)
     return Value(f"~{shown}" if far else shown)

@@ -18,6 +18,9 @@ from distlab.report.sections.tables import Table, Value, estimated, number
 
 EAGER, GRAPH = "eager", "graph"
 
+After = tuple[int, int | None, int | None]
+"""A number of epochs, and at either bound of the interval."""
+
 
 @dataclass(frozen=True)
 class BreakEven:
@@ -37,6 +40,9 @@ class BreakEven:
         if that can't be told.
     after_low, after_high:
         That number at the bounds of the interval; None if ``after`` is.
+    cold_after:
+        The same with its bounds where the graph's steps came from a cache, had nothing been found
+        there; None where that isn't known.
     told:
         Whether the report tells the two throughputs apart, and the interval of ``saved_s``
         excludes 0.
@@ -51,6 +57,7 @@ class BreakEven:
     after: int | None
     after_low: int | None
     after_high: int | None
+    cold_after: "After | None"
     told: bool
     sentence: str
 
@@ -58,7 +65,8 @@ class BreakEven:
     def outcome(self) -> str:
         """When it pays, in a few words."""
         if self.after is not None:
-            return _epochs(self.after, self.after_low, self.after_high)
+            warm = _epochs(self.after, self.after_low, self.after_high)
+            return warm if self.cold_after is None else f"{warm}; cold {_epochs(*self.cold_after)}"
         return "does not pay" if self.told else "not told"
 
 
@@ -106,16 +114,23 @@ def _row(pair: BreakEven) -> list[Value]:
             f"{cell.model}, {cell.workers}{cell.rounded}",
             f"{cell.scaling} scaling, batch {cell.batch_size}",
         ),
-        *(
-            Value(f"graph {number(graph, 3)}", f"eager {number(eager, 3)}")
-            for graph, eager in (
-                (pair.graph.compile_s, pair.eager.compile_s),
-                (_value(pair.graph.epoch_time_s), _value(pair.eager.epoch_time_s)),
-            )
+        Value(
+            f"graph {number(cell.compile_s, 3)}{' (cached)' * bool(cell.compile_cached)}",
+            f"cold {number(cell.compile_cold_s, 2)}\n" * _from_cache(cell)
+            + f"eager {number(pair.eager.compile_s, 3)}",
+        ),
+        Value(
+            f"graph {number(_value(cell.epoch_time_s), 3)}",
+            f"eager {number(_value(pair.eager.epoch_time_s), 3)}",
         ),
         estimated(pair.saved_s, "seconds"),
         Value(pair.outcome),
     ]
+
+
+def _from_cache(cell: Cell) -> bool:
+    """Whether its steps came from a cache that tells what they took to compile."""
+    return bool(cell.compile_cached) and cell.compile_cold_s is not None
 
 
 def _value(estimate: Estimate | None) -> float | None:
@@ -129,6 +144,7 @@ def _break_even(eager: Cell, graph: Cell, told: bool) -> BreakEven | None:
     saved = difference(mean_epochs(eager.counted), mean_epochs(graph.counted))
     told = told and saved.excludes(0.0)
     after, low, high = _after(longer, saved) if told else (None, None, None)
+    cold = _cold(eager, graph, saved) if told else None
     return BreakEven(
         eager=eager,
         graph=graph,
@@ -137,9 +153,27 @@ def _break_even(eager: Cell, graph: Cell, told: bool) -> BreakEven | None:
         after=after,
         after_low=low,
         after_high=high,
+        cold_after=cold,
         told=told,
-        sentence=_sentence(graph, longer, saved, told, (after, low, high)),
+        sentence=_sentence(graph, longer, saved, told, (after, low, high))
+        + _cold_words(graph, cold),
     )
+
+
+def _cold(eager: Cell, graph: Cell, saved: Estimate) -> After | None:
+    """After how many epochs a graph pays that finds nothing in a cache."""
+    if not _from_cache(graph) or graph.compile_cold_s is None or eager.compile_s is None:
+        return None
+    count, low, high = _after(graph.compile_cold_s - eager.compile_s, saved)
+    return None if count is None else (count, low, high)
+
+
+def _cold_words(graph: Cell, cold: After | None) -> str:
+    if not _from_cache(graph) or graph.compile_cold_s is None:
+        return ""
+    pays = "" if cold is None else f", and pays after {_epochs(*cold)}"
+    took = _seconds(graph.compile_cold_s)
+    return f" (its steps came from a cache; compiled cold it takes {took}{pays})"
 
 
 def _after(longer: float, saved: Estimate) -> tuple[int | None, int | None, int | None]:
