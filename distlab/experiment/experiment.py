@@ -25,6 +25,7 @@ from distlab.experiment.options import (
     flat,
     with_mlflow_variables,
 )
+from distlab.machine.storage import is_shared
 from distlab.models.spec import MODELS, ModelSpec
 
 # What runs on one and on several workers may differ in and still be one series: where they run and
@@ -321,8 +322,11 @@ def engine(options: Options, by_itself: bool) -> Engine:
     """
     if options.engine is not Engine.auto:
         return options.engine
-    existing = options.cluster.mode is ClusterMode.existing
-    asks = existing or sizes.bounds(options.gpus) is not None
+    asks = (
+        options.cluster.mode is ClusterMode.existing
+        or sizes.bounds(options.gpus) is not None
+        or (options.checkpoint.dir is not None and is_shared(options.checkpoint.dir))
+    )
     return Engine.train if by_itself and asks else Engine.actors
 
 
