@@ -135,7 +135,7 @@ def trainer(
     options = experiment.options
     local = options.cluster.mode is ClusterMode.local
     configured: Any = RunConfig(
-        name=f"{slug(options.framework.name)}-{options.model.name}",
+        name=slug(f"{options.framework.name}-{options.model.name}"),
         storage_path=storage,
         failure_config=FailureConfig(max_failures=failures, controller_failure_limit=STARTS),
         callbacks=[Telling(duty.mailbox)],
