@@ -108,7 +108,7 @@ def contents(study: dict[str, Any], cells: Sequence[Cell], plots: Sequence[Plot]
         note=_ended(note(comparisons, looks)),
         verdict=verdict.sentences(settings, found),
         untold=[*verdict.untold(settings, cells), *machine.untold(cells)],
-        legend=glossary.FIGURES,
+        legend=glossary.FIGURES if _intervals(cells) else glossary.FEW,
         words=glossary.WORDS,
         main=[main(group, fastest) for group in found if group.ranked],
         apart=[table for table in apart if table is not None],
@@ -135,6 +135,11 @@ def contents(study: dict[str, Any], cells: Sequence[Cell], plots: Sequence[Plot]
         documents=DOCUMENTS,
         files=FILES,
     )
+
+
+def _intervals(cells: Sequence[Cell]) -> bool:
+    """Whether any throughput has one."""
+    return any(cell.throughput is not None and cell.throughput.low is not None for cell in cells)
 
 
 def _subtitle(study: dict[str, Any]) -> str:

@@ -6,6 +6,10 @@ FIGURES = (
     "Geometric means over repeats, below them their 95% intervals, each by itself. A row that "
     "stands out is told to be faster than every other with as many workers."
 )
+FEW = (
+    "Of each combination too few runs for an interval: how far a figure would be from that of "
+    "another run is not known, and no difference is told."
+)
 WORDS = [
     (
         "eager, graph",
