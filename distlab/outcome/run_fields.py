@@ -95,7 +95,7 @@ class Resources(Open):
     matrix_products: dict[str, float]
     """The same of each library in the process, in floating-point operations a second."""
     tuned: list[str] | None = None
-    """What the backend does otherwise than the framework's tutorials; null or missing if unknown."""
+    """What is done otherwise than in the framework's tutorials; null or missing if unknown."""
     compiled_from_cache: bool | None = None
     """Whether compiled steps of an earlier run were found; null or missing if nothing compiles."""
     cold_compile_s: NonNegativeFloat | None = None
