@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from distlab.report.figures.cells import Cell
-from distlab.report.figures.comparisons import Comparison, compare, note
+from distlab.report.figures.comparisons import Comparison, compare, note, ratio_text
 from distlab.report.figures.groups import Group, groups
 from distlab.report.plots.render import KINDS, Plot
 from distlab.report.sections import conditions as facts
@@ -151,7 +151,7 @@ def _subtitle(study: dict[str, Any]) -> str:
 
 def _ratios(found: Sequence[Group], comparisons: Sequence[Comparison]) -> list[Table]:
     columns = ["framework", "against", "workers", "times as fast", "told"]
-    made = []
+    made, some = [], any(pair.ratio.low is not None for pair in comparisons)
     for group in found:
         members = {cell.cell for cell in group.cells}
         pairs = [pair for pair in comparisons if pair.faster.cell in members]
@@ -165,7 +165,7 @@ def _ratios(found: Sequence[Group], comparisons: Sequence[Comparison]) -> list[T
                 Value(pair.faster.name),
                 Value(pair.slower.name),
                 Value(str(pair.faster.world_size)),
-                tables.estimated(pair.ratio, "ratio"),
+                tables.estimated(pair.ratio, "ratio") if some else Value(_bare(pair)),
                 Value("yes" if pair.told else "no"),
             ]
             for pair in pairs
@@ -173,6 +173,11 @@ def _ratios(found: Sequence[Group], comparisons: Sequence[Comparison]) -> list[T
         if rows:
             made.append(Table(title, columns, rows, frozenset({"framework", "against"})))
     return made
+
+
+def _bare(pair: Comparison) -> str:
+    """A ratio of a report in which none has an interval, which its legend says once."""
+    return ratio_text(pair.ratio, pair.ratio.value)
 
 
 def _highest(group: Group, size: int) -> str:
