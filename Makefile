@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # The arguments of Python that run the quickstart; its pictures are made of the same.
 QUICKSTART := -m distlab.launch -m experiment=quickstart framework=torch,tf,paddle
 
-.PHONY: help quickstart test test-fast lint format types ui bench records pictures clean
+.PHONY: help quickstart test test-fast lint format types ui bench faults records pictures clean
 
 help:  ## Show these commands
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
@@ -57,6 +57,9 @@ bench: $(VENV)/installed-cpu  ## Measure distlab against hand-written peers (idl
 	$(BIN)/python benchmarks/profile_step.py
 	$(BIN)/python benchmarks/report_size.py
 	$(BIN)/python benchmarks/planted.py
+
+faults: $(VENV)/installed-cpu  ## Kill and stop parts of runs at random moments; what survives (an hour)
+	$(BIN)/python benchmarks/faults.py
 
 records: $(VENV)/installed-cpu  ## Make docs/records.md, what each recorded field means, from the schema
 	$(BIN)/python docs/make_records.py > docs/records.md

@@ -1,5 +1,7 @@
 """Errors that are shown to people without a traceback: a user's mistake, a failed worker."""
 
+from collections.abc import Sequence
+
 
 class DistlabError(Exception):
     """A mistake in the request or its surroundings, shown to the user without a traceback.
@@ -59,10 +61,11 @@ class RayLostError(WorkerError):
 
 
 class StalledError(WorkerError):
-    """A worker lives and tells nothing any more: it is stopped, or hangs."""
+    """Workers live and tell nothing any more: ``ranks`` are stopped, or hang."""
 
-    def __init__(self, message: str, log: str) -> None:
+    def __init__(self, message: str, log: str, ranks: Sequence[int]) -> None:
         super().__init__(message, log, may_pass=True)
+        self.ranks = ranks
 
 
 def reason(error: BaseException | None) -> str:

@@ -189,7 +189,9 @@ class WorkerGroup:
                 log = self._log(min(late), log_dir)
                 if STOPPED & {one.state for one in does.values()}:
                     told = "; ".join(f"worker {rank} on {host}" for rank, host in late.items())
-                    raise StalledError(f"not ready after {self._timeout:.0f} s: {told}", log)
+                    raise StalledError(
+                        f"not ready after {self._timeout:.0f} s: {told}", log, sorted(missing)
+                    )
                 raise too_slow(self._timeout, self.world_size, len(started), late, log)
             if diverged and time.monotonic() > deadline:
                 break

@@ -131,7 +131,6 @@ def lasting(
     ours = experiment.options.cluster.mode is ClusterMode.local
     life = Life(most, start, failure)
     while True:
-        connect.connect(experiment.options)  # another Ray, where that was lost
         group = jobs.workers(experiment, dataset)
         try:
             yield life.begun(group.id, group.runs, group.world_size)
@@ -142,9 +141,12 @@ def lasting(
             return
         except WorkerError as error:
             jobs.drop(group)
-            if isinstance(error, RayLostError) and not ours:
+            lost = isinstance(error, RayLostError)
+            if lost and not ours:
                 raise
             yield life.survived(error)
+            if lost:
+                connect.connect(experiment.options)
         except BaseException:
             jobs.drop(group)
             raise

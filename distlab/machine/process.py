@@ -66,6 +66,12 @@ def doing(pid: int, log: str, below: str = "") -> Doing:
     return Doing(waits, _place(pid, log, below))
 
 
+def kill(pid: int) -> None:
+    """End a process of this machine, whatever it does."""
+    with suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
+
+
 def _states(pid: int) -> str:
     """A letter for each thread, the first one's first (proc_pid_stat(5), field 3); "" if ended."""
     letters = []

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from distlab.backends.base import Evaluation
+from distlab.cluster import connect
 from distlab.cluster.restarts import in_step, lasting
 from distlab.data.sources import Dataset
-from distlab.errors import DistlabError, WorkerError
+from distlab.errors import DistlabError, RayLostError, WorkerError
 from distlab.experiment.experiment import Experiment
 from distlab.measure.clock import Window
 from distlab.outcome.events import Begun, Checkpoint, EpochDone, Event, Notice
@@ -172,3 +173,23 @@ def test_it_begins_where_an_earlier_command_ended(last: Any) -> None:
     assert isinstance(events[0], Begun)
     assert (events[0].epoch, events[0].failure) == (2, "KILLED")
     assert epochs(events) == [2, 2]
+
+
+def test_a_run_goes_on_with_another_ray_of_its_own(
+    last: Callable[..., tuple[list[Event], Groups]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[Any] = []
+    monkeypatch.setattr(connect, "connect", started.append)
+    events, groups = last((4, RayLostError("Ray is lost", "logs")))
+    assert epochs(events) == [0, 0, 1, 1, 1, 2, 2] and groups.states == [None, b"1"]
+    assert len(started) == 1
+
+
+def test_a_ray_that_was_joined_and_is_lost_ends_the_run(
+    experiment: Callable[..., Experiment], dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connect, "connect", lambda _: pytest.fail("none of ours"))
+    one, task = Groups((4, RayLostError("Ray is lost", "logs"))), None
+    joined = experiment("gpus=2", "cluster=existing")
+    with pytest.raises(RayLostError):
+        list(lasting(one, joined, dataset, task, Path("logs"), 3))  # type: ignore[arg-type]

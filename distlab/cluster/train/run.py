@@ -17,6 +17,7 @@ from ray._raylet import PlacementGroupID
 from ray.exceptions import RayActorError
 from ray.util.placement_group import PlacementGroup, placement_group_table, remove_placement_group
 
+from distlab.cluster import connect
 from distlab.cluster.actor import Seat
 from distlab.cluster.ending import NODE_LOST, diverging, too_slow
 from distlab.cluster.group import OTHERS_DIVERGE_S
@@ -27,9 +28,10 @@ from distlab.cluster.start import interpreter, seats, waiting
 from distlab.cluster.start.causes import cause
 from distlab.cluster.train import mailbox
 from distlab.cluster.train.mailbox import Lost, Message, Seated, Steered, Told
+from distlab.cluster.watch.watching import Watch
 from distlab.cluster.worker_environment import WorkerEnvironment
 from distlab.data.sources import Dataset
-from distlab.errors import DistlabError, WorkerError
+from distlab.errors import DistlabError, RayLostError, StalledError, WorkerError
 from distlab.experiment.experiment import Experiment
 from distlab.experiment.task import Task
 from distlab.outcome.events import Checkpoint, Divergence, Event, Failed, Notice, Ready, Started
@@ -66,10 +68,12 @@ class _Group:
     seats: list[Seat]
     deadline: float
     logs: dict[int, str]
+    watch: Watch
     started: set[int] = field(default_factory=set)
     ready: set[int] = field(default_factory=set)
     diverged: dict[int, Divergence] = field(default_factory=dict)
     failed: Failed | None = None
+    stalled: bool = False
 
 
 class _Run:
@@ -84,6 +88,7 @@ class _Run:
         self._runtime_env = interpreter.environment(self._options)
         self._others = set(placement_group_table())
         self._storage = tempfile.mkdtemp(prefix="distlab-train-")
+        self._session = connect.connected_to()
         self._mailbox = mailbox.opened()
         self._controller: Any = None
         self._seated: Seated | None = None
@@ -95,6 +100,9 @@ class _Run:
             try:
                 yield from self._until_the_end(self._fit())
                 return
+            except RayLostError:
+                connect.leave_lost()
+                raise
             except RayActorError as error:
                 self._give_back()
                 why = f"Ray Train's controller died: {cause(error)}"
@@ -102,8 +110,9 @@ class _Run:
 
     def close(self) -> None:
         """End the workers and all that Ray Train started for them."""
-        self._give_back()
-        ray.kill(self._mailbox)
+        if self._session == connect.connected_to():
+            self._give_back()
+            ray.kill(self._mailbox)
         shutil.rmtree(self._storage, ignore_errors=True)
 
     def _fit(self) -> "Future[None]":
@@ -201,7 +210,9 @@ class _Run:
         states = [] if newest is None else [ray.put(newest.state)]
         ray.get(self._mailbox.decide.remote(seated.attempt, states))
         logs = {rank: f"{self._log_dir / f'rank-{rank}.log'}" for rank in range(len(seated.seats))}
-        return _Group(seated.attempt, seated.seats, time.monotonic() + self._timeout, logs)
+        deadline = time.monotonic() + self._timeout
+        watch = Watch(len(seated.seats), self._options.cluster.silence_timeout_s)
+        return _Group(seated.attempt, seated.seats, deadline, logs, watch)
 
     def _of_group(self, group: _Group, messages: Iterator[Message | None]) -> Iterator[Event]:
         """The events of a group, until it is lost, another has its place, or all has ended."""
@@ -214,8 +225,20 @@ class _Run:
                     yield self._life.survived(self._error(group, message))
                     return
                 case Told(attempt=group.attempt, event=event):
+                    group.watch.heard(event)
                     yield from self._told(group, event)
             self._check_time(group)
+            yield from self._silent(group)
+
+    def _silent(self, group: _Group) -> Iterator[Notice]:
+        """Tell of workers that fall silent; those that do for too long are ended, as if killed."""
+        try:
+            if not group.stalled:
+                yield from group.watch.turn()
+        except StalledError as error:
+            group.stalled = True
+            yield Notice(f"{error}; it is ended")
+            group.watch.end(error.ranks)
 
     def _told(self, group: _Group, event: Event) -> Iterator[Event]:
         """Note what a rank tells, and hand it on."""

@@ -23,14 +23,27 @@ MUTE_S = 30.0
 
 
 class Head:
-    """The Ray that this process is connected to."""
+    """A Ray, as far as this process needs it.
 
-    def __init__(self) -> None:
-        node: Any = ray._private.worker.global_worker.node
-        self._head = str(node.gcs_address)
-        self._raylet = str(node.raylet_socket_name)
-        self._logs = str(node.get_logs_dir_path())
+    Parameters
+    ----------
+    head:
+        Where its head listens: ``host:port``.
+    raylet:
+        The socket of the raylet of this machine.
+    logs:
+        The folder of its logs.
+    """
+
+    def __init__(self, head: str, raylet: str, logs: str) -> None:
+        self._head, self._raylet, self._logs = head, raylet, logs
         self._looked = self._answered = time.monotonic()
+
+    @classmethod
+    def connected(cls) -> "Head":
+        """The Ray that this process is connected to."""
+        node: Any = ray._private.worker.global_worker.node
+        return cls(node.gcs_address, node.raylet_socket_name, str(node.get_logs_dir_path()))
 
     def check(self, now: bool = False) -> None:
         """Look whether Ray is there, at most every 2 s unless ``now``.

@@ -24,7 +24,7 @@ class Watch:
 
     def __init__(self, world_size: int, silence_timeout_s: float | None) -> None:
         self._silence = Silence(world_size, silence_timeout_s)
-        self._head = Head()
+        self._head = Head.connected()
         self._started: dict[int, Started] = {}
 
     def heard(self, event: Event) -> None:
@@ -57,13 +57,17 @@ class Watch:
             for rank in guilty
         ]
         if failed:
-            raise StalledError("; ".join(lines), log_of(self._started[guilty[0]]))
+            raise StalledError("; ".join(lines), log_of(self._started[guilty[0]]), guilty)
         for rank, line in zip(guilty, lines, strict=True):
             yield Notice(f"{line}; after {self._silence.limit_s(rank):.0f} s it counts as failed")
 
     def ray_is_there(self) -> None:
         """Raise RayLostError if Ray is gone, of which all that workers seem to have follows."""
         self._head.check(now=True)
+
+    def end(self, ranks: Iterable[int]) -> None:
+        """End the processes of ranks that cannot be asked to."""
+        witness.end([self._started[rank] for rank in ranks])
 
     def doing(self, ranks: Iterable[int]) -> dict[int, Doing]:
         """What ranks do, as far as they have started."""

@@ -1,7 +1,7 @@
 """What silent ranks do, looked at on the hosts where they are."""
 
 import socket
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -10,7 +10,7 @@ from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from distlab.cluster.start.waiting import alive
-from distlab.machine.process import Doing, doing
+from distlab.machine.process import Doing, doing, kill
 from distlab.outcome.events import Started
 
 LOOK_S = 20.0
@@ -23,7 +23,7 @@ LOOP = "distlab/worker/loop.py"
 def look(ranks: Mapping[int, Started]) -> dict[int, Doing]:
     """What each of these ranks does; ``Doing("not to be reached")`` where nobody can look."""
     asked = {
-        rank: _look_there(node).remote(one.pid, one.log, LOOP)
+        rank: _there(doing, node).remote(one.pid, one.log, LOOP)
         for rank, one in ranks.items()
         if one.host != socket.gethostname() and (node := _node(one.host))
     }
@@ -38,6 +38,15 @@ def look(ranks: Mapping[int, Started]) -> dict[int, Doing]:
             with suppress(RayError):
                 found[rank] = ray.get(asked[rank], timeout=0)
     return found
+
+
+def end(ranks: Iterable[Started]) -> None:
+    """End the processes of ranks, wherever they are."""
+    for one in ranks:
+        if one.host == socket.gethostname():
+            kill(one.pid)
+        elif node := _node(one.host):
+            _there(kill, node).remote(one.pid)
 
 
 def blamed(found: Mapping[int, Doing]) -> list[int]:
@@ -57,7 +66,7 @@ def _node(host: str) -> str | None:
     return next((n["NodeID"] for n in alive() if n["NodeManagerHostname"] == host), None)
 
 
-def _look_there(node: str) -> Any:
-    """A look on a node, which takes no place there."""
+def _there(what: Any, node: str) -> Any:
+    """Something that is done on a node, and takes no place there."""
     on_node = NodeAffinitySchedulingStrategy(node, soft=False)
-    return ray.remote(doing).options(num_cpus=0, max_retries=0, scheduling_strategy=on_node)
+    return ray.remote(what).options(num_cpus=0, max_retries=0, scheduling_strategy=on_node)

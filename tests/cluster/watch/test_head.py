@@ -1,0 +1,80 @@
+"""Whether Ray is there, told from sockets that stand for its processes."""
+
+import socket
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from distlab.cluster.watch import head
+from distlab.cluster.watch.head import Head
+from distlab.errors import RayLostError
+
+
+@pytest.fixture
+def raylet(tmp_path: Path) -> Iterator[str]:
+    path = str(tmp_path / "raylet")
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(path)
+        listening.listen()
+        yield path
+
+
+@pytest.fixture
+def listening() -> Iterator[socket.socket]:
+    with socket.create_server(("127.0.0.1", 0)) as one:
+        yield one
+
+
+def address(listening: socket.socket) -> str:
+    return f"127.0.0.1:{listening.getsockname()[1]}"
+
+
+def answer(listening: socket.socket, words: bytes) -> None:
+    connection, _ = listening.accept()
+    with connection:
+        connection.recv(100)
+        connection.sendall(words)
+
+
+@pytest.mark.parametrize("words", [b"\0", b""])
+def test_a_ray_that_answers_is_there_whatever_it_says(
+    words: bytes, listening: socket.socket, raylet: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(head, "MUTE_S", 0.0)
+    server = threading.Thread(target=answer, args=(listening, words))
+    server.start()
+    Head(address(listening), raylet, "logs").check(now=True)
+    server.join()
+
+
+def test_a_head_that_is_gone_is_told_with_its_address(
+    listening: socket.socket, raylet: str
+) -> None:
+    where = address(listening)
+    listening.close()
+    with pytest.raises(RayLostError) as caught:
+        Head(where, raylet, "logs").check(now=True)
+    assert str(caught.value) == f"Ray is lost: its head at {where} is gone: nothing listens there"
+    assert caught.value.log == "logs" and caught.value.may_pass
+
+
+def test_a_raylet_that_is_gone_is_told(listening: socket.socket, tmp_path: Path) -> None:
+    with pytest.raises(RayLostError, match=r"its process on this machine \(raylet\) is gone: No"):
+        Head(address(listening), str(tmp_path / "none"), "logs").check(now=True)
+
+
+def test_a_head_that_says_nothing_is_lost_only_after_a_while(
+    listening: socket.socket, raylet: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(head, "ANSWER_S", 0.05)
+    one = Head(address(listening), raylet, "logs")
+    one.check(now=True)
+    monkeypatch.setattr(head, "MUTE_S", 0.0)
+    with pytest.raises(RayLostError, match=r"has not answered for \d+ s"):
+        one.check(now=True)
+
+
+def test_it_is_looked_every_two_seconds_only(raylet: str) -> None:
+    Head("127.0.0.1:1", raylet, "logs").check()
