@@ -112,7 +112,7 @@ def contents(study: dict[str, Any], cells: Sequence[Cell], plots: Sequence[Plot]
         words=glossary.WORDS,
         main=[main(group, fastest) for group in found if group.ranked],
         apart=[table for table in apart if table is not None],
-        ratios_legend=f"{glossary.RATIOS} {_ended(note(comparisons, looks))}".strip(),
+        ratios_legend=f"{glossary.RATIOS} {_ended(note(comparisons, looks)) or glossary.UNSURE}",
         ratios=_ratios(found, comparisons),
         sentences=[_ended(pair.sentence) for pair in comparisons],
         compilation=_compilation(comparisons),

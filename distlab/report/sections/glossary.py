@@ -57,6 +57,7 @@ RATIOS = (
     "difference is told where its 95% interval excludes 1 and it stands out among all that the "
     "report compares."
 )
+UNSURE = "No pair has repeats enough for an interval."
 CLASSROOM = (
     "Published means of ten runs beside ours. Ours are of training alone (all epochs' windows); a "
     "whole run is from the command to the record."
