@@ -38,7 +38,7 @@ def state_seconds(framework: str, model: str, execution: str) -> dict[str, float
     from distlab.backends.registry import load
     from distlab.checkpoints.files import STATE, Checkpoints
     from distlab.checkpoints.state import State
-    from distlab.models.spec import MODELS
+    from distlab.models.shipped import MODELS
     from distlab.models.weights import draw
 
     backend = load(framework)(Placement(0, 1, 0, "cpu", ("127.0.0.1:0",), 1))

@@ -46,7 +46,7 @@ def bare_loop(framework: str, model: str, execution: str, data: str, epochs: int
     from distlab.backends.registry import load
     from distlab.data.order import epoch_order
     from distlab.data.sources import load as load_data
-    from distlab.models.spec import MODELS
+    from distlab.models.shipped import MODELS
     from distlab.models.weights import draw
 
     train, test = load_data(data).normalized()

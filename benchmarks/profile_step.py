@@ -27,7 +27,8 @@ from measuring import BEST, CONSOLE, busy_cores, conclude, parser, write
 from rich.table import Table
 
 from distlab.models.layers import Conv2D, Dense
-from distlab.models.spec import MODELS, ModelSpec
+from distlab.models.shipped import MODELS
+from distlab.models.spec import ModelSpec
 
 LARGE = 1024
 """Rows and columns of the large matrices."""

@@ -18,7 +18,7 @@ from mlflow import MlflowClient
 from distlab.data.order import digest, epoch_order
 from distlab.data.sources import load
 from distlab.machine.cores import usable
-from distlab.models.spec import MODELS
+from distlab.models.shipped import MODELS
 from distlab.models.weights import draw, fingerprint
 
 JOB = (*command.SMALL_JOB, "seed=1")

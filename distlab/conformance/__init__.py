@@ -13,12 +13,13 @@ or from the command line, which prints a table and exits with 1 if anything fail
 A backend that isn't installed as an entry point can be named ``module:Class``. Every rank runs in
 a fresh process, so the calling process never imports a framework: for each execution that the
 backend names and each of two models one world of one worker and one of two, side by side, go
-through the same list of acts (``rank/``), and what they saw is then judged (``checks/``).
+through the same list of acts (``rank/``), and what they saw is then judged (``checks/``). Two more
+worlds train a small model for each kind of layer.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import yaml
@@ -26,13 +27,16 @@ import yaml
 from distlab.conformance.checks.compare import ConformanceError
 from distlab.conformance.checks.contract import CHECKS
 from distlab.conformance.checks.evidence import Evidence
+from distlab.conformance.checks.layers import layers
 from distlab.conformance.problem import PROGRAMS, pose
 from distlab.conformance.rank import processes
 from distlab.experiment.options import CONF
 
-MODELS = tuple(PROGRAMS)
+LAYERS = "layers"
+"""In place of a model: the small ones that hold each kind of layer."""
+MODELS = (*PROGRAMS, LAYERS)
 TIMEOUT_S = 180.0
-THREADS = {"mlp": {1: 2, 2: 1}, "lenet5": {1: 1, 2: 1}}
+THREADS = {"mlp": {1: 2, 2: 1}, "lenet5": {1: 1, 2: 1}, LAYERS: {1: 1, 2: 1}}
 """Threads of each process by model and world size: not always 1, to see that they are obeyed."""
 
 
@@ -62,7 +66,7 @@ def examine(
     framework:
         Name of an installed backend, or ``module:Class``.
     models:
-        Some of ``mlp`` and ``lenet5``.
+        Some of ``mlp``, ``lenet5`` and ``layers``.
     execution:
         One of ``eager`` and ``graph``; None for all that the backend names.
     env:
@@ -82,16 +86,20 @@ def examine(
     index = 0
     while index < len(executions):
         for model in models:
-            problem = pose(model)
+            problem = None if model == LAYERS else pose(model)
             worlds = processes.run(
                 framework, execution or index, problem, THREADS[model], environment, timeout_s
             )
             if execution is None:
                 executions = worlds[1][0].notes.get("executions") or executions
+            if problem is None:
+                result = _result(partial(layers, worlds[1], worlds[2]))
+                outcomes.append(Outcome(LAYERS, executions[index], model, *result))
+                continue
             name = None if ":" in framework else framework
             evidence = Evidence(name, problem, worlds[1], worlds[2])
             outcomes += [
-                Outcome(check, executions[index], model, *_judge(check, evidence))
+                Outcome(check, executions[index], model, *_result(partial(CHECKS[check], evidence)))
                 for check in CHECKS
             ]
         index += 1
@@ -99,20 +107,30 @@ def examine(
 
 
 def suite(
-    framework: str, *, env: Mapping[str, str] | None = None, timeout_s: float = TIMEOUT_S
+    framework: str,
+    *,
+    env: Mapping[str, str] | None = None,
+    timeout_s: float = TIMEOUT_S,
+    compiles_layers: bool = True,
 ) -> type:
     """A test class for pytest with one test for each check; assign it to a name with ``Test``.
 
     The processes run once, when the first test needs them. See :func:`examine` for parameters.
+    Without ``compiles_layers``, kinds of layers are looked at in eager execution alone: for a
+    backend that takes minutes to compile their small models.
     """
     import pytest
 
     @cache
     def outcomes() -> list[Outcome]:
-        return examine(framework, env=env, timeout_s=timeout_s)
+        given: dict[str, Any] = {"env": env, "timeout_s": timeout_s}
+        if compiles_layers:
+            return examine(framework, **given)
+        eager = examine(framework, models=[LAYERS], execution="eager", **given)
+        return [*eager, *examine(framework, models=tuple(PROGRAMS), **given)]
 
     class Conformance:
-        @pytest.mark.parametrize("check", CHECKS)
+        @pytest.mark.parametrize("check", [*CHECKS, LAYERS])
         def test_contract(self, check: str) -> None:
             failed = [o for o in outcomes() if o.check == check and not o.passed]
             text = [f"{o.execution}, {o.model}: {o.detail}" for o in failed]
@@ -130,8 +148,8 @@ def shipped_environment(framework: str) -> dict[str, str]:
     return {name: str(value) for name, value in (options.get("env") or {}).items()}
 
 
-def _judge(check: str, evidence: Evidence) -> tuple[bool, str]:
+def _result(check: Callable[[], str]) -> tuple[bool, str]:
     try:
-        return True, CHECKS[check](evidence)
+        return True, check()
     except ConformanceError as error:
         return False, str(error)

@@ -20,7 +20,8 @@ from distlab.backends.base import LabelledImages, OptimizerState, Placement, Pro
 from distlab.data import sources
 from distlab.data.order import epoch_order, evaluation_range
 from distlab.fairness import reference
-from distlab.models.spec import MODELS, ModelSpec
+from distlab.models.shipped import MODELS
+from distlab.models.spec import ModelSpec
 from distlab.models.weights import Weights, draw
 
 STEPS = 10
@@ -111,12 +112,14 @@ class Job:
     execution:
         Which one, by name or as an index into the backend's ``executions``: only the process that
         imports the backend knows them.
+    problem:
+        What is asked; None for the small models of :mod:`distlab.conformance.kinds`.
     """
 
     framework: str
     execution: int | str
     placement: Placement
-    problem: Problem
+    problem: Problem | None
 
 
 @lru_cache

@@ -21,6 +21,9 @@ NAMES = ("mnist", "mnist5k")
 FOLDER_VARIABLE = "DISTLAB_DATA_DIR"
 """Environment variable that names a folder with IDX files for ``mnist``."""
 
+SHAPE, CLASSES = (1, 28, 28), 10
+"""Channels, height and width of their images, and how many classes there are."""
+
 MNIST_CHECKSUM = "25c98f992c005963b7428e1f38418b233c9b286cc403519287eb8063f0bcfe07"
 """Checksum of the canonical MNIST: 60,000 training and 10,000 test images in their order."""
 

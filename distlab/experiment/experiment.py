@@ -4,7 +4,9 @@ import hashlib
 import importlib.util
 import json
 import math
+import re
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -19,13 +21,16 @@ from distlab.experiment.options import (
     Device,
     Engine,
     FrameworkOptions,
+    ModelOptions,
     Options,
     Precision,
     Scaling,
     flat,
     with_mlflow_variables,
 )
-from distlab.models.spec import MODELS, ModelSpec
+from distlab.models import grammar, shipped
+from distlab.models.layers import Shape
+from distlab.models.spec import ModelSpec
 
 # What runs on one and on several workers may differ in and still be one series: where they run and
 # are recorded, and how often. (Devices are in the comparison key; execution stands for itself.)
@@ -46,6 +51,10 @@ NOT_OF_A_SERIES = (
     "execution",
     "framework.execution",
 )
+LAYERS = ("model.layers", "model.hidden")
+"""Options that make up a model; in hashes its digest stands for them."""
+KNOWN_BY_NAME = {"mlp": "be5019d348a37e81", "lenet5": "9e3df1a4ab5097e7"}
+"""The digests of models that records know by name: so it was before models were config."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +71,8 @@ class Experiment:
         Which of several runs of the same options this is, from 0.
     sizes:
         The numbers of workers that it may have; empty where that is fixed.
+    input_shape, classes:
+        Of the data: channels, height and width of an image, and how many classes there are.
     """
 
     options: Options
@@ -69,6 +80,8 @@ class Experiment:
     world_size: int
     repeat: int = 0
     sizes: tuple[int, ...] = ()
+    input_shape: Shape = sources.SHAPE
+    classes: int = sources.CLASSES
 
     @property
     def run_seed(self) -> int:
@@ -86,10 +99,10 @@ class Experiment:
         weak = self.options.scaling is Scaling.weak
         return self.options.batch_size * (self.world_size if weak else 1)
 
-    @property
+    @cached_property
     def spec(self) -> ModelSpec:
         """The model."""
-        return MODELS[self.options.model.name]
+        return spec(self.options.model, self.input_shape, self.classes)
 
     @property
     def program(self) -> Program:
@@ -107,8 +120,10 @@ class Experiment:
         options = {
             name: str(value)
             for name, value in flat(self.options).items()
-            if not name.startswith(NOT_OF_A_SERIES) and not (name == "pin" and value is None)
+            if not name.startswith((*NOT_OF_A_SERIES, *LAYERS))
+            and not (name == "pin" and value is None)
         }
+        options |= known_by_layers(self.spec)
         options |= known_by_content(self.options.data.name, data_checksum)
         if self.options.engine is Engine.train:
             options["engine"] = str(Engine.train)
@@ -139,6 +154,7 @@ class Experiment:
             "threads_per_worker": options.threads_per_worker,
         }
         # Keys of runs recorded before there were these choices stay what they are.
+        equal |= {name: told for name, told in known_by_layers(self.spec).items() if name in LAYERS}
         if options.precision is not Precision.fp32:
             equal["precision"] = str(options.precision)
         if options.pin is not None:
@@ -146,6 +162,53 @@ class Experiment:
         if options.engine is Engine.train:
             equal["engine"] = str(options.engine)
         return hashlib.sha256(json.dumps(equal, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def spec(
+    options: ModelOptions, input_shape: Shape = sources.SHAPE, classes: int = sources.CLASSES
+) -> ModelSpec:
+    """The model that options describe, for data of a shape.
+
+    Raises
+    ------
+    DistlabError
+        If it isn't one, or doesn't fit the data, naming the layer.
+    """
+    layers, hidden = options.layers, options.hidden
+    if layers is None:
+        if options.name not in shipped.NAMES:
+            raise DistlabError(
+                f"model.name={options.name}",
+                f"the models are {', '.join(shipped.NAMES)}",
+                f"for example model={shipped.NAMES[0]}",
+            )
+        values = shipped.file(options.name)
+        layers, hidden = values["layers"], hidden or values.get("hidden", [])
+    if "hidden" not in layers and hidden == shipped.file("mlp")["hidden"]:
+        hidden = []  # of model=mlp, whose layers were replaced
+    return grammar.build(options.name, layers, tuple(input_shape), classes, hidden)
+
+
+def _called(options: ModelOptions, model: ModelSpec) -> str:
+    """Its name; one that bears a shipped model's name and has other layers gets one of its own."""
+    name = options.name
+    if name not in shipped.NAMES or options.layers is None:
+        return name
+    values = shipped.file(name)
+    if options.layers != values["layers"]:
+        return f"{name}-{model.digest[:6]}"
+    if options.hidden != values.get("hidden", []):
+        return "-".join(map(str, (name, *options.hidden)))[:40]
+    return name
+
+
+def known_by_layers(spec: ModelSpec) -> dict[str, str]:
+    """What stands for the model in a hash of options: its name, and its layers' digest.
+
+    Hashes of the models that there were when models were known by name are what they were.
+    """
+    known = KNOWN_BY_NAME.get(spec.name) == spec.digest
+    return {"model.name": spec.name} | ({} if known else {"model.layers": spec.digest})
 
 
 def known_by_content(name: str, checksum: str) -> dict[str, str]:
@@ -244,9 +307,9 @@ def checked(options: Options) -> Options:
         ("data.name", options.data.name in sets, f"the data sets are {', '.join(sets)}", sets[0]),
         (
             "model.name",
-            options.model.name in MODELS,
-            f"the models are {', '.join(MODELS)}",
-            next(iter(MODELS)),
+            bool(re.fullmatch(r"[\w.-]{1,40}", options.model.name)),
+            "a model's name is a word of up to 40 letters, digits, dots and dashes",
+            "small",
         ),
     ]
     for name, holds, rule, example in rules:
@@ -268,6 +331,8 @@ def checked(options: Options) -> Options:
     # A study's frameworks are those of its recorded plan, and this one may be but the default.
     if not options.study:
         _check_installed(options.framework)
+    model = spec(options.model)
+    options = replace(options, model=replace(options.model, name=_called(options.model, model)))
     _check_executions(options)
     return replace(options, gpus=gpus, tracking=with_mlflow_variables(options.tracking))
 
@@ -304,6 +369,12 @@ def resolve(options: Options, gpus_present: int) -> Experiment:
         )
     experiment = Experiment(options, "gpu" if on_gpu else "cpu", world_size, sizes=possible)
     check_divisible(experiment.global_batch, world_size)
+    if experiment.spec.buffers and experiment.program.local_batch < 2:
+        raise DistlabError(
+            f"model={options.model.name} with one sample of a step on each worker",
+            "it has batch_norm, which takes the variance of a worker's samples",
+            f"batch_size={2 * (1 if options.scaling is Scaling.weak else world_size)}",
+        )
     return experiment
 
 
@@ -367,9 +438,10 @@ def _check_executions(options: Options) -> None:
     framework = options.framework
     for model, execution in framework.execution_by_model.items():
         asked = f"framework.execution_by_model.{model}={execution}"
-        if model not in MODELS:
-            known = ", ".join(MODELS)
-            fix = f"framework.execution_by_model.{next(iter(MODELS))}={execution}"
+        models = dict.fromkeys((options.model.name, *shipped.NAMES))
+        if model not in models:
+            known = ", ".join(models)
+            fix = f"framework.execution_by_model.{next(iter(models))}={execution}"
             raise DistlabError(asked, f"the models are {known}", fix)
         if execution not in framework.executions:
             raise _not_run(asked, framework, f"framework.execution_by_model.{model}")

@@ -92,10 +92,16 @@ class FrameworkOptions:
 
 @dataclass
 class ModelOptions:
-    """One file of ``conf/model/``."""
+    """One file of ``conf/model/``, or a user's own.
+
+    ``layers`` are words (:mod:`distlab.models.words`); None, in records made before models were
+    config, stands for the shipped model of this name.
+    """
 
     name: str = MISSING
     target_accuracy: float = MISSING
+    layers: Any = None
+    hidden: list[int] = field(default_factory=list)
 
 
 @dataclass

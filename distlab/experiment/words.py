@@ -6,16 +6,19 @@ known, and such a value is put into the quotes that Hydra wants where it would r
 """
 
 import argparse
+import hashlib
 import os
 import re
 import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import is_dataclass
+from pathlib import Path
 from typing import Any, NoReturn, get_args, get_origin, get_type_hints
 
 import yaml
 from hydra._internal.utils import get_args_parser
+from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.errors import HydraException
@@ -25,6 +28,7 @@ from omegaconf.grammar_parser import parse
 
 from distlab.errors import DistlabError
 from distlab.experiment.options import Options, flat, names
+from distlab.models import shipped
 
 FOLDERS = ("hydra.run.dir", "hydra.sweep.dir")
 """Options of Hydra's own that name a folder."""
@@ -44,6 +48,7 @@ _FUNCTION = re.compile(r"(?:choice|glob|shuffle|sort|tag|str)\(.*\)", re.DOTALL)
 # A comma that separates values, and what holds commas of its own.
 _PART = re.compile(r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|\$\{[^}]*\}|\\.|[^,]""", re.DOTALL)
 _typed: list[str] = []
+_files: dict[str, str] = {}
 
 
 def _text_options(kind: Any = Options, prefix: str = "") -> Iterator[tuple[str, bool]]:
@@ -121,7 +126,8 @@ def understood(words: Sequence[str]) -> list[str]:
 
 def overrides(job: Any) -> list[str]:
     """The options of one of Hydra's jobs, as words; an interpolation in them stays what it is."""
-    return [str(word) for word in OmegaConf.to_container(job.overrides.task, resolve=False) or []]
+    words = OmegaConf.to_container(job.overrides.task, resolve=False) or []
+    return [_files.get(str(word), str(word)) for word in words]
 
 
 def _option(word: str, many: bool) -> str:
@@ -131,6 +137,9 @@ def _option(word: str, many: bool) -> str:
     name = given.lstrip("+")
     if not equals or name.startswith("~"):
         return word
+    if name == "model":
+        parts = _split(value) if many else [value.strip()]
+        return f"{given}={','.join(_model(part) for part in parts)}"
     if name in TEXT:
         return f"{given}={_values(value, many, null=TEXT[name], home=name in AT_HOME)}"
     if name.startswith(f"{ENVIRONMENT}."):
@@ -143,6 +152,27 @@ def _option(word: str, many: bool) -> str:
     if name.startswith(tuple(f"{mapping}." for mapping in MAPPINGS)):
         return f"++{name}={value if _reads(word) else _quotes(value)}"
     return f"{given}={value.strip()}"
+
+
+def _model(choice: str) -> str:
+    """A choice of ``conf/model/``, or a file anywhere, which becomes one.
+
+    Hydra finds it by its name and a digest of its place; :func:`overrides` tells it as typed.
+
+    Raises
+    ------
+    DistlabError
+        If the file is not there or is none of a model.
+    """
+    if "/" not in choice and not choice.endswith((".yaml", ".yml")):
+        return choice
+    path = Path(at_home(choice.strip("'\""))).absolute()
+    node = shipped.read(path, f"model={choice}")
+    place = hashlib.sha256(os.fsencode(path)).hexdigest()[:8]
+    name = re.sub(r"\W", "_", path.stem, flags=re.ASCII) + f"_{place}"
+    ConfigStore.instance().store(group="model", name=name, node=node)
+    _files[f"model={name}"] = f"model={choice}"
+    return name
 
 
 def _values(value: str, many: bool, null: bool = False, home: bool = False) -> str:

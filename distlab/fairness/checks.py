@@ -4,22 +4,20 @@ Each check compares what the ranks reported with what the driver computes by its
 drawn from the seed, the order of samples, and the losses of an independent NumPy reference.
 """
 
-from collections.abc import Hashable
-from dataclasses import dataclass
-
 import numpy as np
 from threadpoolctl import threadpool_limits
 
 from distlab.data.order import digest, epoch_order
 from distlab.data.sources import normalize
 from distlab.experiment.options import Precision
-from distlab.fairness import kinks, reference
-from distlab.fairness.rounding import FP32_FIRST, UNIT_ROUNDOFF, loss_errors, why_not
+from distlab.fairness import reference
+from distlab.fairness.check import Check
+from distlab.fairness.rounding import UNIT_ROUNDOFF
+from distlab.fairness.trajectory import trajectory
 from distlab.measure.clock import span_lengths
-from distlab.models.spec import ModelSpec
-from distlab.models.weights import Weights, draw, fingerprint
+from distlab.models.weights import draw, fingerprint
 from distlab.outcome.events import Ready
-from distlab.outcome.record import FIRST_LOSSES, Record
+from distlab.outcome.record import Record
 
 MARGIN = 1e-3
 LOSS_TOLERANCE_PER_SAMPLE = 1e-6
@@ -29,9 +27,6 @@ UPDATE_TOLERANCE = 1e-3
 # them may change places within 2.6 u, and the mean loss was off by at most 3.8e-5.
 TF32_MARGIN = 8 * UNIT_ROUNDOFF["tf32"]
 TF32_LOSS_TOLERANCE_PER_SAMPLE = 5e-4
-
-UNDECIDED_LOSSES = 1e-2
-"""Of ten losses that are off by more, what float32 cannot tell is not the cause."""
 
 ALIKE = {
     "framework_version": "framework",
@@ -43,16 +38,6 @@ ALIKE = {
     "nice": "niceness",
 }
 """What is the same on all ranks: by its field in their resources."""
-
-_LOSSES: dict[Hashable, np.ndarray] = {}
-
-
-@dataclass(frozen=True)
-class Check:
-    """The outcome of one check and the facts it rests on, in one line."""
-
-    passed: bool
-    detail: str
 
 
 def run_all(record: Record) -> dict[str, Check]:
@@ -237,81 +222,6 @@ def clock(record: Record) -> Check:
     )
 
 
-def trajectory(record: Record) -> Check:
-    """7: the first losses are those of the float64 NumPy reference.
-
-    With ``fp32`` the first must agree to 2e-6 relative, all ten to 1e-4; or all ten to 2e-6, where
-    the reference takes inputs of ReLUs and max-pools the other way of which float32 cannot tell on
-    which side of a kink they are (:mod:`distlab.fairness.kinks`). Bounds of the other precisions
-    are wider, and there the first three may not all agree to 2e-6
-    (:mod:`distlab.fairness.rounding`).
-    """
-    experiment = record.experiment
-    expected = reference_losses(record)
-    found = np.array(record.first_losses)
-    if found.shape != expected.shape:
-        return Check(False, f"{found.size} losses, the reference has {expected.size}")
-    if not found.size:
-        return Check(False, "no losses")
-    error = loss_errors(found, expected)
-    precision = experiment.options.precision
-    wrong = why_not(error, str(precision), experiment.global_batch)
-    detail = (
-        f"relative error against float64 {error[0]:.1e} at step 1, "
-        f"{error.max():.1e} in {error.size} steps"
-    )
-    exact = precision is Precision.fp32 and error[0] <= FP32_FIRST
-    if wrong is not None and exact and error.max() <= UNDECIDED_LOSSES:
-        rate = experiment.options.learning_rate
-        other = kinks.agreement(*_first_steps(record), rate, found, FP32_FIRST)
-        if other is not None:
-            left = loss_errors(found, other.losses).max()
-            decided = "; ".join(one.words for one in other.decided)
-            return Check(
-                True, f"{detail}, but {left:.1e} with what float32 can't tell decided: {decided}"
-            )
-    return Check(wrong is None, f"{detail}{f': {wrong}' if wrong else ''}")
-
-
-def reference_losses(record: Record) -> np.ndarray:
-    """The first ten losses by NumPy in float64, from the same weights and samples.
-
-    They are the same for every framework, so a study computes them once for each seed and batch.
-    """
-    experiment, options = record.experiment, record.experiment.options
-    key = (
-        experiment.spec,
-        record.dataset.checksum,
-        options.epochs,
-        experiment.global_batch,
-        experiment.run_seed,
-        options.learning_rate,
-    )
-    if key not in _LOSSES:
-        _LOSSES[key] = reference.losses(*_first_steps(record), options.learning_rate)
-    return _LOSSES[key]
-
-
 def _told(record: Record) -> list[Ready]:
     """What all ranks told that trained a part of the run, those before a failure among them."""
     return [ready for one in record.trained for _, ready in sorted(one.ready.items())]
-
-
-def _first_steps(record: Record) -> tuple[ModelSpec, Weights, np.ndarray, np.ndarray, np.ndarray]:
-    """Model, initial weights, images, labels and the first ten batches of samples among these."""
-    experiment, options = record.experiment, record.experiment.options
-    total = len(record.dataset.train_labels)
-    batches: list[np.ndarray] = []
-    for epoch in range(options.epochs):
-        batches.extend(epoch_order(experiment.run_seed, epoch, total, experiment.global_batch))
-        if len(batches) >= FIRST_LOSSES:
-            break
-    order = np.stack(batches[:FIRST_LOSSES])
-    used, places = np.unique(order, return_inverse=True)
-    return (
-        experiment.spec,
-        draw(experiment.spec, experiment.run_seed),
-        normalize(record.dataset.train_images[used]),
-        record.dataset.train_labels[used],
-        places.reshape(order.shape),
-    )

@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 
 from distlab.fairness import reference
 from distlab.fairness.reference import Adam, Array, Parameters
-from distlab.models.layers import MaxPool2D, ReLU, Trainable
+from distlab.models.layers import Conv2D, Dense, Flatten, MaxPool2D, ReLU, Trainable
 from distlab.models.rewrite import pool_first
 from distlab.models.spec import ModelSpec
 
@@ -73,6 +73,15 @@ class Undecided:
     values: NDArray[np.float64]
     distance: float
     words: str
+
+
+def applies(spec: ModelSpec) -> bool:
+    """Whether a model has only such layers as are looked at here, one behind the other."""
+    return all(
+        isinstance(layer, Dense | Conv2D | ReLU | Flatten)
+        or (isinstance(layer, MaxPool2D) and layer.tiles(shape))
+        for layer, shape in spec.along()
+    )
 
 
 @dataclass(frozen=True)

@@ -2,111 +2,31 @@
 
 Nothing here knows a framework. Everything is computed in float64 unless told otherwise, in the
 canonical layout of :mod:`distlab.models.spec`, for any :class:`~distlab.models.spec.ModelSpec`.
+What each kind of layer computes is in :mod:`distlab.fairness.layers`.
 """
 
-import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import DTypeLike, NDArray
 
 # Relative, because these modules also travel with a saved model, under another package's name.
-from ..models.layers import Conv2D, Dense, Flatten, Layer, MaxPool2D, ReLU
+from ..models.layers import BatchNorm
 from ..models.spec import ModelSpec
-
-Array = NDArray[Any]
-Parameters = Mapping[str, Array]
-Backward = Callable[[Array], tuple[Array, dict[str, Array]]]
-"""From the gradient of a layer's output to that of its input and those of its parameters."""
-
-
-def _dense(layer: Dense, parameters: Parameters, x: Array) -> tuple[Array, Backward]:
-    weight, bias = (parameters[name] for name in layer.parameters)
-
-    def backward(dy: Array) -> tuple[Array, dict[str, Array]]:
-        gradients = (x.T @ dy, dy.sum(axis=0))
-        return dy @ weight.T, dict(zip(layer.parameters, gradients, strict=True))
-
-    return x @ weight + bias, backward
-
-
-def _conv2d(layer: Conv2D, parameters: Parameters, x: Array) -> tuple[Array, Backward]:
-    """Convolution as one matrix product per sample over its unfolded windows (im2col)."""
-    weight, bias = (parameters[name] for name in layer.parameters)
-    kernel, pad = layer.kernel, layer.padding
-    padded = np.pad(x, ((0, 0), (0, 0), (pad, pad), (pad, pad)))
-    windows = sliding_window_view(padded, (kernel, kernel), axis=(2, 3))
-    samples, channels, height, width = windows.shape[:4]
-    columns = windows.transpose(0, 1, 4, 5, 2, 3).reshape(
-        samples, channels * kernel * kernel, height * width
-    )
-    matrix = weight.reshape(layer.out_channels, -1)
-    y = matrix @ columns + bias[:, np.newaxis]
-
-    def backward(dy: Array) -> tuple[Array, dict[str, Array]]:
-        dy = dy.reshape(samples, layer.out_channels, height * width)
-        dweight = (dy @ columns.transpose(0, 2, 1)).sum(axis=0).reshape(weight.shape)
-        dcolumns = (matrix.T @ dy).reshape(samples, channels, kernel, kernel, height, width)
-        dpadded = np.zeros_like(padded)
-        for i in range(kernel):
-            for j in range(kernel):
-                dpadded[:, :, i : i + height, j : j + width] += dcolumns[:, :, i, j]
-        dx = dpadded[:, :, pad : pad + x.shape[2], pad : pad + x.shape[3]]
-        gradients = (dweight, dy.sum(axis=(0, 2)))
-        return dx, dict(zip(layer.parameters, gradients, strict=True))
-
-    return y.reshape(samples, layer.out_channels, height, width), backward
-
-
-def _relu(x: Array) -> tuple[Array, Backward]:
-    return np.maximum(x, 0), lambda dy: (np.where(x > 0, dy, 0), {})
-
-
-def _max_pool2d(layer: MaxPool2D, x: Array) -> tuple[Array, Backward]:
-    """The window's elements are strided slices, taken in row-major order."""
-    size = layer.size
-    slices = [np.s_[:, :, i::size, j::size] for i in range(size) for j in range(size)]
-    y = np.maximum.reduce([x[part] for part in slices])
-
-    def backward(dy: Array) -> tuple[Array, dict[str, Array]]:
-        dx = np.zeros_like(x)
-        unclaimed = np.ones(y.shape, bool)
-        for part in slices:
-            winner = unclaimed & (x[part] == y)
-            dx[part] = np.where(winner, dy, 0)
-            unclaimed &= ~winner
-        return dx, {}
-
-    return y, backward
-
-
-def _forward(layer: Layer, parameters: Parameters, x: Array) -> tuple[Array, Backward]:
-    match layer:
-        case Dense():
-            return _dense(layer, parameters, x)
-        case Conv2D():
-            return _conv2d(layer, parameters, x)
-        case ReLU():
-            return _relu(x)
-        case MaxPool2D():
-            return _max_pool2d(layer, x)
-        case Flatten():
-            return x.reshape(len(x), math.prod(x.shape[1:])), lambda dy: (dy.reshape(x.shape), {})
-        case _:
-            raise TypeError(f"the float64 reference has no case for {type(layer).__name__}")
+from .layers.forward import Given, through
+from .layers.passing import Array, Parameters, Pass
 
 
 def logits(
     spec: ModelSpec, weights: Parameters, images: Array, dtype: DTypeLike = np.float64
 ) -> Array:
-    """The model's outputs before softmax.
+    """The model's outputs before softmax, as in evaluation.
 
     Parameters
     ----------
     spec, weights:
-        The model and its parameters, in the canonical layout.
+        The model, its parameters and running statistics, in the canonical layout.
     images:
         ``[n, channels, height, width]``, values in [0, 1].
     dtype:
@@ -117,11 +37,9 @@ def logits(
     numpy.ndarray
         ``[n, classes]`` of ``dtype``.
     """
-    parameters = {name: np.asarray(value, dtype) for name, value in weights.items()}
+    arrays = {name: np.asarray(value, dtype) for name, value in weights.items()}
     x = np.asarray(images, dtype)
-    for layer in spec.layers:
-        x, _ = _forward(layer, parameters, x)
-    return x
+    return through(spec.layers, Pass(arrays, workers=0), x)[0]
 
 
 def log_softmax(values: Array) -> Array:
@@ -140,9 +58,23 @@ def loss_and_gradients(
     weights: Parameters,
     images: Array,
     labels: NDArray[np.integer[Any]],
-    given: Callable[[int, Array], Array] = lambda place, x: x,
+    given: Given = lambda place, x: x,
 ) -> tuple[float, dict[str, NDArray[np.float64]]]:
-    """Mean softmax cross-entropy over the batch, and its gradient, in float64.
+    """Loss and gradients of :func:`step` by one worker."""
+    return step(spec, weights, images, labels, given=given)[:2]
+
+
+def step(
+    spec: ModelSpec,
+    weights: Parameters,
+    images: Array,
+    labels: NDArray[np.integer[Any]],
+    *,
+    workers: int = 1,
+    given: Given = lambda place, x: x,
+    dtype: DTypeLike = np.float64,
+) -> tuple[float, dict[str, Array], dict[str, Array]]:
+    """Mean softmax cross-entropy over the batch, its gradient, and the running statistics then.
 
     The loss of one sample with logits ``z`` and label ``k`` is ``log(sum_j exp(z_j)) - z_k``, its
     gradient with respect to ``z`` is ``softmax(z) - onehot(k)`` (Goodfellow et al. 2016, *Deep
@@ -151,25 +83,28 @@ def loss_and_gradients(
     Parameters
     ----------
     spec, weights:
-        The model and its parameters, in the canonical layout.
+        The model, its parameters and running statistics, in the canonical layout.
     images:
         ``[n, channels, height, width]``, values in [0, 1]; n at least 1.
     labels:
         ``[n]``, 0 to classes - 1.
+    workers:
+        How many share the batch, each the same number of neighbouring samples. It matters to batch
+        normalization alone.
     given:
         From the place of a layer in the spec and its input to the input that it is given instead.
+    dtype:
+        The floating-point type of the whole computation.
 
     Returns
     -------
     tuple
-        The loss, and its gradient by parameter name, in the spec's order.
+        The loss; its gradient by parameter name, in the spec's order; the running statistics behind
+        the step, by name.
     """
-    parameters = {name: np.asarray(value, np.float64) for name, value in weights.items()}
-    x: Array = np.asarray(images, np.float64)
-    tape: list[Backward] = []
-    for place, layer in enumerate(spec.layers):
-        x, backward = _forward(layer, parameters, given(place, x))
-        tape.append(backward)
+    arrays = {name: np.asarray(value, dtype) for name, value in weights.items()}
+    one = Pass(arrays, workers)
+    x, backward = through(spec.layers, one, np.asarray(images, dtype), given)
 
     samples = np.arange(len(labels))
     log_probabilities = log_softmax(x)
@@ -178,11 +113,14 @@ def loss_and_gradients(
     dx[samples, labels] -= 1
     dx /= len(labels)
 
-    gradients: dict[str, Array] = {}
-    for backward in reversed(tape):
-        dx, found = backward(dx)
-        gradients |= found
-    return float(loss), {name: gradients[name] for name in spec.parameters}
+    _, gradients = backward(dx)
+    moved = {
+        name: arrays[name] + layer.momentum * (one.statistics[name] - arrays[name])
+        for layer in spec.all_layers
+        if isinstance(layer, BatchNorm)
+        for name in layer.buffers
+    }
+    return float(loss), {name: gradients[name] for name in spec.parameters}, moved
 
 
 class Adam:
@@ -220,18 +158,20 @@ class Adam:
     def step(
         self, weights: Parameters, gradients: Mapping[str, NDArray[np.float64]]
     ) -> dict[str, NDArray[np.float64]]:
-        """Take one step and return the new weights (float64); the given ones stay as they are."""
+        """Take one step and return the new weights (float64); the given ones stay as they are.
+
+        What has no gradient is not returned.
+        """
         self.t += 1
         updated = {}
-        for name, weight in weights.items():
-            g = gradients[name]
+        for name, g in gradients.items():
             m = self.beta1 * self.m.get(name, 0.0) + (1 - self.beta1) * g
             v = self.beta2 * self.v.get(name, 0.0) + (1 - self.beta2) * g * g
             self.m[name], self.v[name] = m, v
             m_hat = m / (1 - self.beta1**self.t)
             v_hat = v / (1 - self.beta2**self.t)
             change = self.learning_rate * m_hat / (np.sqrt(v_hat) + self.epsilon)
-            updated[name] = np.asarray(weight, np.float64) - change
+            updated[name] = np.asarray(weights[name], np.float64) - change
         return updated
 
 
@@ -242,9 +182,12 @@ def losses(
     labels: NDArray[np.integer[Any]],
     order: NDArray[np.integer[Any]],
     learning_rate: float = 1e-3,
+    workers: int = 1,
+    dtype: DTypeLike = np.float64,
 ) -> NDArray[np.float64]:
     """The losses of :func:`train` with Adam's usual constants, from its zero state."""
-    return train(spec, Adam(learning_rate), weights, images, labels, order)[0]
+    adam = Adam(learning_rate)
+    return train(spec, adam, weights, images, labels, order, workers, dtype)[0]
 
 
 def train(
@@ -254,19 +197,25 @@ def train(
     images: Array,
     labels: NDArray[np.integer[Any]],
     order: NDArray[np.integer[Any]],
+    workers: int = 1,
+    dtype: DTypeLike = np.float64,
 ) -> tuple[NDArray[np.float64], dict[str, Array]]:
-    """Take a step for each row of ``order``, in float64.
+    """Take a step for each row of ``order``.
 
     Parameters
     ----------
     spec, weights:
-        The model and its initial parameters.
+        The model, its initial parameters and running statistics.
     adam:
         The optimizer; its state moves on.
     images, labels:
         The training set: ``[n, channels, height, width]`` in [0, 1], ``[n]``.
     order:
         ``[steps, global_batch]``: the samples of each step.
+    workers:
+        How many share each batch; see :func:`step`.
+    dtype:
+        What losses and gradients are computed in; Adam is in float64.
 
     Returns
     -------
@@ -275,7 +224,9 @@ def train(
     """
     found = []
     for batch in order:
-        loss, gradients = loss_and_gradients(spec, weights, images[batch], labels[batch])
-        weights = adam.step(weights, gradients)
+        loss, gradients, running = step(
+            spec, weights, images[batch], labels[batch], workers=workers, dtype=dtype
+        )
+        weights = {**adam.step(weights, gradients), **running}
         found.append(loss)
     return np.array(found), dict(weights)

@@ -84,11 +84,23 @@ def loss_errors(
     return np.nan_to_num(errors, nan=np.inf)
 
 
-def why_not(errors: NDArray[np.float64], precision: str, global_batch: int) -> str | None:
+def why_not(
+    errors: NDArray[np.float64],
+    precision: str,
+    global_batch: int,
+    allowed: NDArray[np.float64] | None = None,
+) -> str | None:
     """Why losses with these errors are not those of the precision; None if they are.
 
-    Where products are to be rounded, the first three losses must show it (see above).
+    Where products are to be rounded, the first three losses must show it (see above). ``allowed``
+    are bounds of a network's own, one for each loss.
     """
+    if allowed is not None:
+        over = np.flatnonzero(errors > allowed)
+        if over.size:
+            first = over[0]
+            return f"that of step {first + 1} is off by more than {allowed[first]:.1e}"
+        return None
     bounds = loss_bounds(precision, global_batch)
     if errors[0] > bounds.first:
         return f"the first is off by more than {bounds.first:.1e}"

@@ -7,13 +7,16 @@ The kinds of layers and the canonical layout are in :mod:`distlab.models.layers`
 outputs are the logits: softmax belongs to the loss.
 """
 
+import hashlib
+import json
 import math
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import MISSING, dataclass, fields
 from typing import Any
 
 # Relative, because these modules also travel with a saved model, under another package's name.
-from .layers import LAYERS, Conv2D, Dense, Flatten, Layer, MaxPool2D, ReLU, Shape, Trainable
+from .layers import LAYERS, Layer, Residual, Shape, Trainable
+from .layers.residual import along, training_multiply_adds
 
 
 @dataclass(frozen=True)
@@ -45,11 +48,11 @@ class ModelSpec:
             expected = "three positive sizes (channels, height, width)"
             raise ValueError(f"model {self.name!r}: input_shape must be {expected}")
         names: set[str] = set()
-        for label, layer in zip(self._labels(), self.layers, strict=True):
-            for size, value in asdict(layer).items():
-                lowest = 0 if size == "padding" else 1
-                if size != "name" and value < lowest:
-                    raise ValueError(f"{label}: {size} must be at least {lowest}, is {value}")
+        for label, layer in _labelled(f"model {self.name!r}, ", self.layers):
+            try:
+                layer.check()
+            except ValueError as error:
+                raise ValueError(f"{label}: {error}") from None
             if isinstance(layer, Trainable):
                 if not layer.name or layer.name in names:
                     raise ValueError(f"{label}: its name is empty or taken by an earlier layer")
@@ -60,20 +63,15 @@ class ModelSpec:
         if len(shapes[-1]) != 1:
             raise ValueError(f"{label}: the last layer must give a vector, gives {shapes[-1]}")
 
-    def _labels(self) -> Iterator[str]:
-        """How error messages call each layer."""
-        for index, layer in enumerate(self.layers):
-            name = f" {layer.name!r}" if isinstance(layer, Trainable) else ""
-            yield f"model {self.name!r}, layer {index} ({type(layer).__name__}{name})"
-
     def shapes(self) -> tuple[Shape, ...]:
         """The shape of one sample after each layer (one entry per layer)."""
         shapes: list[Shape] = []
         shape = self.input_shape
-        for label, layer in zip(self._labels(), self.layers, strict=True):
+        for place, layer in enumerate(self.layers):
             try:
                 shape = layer.output_shape(shape)
             except ValueError as error:
+                label = _label(f"model {self.name!r}, ", place, layer)
                 raise ValueError(f"{label}: {error}") from None
             shapes.append(shape)
         return tuple(shapes)
@@ -84,20 +82,40 @@ class ModelSpec:
         return self.shapes()[-1][0]
 
     @property
+    def all_layers(self) -> tuple[Layer, ...]:
+        """Every layer, those within residual blocks too, each behind what it is in."""
+        return tuple(layer for _, layer in _labelled("", self.layers))
+
+    @property
     def trainable(self) -> tuple[Trainable, ...]:
-        """The layers that have parameters, in order."""
-        return tuple(layer for layer in self.layers if isinstance(layer, Trainable))
+        """The layers that have parameters of their own, in order."""
+        return tuple(layer for layer in self.all_layers if isinstance(layer, Trainable))
 
     @property
     def parameters(self) -> dict[str, Shape]:
         """Canonical shape of every parameter by name (``dense1.weight``), in layer order."""
-        return {name: shape for layer in self.trainable for name, shape in layer.parameters.items()}
+        return {name: shape for layer in self.layers for name, shape in layer.parameters.items()}
+
+    @property
+    def buffers(self) -> dict[str, Shape]:
+        """Canonical shape of every running statistic by name (``batch_norm1.mean``)."""
+        return {name: shape for layer in self.layers for name, shape in layer.buffers.items()}
+
+    @property
+    def arrays(self) -> dict[str, Shape]:
+        """Parameters, then running statistics: all that a trained model consists of."""
+        return {**self.parameters, **self.buffers}
 
     @property
     def start_bounds(self) -> dict[str, float]:
-        """Half the width of every parameter's uniform start values, in layer order; 0: zeros."""
+        """Half the width of each parameter's uniform start values, in layer order; 0: one value."""
+        return {name: bound for layer in self.layers for name, bound in layer.start_bounds.items()}
+
+    @property
+    def start_constants(self) -> dict[str, float]:
+        """What arrays of one value start from; those that aren't named, from 0."""
         return {
-            name: bound for layer in self.trainable for name, bound in layer.start_bounds.items()
+            name: value for layer in self.layers for name, value in layer.start_constants.items()
         }
 
     @property
@@ -106,73 +124,81 @@ class ModelSpec:
         return sum(math.prod(shape) for shape in self.parameters.values())
 
     @property
+    def multiply_adds(self) -> int:
+        """Products that the forward pass of one sample sums up, the usual size of a model."""
+        return sum(layer.multiply_adds(shape) for layer, shape in self.along())
+
+    @property
     def training_flops(self) -> int:
         """Floating-point operations of the forward and backward pass of one sample.
 
         Convention: a multiply-add counts as 2; only matrix products and convolutions count (not
-        bias, activation, pooling, loss or the optimizer's update); products with padded zeros
-        count. The gradient of the weight and that of the input cost one forward pass each; the
-        first trainable layer needs no gradient of its input.
+        bias, activation, pooling, normalization, loss or the optimizer's update); products with
+        padded zeros count. The gradient of the weight and that of the input cost one forward pass
+        each; where no layer before has parameters, that of the input is not needed.
         """
-        forward = [
-            2 * layer.fan_in * math.prod(shape)
-            for layer, shape in zip(self.layers, self.shapes(), strict=True)
-            if isinstance(layer, Trainable)
-        ]
-        return 3 * sum(forward) - forward[0]
+        return 2 * training_multiply_adds(self.layers, self.input_shape, gradient=False)
+
+    def along(self) -> Iterator[tuple[Layer, Shape]]:
+        """Each layer with the shape of its input."""
+        return along(self.layers, self.input_shape)
+
+    @property
+    def digest(self) -> str:
+        """The first 16 hexadecimal digits of a SHA-256 of all but the name."""
+        values = {name: value for name, value in self.to_dict().items() if name != "name"}
+        return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
 
     def to_dict(self) -> dict[str, Any]:
-        """The spec as JSON-able values; :meth:`from_dict` reads it back."""
+        """The spec as JSON-able values; :meth:`from_dict` reads it back.
+
+        Sizes that are as they are by default are left out.
+        """
         return {
             "name": self.name,
             "input_shape": list(self.input_shape),
-            "layers": [{"type": type(layer).__name__, **asdict(layer)} for layer in self.layers],
+            "layers": [_to_dict(layer) for layer in self.layers],
         }
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "ModelSpec":
         """The spec that :meth:`to_dict` described; ValueError if a layer's type is unknown."""
-        layers: list[Layer] = []
-        for fields in values["layers"]:
-            sizes = {key: value for key, value in fields.items() if key != "type"}
-            if fields["type"] not in LAYERS:
-                known = ", ".join(LAYERS)
-                raise ValueError(f"unknown layer type {fields['type']!r}; known: {known}")
-            layers.append(LAYERS[fields["type"]](**sizes))
-        return cls(values["name"], tuple(layers), tuple(values["input_shape"]))
+        layers = tuple(_from_dict(layer) for layer in values["layers"])
+        return cls(values["name"], layers, tuple(values["input_shape"]))
 
 
-MODELS: dict[str, ModelSpec] = {
-    spec.name: spec
-    for spec in (
-        ModelSpec(
-            "mlp",
-            (
-                Flatten(),
-                Dense("dense1", 784, 100),
-                ReLU(),
-                Dense("dense2", 100, 100),
-                ReLU(),
-                Dense("dense3", 100, 10),
-            ),
-        ),
-        ModelSpec(
-            "lenet5",
-            (
-                Conv2D("conv1", 1, 6, kernel=5, padding=2),
-                ReLU(),
-                MaxPool2D(2),
-                Conv2D("conv2", 6, 16, kernel=5),
-                ReLU(),
-                MaxPool2D(2),
-                Flatten(),
-                Dense("dense1", 400, 120),
-                ReLU(),
-                Dense("dense2", 120, 84),
-                ReLU(),
-                Dense("dense3", 84, 10),
-            ),
-        ),
-    )
-}
-"""The models by name: ``mlp`` (89,610 parameters) and ``lenet5`` (61,706 parameters)."""
+def _labelled(owner: str, layers: Sequence[Layer]) -> Iterator[tuple[str, Layer]]:
+    """How error messages call each layer, and the layer."""
+    for place, layer in enumerate(layers):
+        label = _label(owner, place, layer)
+        yield label, layer
+        if isinstance(layer, Residual):
+            yield from _labelled(f"{label}, its ", layer.body)
+            yield from _labelled(f"{label}, its shortcut's ", layer.shortcut)
+
+
+def _label(owner: str, place: int, layer: Layer) -> str:
+    name = f" {layer.name!r}" if isinstance(layer, Trainable) else ""
+    return f"{owner}layer {place} ({type(layer).__name__}{name})"
+
+
+def _to_dict(layer: Layer) -> dict[str, Any]:
+    sizes: dict[str, Any] = {}
+    for one in fields(layer):
+        value = getattr(layer, one.name)
+        if value != one.default or one.default is MISSING:
+            inner = isinstance(value, tuple)
+            sizes[one.name] = [_to_dict(part) for part in value] if inner else value
+    return {"type": type(layer).__name__, **sizes}
+
+
+def _from_dict(values: dict[str, Any]) -> Layer:
+    if values["type"] not in LAYERS:
+        known = ", ".join(LAYERS)
+        raise ValueError(f"unknown layer type {values['type']!r}; known: {known}")
+    sizes = {
+        name: tuple(map(_from_dict, value)) if isinstance(value, list) else value
+        for name, value in values.items()
+        if name != "type"
+    }
+    return LAYERS[values["type"]](**sizes)

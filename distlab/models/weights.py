@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from .spec import ModelSpec
 
 Weights = dict[str, NDArray[np.float32]]
-"""Parameter arrays by name (``dense1.weight``), in the spec's order and the canonical layout."""
+"""Arrays by name (``dense1.weight``), in the canonical layout: a model's parameters, then its
+running statistics, each in the spec's order."""
 
 STREAM = int.from_bytes(b"weights")
 """Top word of Philox's counter: keeps these streams apart from others with the same key."""
@@ -26,10 +27,10 @@ def draw(spec: ModelSpec, seed: int) -> Weights:
     """Draw the initial weights of a model.
 
     Every parameter is uniform on ``[-b, b)``, with the bound b that its layer gives
-    (:attr:`ModelSpec.start_bounds`); it is 0 where b is 0. Parameter ``i`` of the spec
-    takes its values from the Philox4x64-10 stream (Salmon et al. 2011, "Parallel Random Numbers:
-    As Easy as 1, 2, 3") with key ``(seed, i)``: a stream of its own, whatever the other
-    parameters' sizes.
+    (:attr:`ModelSpec.start_bounds`). Where b is 0, and in running statistics, all values are one,
+    mostly 0 (:attr:`ModelSpec.start_constants`). Parameter ``i`` of the spec takes its values from
+    the Philox4x64-10 stream (Salmon et al. 2011, "Parallel Random Numbers: As Easy as 1, 2, 3")
+    with key ``(seed, i)``: a stream of its own, whatever the other parameters' sizes.
 
     Parameters
     ----------
@@ -51,10 +52,12 @@ def draw(spec: ModelSpec, seed: int) -> Weights:
     if not 0 <= seed < 2**64:
         raise ValueError(f"seed must be from 0 to 2**64 - 1, is {seed}")
     weights: Weights = {}
+    constants = spec.start_constants
+    bounds = spec.start_bounds
     for index, (name, shape) in enumerate(spec.parameters.items()):
-        bound = spec.start_bounds[name]
+        bound = bounds[name]
         if bound == 0:
-            weights[name] = np.zeros(shape, np.float32)
+            weights[name] = np.full(shape, constants.get(name, 0.0), np.float32)
             continue
         stream = np.random.Philox(
             key=np.array([seed, index], np.uint64),
@@ -63,18 +66,21 @@ def draw(spec: ModelSpec, seed: int) -> Weights:
         raw = stream.random_raw(int(np.prod(shape))) >> np.uint64(11)
         unit = raw.astype(np.float64) * 2.0**-52 - 1.0
         weights[name] = (unit * bound).astype(np.float32).reshape(shape)
+    for name, shape in spec.buffers.items():
+        weights[name] = np.full(shape, constants.get(name, 0.0), np.float32)
     return weights
 
 
 def check(spec: ModelSpec, weights: Mapping[str, NDArray[Any]]) -> None:
-    """Make sure that the arrays are this model's parameters.
+    """Make sure that the arrays are this model's parameters and running statistics.
 
     Raises
     ------
     ValueError
-        If a parameter is missing, unknown or of another shape; the first such one is named.
+        If an array is missing, unknown or of another shape; the first such one is named.
     """
-    for name, shape in spec.parameters.items():
+    expected = spec.arrays
+    for name, shape in expected.items():
         if name not in weights:
             raise ValueError(f"model {spec.name!r} needs a parameter {name!r}, which is missing")
         if weights[name].shape != shape:
@@ -82,7 +88,7 @@ def check(spec: ModelSpec, weights: Mapping[str, NDArray[Any]]) -> None:
                 f"parameter {name!r} of model {spec.name!r} has shape {shape}, "
                 f"is given {weights[name].shape}"
             )
-    unknown = sorted(set(weights) - set(spec.parameters))
+    unknown = sorted(set(weights) - set(expected))
     if unknown:
         raise ValueError(f"model {spec.name!r} has no parameter {unknown[0]!r}")
 

@@ -13,7 +13,13 @@ from omegaconf.errors import OmegaConfBaseException
 
 from distlab.data import sources
 from distlab.errors import DistlabError
-from distlab.experiment.experiment import checked, known_by_content
+from distlab.experiment.experiment import (
+    LAYERS,
+    checked,
+    known_by_content,
+    known_by_layers,
+    spec,
+)
 from distlab.experiment.names import (
     NOT_OF_A_CELL,
     SURROUNDINGS,
@@ -71,8 +77,9 @@ class Cell:
         options = {
             name: str(value)
             for name, value in made_up_of.items()
-            if not name.startswith(NOT_OF_A_CELL) and ADDED.get(name) != str(value)
+            if not name.startswith((*NOT_OF_A_CELL, *LAYERS)) and ADDED.get(name) != str(value)
         }
+        options |= known_by_layers(spec(self.options.model))
         if self.checksum is not None:
             options |= known_by_content(self.options.data.name, self.checksum)
         elif self.options.data.dir is not None:

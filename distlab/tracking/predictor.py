@@ -24,8 +24,13 @@ from ..fairness.reference import log_softmax, logits
 from ..models.spec import ModelSpec
 from ..models.weights import Weights, check
 
+_ROOT = Path(__file__).parents[1]
 MODULES = (
-    "models/layers.py",
+    *sorted(
+        str(file.relative_to(_ROOT))
+        for folder in ("models/layers", "fairness/layers")
+        for file in (_ROOT / folder).glob("*.py")
+    ),
     "models/spec.py",
     "models/weights.py",
     "fairness/reference.py",
@@ -128,8 +133,7 @@ def save(path: Path, spec: ModelSpec, weights: Weights) -> None:
     from mlflow.types import Schema, TensorSpec
 
     check(spec, weights)
-    here = Path(__file__).parents[1]
-    text = b"".join((here / module).read_bytes() for module in MODULES)
+    text = b"".join((_ROOT / module).read_bytes() for module in MODULES)
     package = f"distlab_model_{hashlib.sha256(text).hexdigest()[:12]}"
     probabilities = TensorSpec(np.dtype(np.float32), (-1, spec.classes))
     example = np.zeros((1, *spec.input_shape), np.float32)
@@ -141,7 +145,7 @@ def save(path: Path, spec: ModelSpec, weights: Weights) -> None:
         np.savez(data / "weights.npz", **arrays)
         for module in MODULES:
             (code / module).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(here / module, code / module)
+            shutil.copyfile(_ROOT / module, code / module)
         mlflow.pyfunc.save_model(
             path=str(path),
             loader_module=f"{package}.tracking.predictor",

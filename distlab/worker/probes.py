@@ -105,9 +105,9 @@ def _optimizer_error(
     many parameters some have gradients as small as epsilon, which shows where epsilon is added.
     """
     errors = []
-    for name, start in before.items():
-        slope = state.first_moment[name].astype(np.float64) / (1 - program.beta1)
+    for name, moment in state.first_moment.items():
+        slope = moment.astype(np.float64) / (1 - program.beta1)
         update = -slope / (np.abs(slope) + program.epsilon)
-        found = (after[name].astype(np.float64) - start) / program.learning_rate
+        found = (after[name].astype(np.float64) - before[name]) / program.learning_rate
         errors.append(np.abs(found - update).max())
     return float(max(errors))

@@ -1,5 +1,6 @@
 """Every shipped backend against the contract, and the suite against backends broken on purpose."""
 
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,19 +14,19 @@ import pytest
 from distlab import conformance
 from distlab.conformance.checks import contract
 from distlab.conformance.checks.compare import moves, relative
-from distlab.conformance.problem import pose
+from distlab.conformance.problem import PROGRAMS, pose
 from distlab.fairness import reference
 
 TestNumpy = pytest.mark.slow(conformance.suite("numpy_sockets:NumpyBackend"))
 
 
-def shipped(framework: str, package: str) -> type:
+def shipped(framework: str, package: str, compiles_layers: bool = True) -> type:
     missing = pytest.mark.skipif(
         find_spec(package) is None,
         reason=f"NOT CHECKED AGAINST THE CONTRACT: framework={framework}, because {package} is "
         f'not installed: pip install "distlab[{framework}]"',
     )
-    return pytest.mark.slow(missing(conformance.suite(framework)))
+    return pytest.mark.slow(missing(conformance.suite(framework, compiles_layers=compiles_layers)))
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -45,13 +46,14 @@ def torch_steps() -> None:
     """torch's steps, compiled before they are needed; where that fails, the suite tells."""
     script = Path(__file__).with_name("torch_steps.py")
     with ExitStack() as begun:
-        for model, worlds in conformance.THREADS.items():
+        for model in PROGRAMS:
+            worlds = conformance.THREADS[model]
             for threads in set(worlds.values()):
                 command = [sys.executable, script, model, str(threads)]
                 begun.enter_context(subprocess.Popen(command))
 
 
-TestTorch = pytest.mark.usefixtures("torch_steps")(shipped("torch", "torch"))
+TestTorch = pytest.mark.usefixtures("torch_steps")(shipped("torch", "torch", False))
 TestTensorFlow = shipped("tf", "tensorflow")
 TestPaddle = shipped("paddle", "paddle")
 
@@ -125,6 +127,24 @@ def test_fault_is_caught_by_its_check(
 ) -> None:
     outcomes = begun[fault].result() if fault in begun else examine(fault)
     assert [o.check for o in outcomes if not o.passed] == FAULTS[fault], outcomes
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("fault", "told"),
+    [
+        ("RunningStatisticsOfItsOwn", "rank 1 against rank 0: .* batch_norm"),
+        ("VarianceOfASample", "batch_norm.*(variance|evaluation after)"),
+        ("GeluByTanh", "gelu, 1 worker"),
+        ("RefusesGroups", "refuses conv in groups: it knows no groups"),
+    ],
+)
+def test_a_layer_that_computes_something_else_is_caught(fault: str, told: str) -> None:
+    (outcome,) = conformance.examine(
+        f"faulty_backends:{fault}", models=["layers"], env={"OPENBLAS_NUM_THREADS": "1"}
+    )
+    assert not outcome.passed
+    assert re.search(told, outcome.detail), outcome.detail
 
 
 @pytest.mark.slow

@@ -8,7 +8,7 @@ from distlab.data import sources
 from distlab.data.order import epoch_order
 from distlab.fairness import reference
 from distlab.fairness.rounding import UNIT_ROUNDOFF, loss_errors, why_not
-from distlab.models.spec import MODELS
+from distlab.models.shipped import MODELS
 from distlab.models.weights import draw
 
 STEPS = 10

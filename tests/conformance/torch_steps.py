@@ -14,7 +14,7 @@ from distlab.backends.torch import aot
 from distlab.backends.torch.graph import Graph
 from distlab.conformance.problem import GLOBAL_BATCH, PROGRAMS
 from distlab.conformance.rank.rebuild import PAIR
-from distlab.models.spec import MODELS
+from distlab.models.shipped import MODELS
 
 
 def compile_all(model: str, threads: int) -> None:

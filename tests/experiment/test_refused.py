@@ -65,7 +65,7 @@ def test_the_fix_is_the_command_mended(
 
 @pytest.mark.parametrize(
     "typed",
-    ["device=cuda", "model=resnet", "é=3", "framework=é", "tracking=x", "'gpus=${nope}'", "data="],
+    ["device=cuda", "model=cnn", "é=3", "framework=é", "tracking=x", "'gpus=${nope}'", "data="],
 )
 def test_where_nothing_is_near_the_help_is(
     refusal: Callable[[str], DistlabError], typed: str

@@ -2,6 +2,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -261,3 +262,40 @@ def test_the_recorded_command_is_what_was_typed_and_may_be_pasted(
 def test_options_of_a_job_are_words_whatever_they_refer_to() -> None:
     job = OmegaConf.create({"overrides": {"task": ["gpus=2", "data.dir=${nothing.such}"]}})
     assert words.overrides(job) == ["gpus=2", "data.dir=${nothing.such}"]
+
+
+NET = "name: small\ntarget_accuracy: 0.9\nlayers:\n- flatten\n- dense: classes\n"
+
+
+@pytest.mark.parametrize("folder", ["plain", "a folder, (données)"])
+def test_a_model_is_a_file_anywhere(
+    compose: Composed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: str
+) -> None:
+    (tmp_path / folder).mkdir()
+    (tmp_path / folder / "net.yaml").write_text(NET)
+    monkeypatch.chdir(tmp_path)
+    for typed in (f"./{folder}/net.yaml", str(tmp_path / folder / "net.yaml")):
+        (word,) = words.understood([f"model={typed}"])
+        options = validate(compose(word))
+        assert (options.model.name, options.target_accuracy) == ("small", 0.9)
+        assert options.model.layers == ["flatten", {"dense": "classes"}]
+        job = OmegaConf.create({"overrides": {"task": [word, "epochs=1"]}})
+        assert words.overrides(job) == [f"model={typed}", "epochs=1"]
+
+
+def test_models_of_a_study_are_files_and_names(
+    compose: Composed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "net.yaml").write_text(NET)
+    monkeypatch.chdir(tmp_path)
+    _, word = words.understood(["-m", "model=net.yaml,mlp"])
+    own, known = word.removeprefix("model=").split(",")
+    assert validate(compose(f"model={own}")).model.name == "small"
+    assert known == "mlp"
+
+
+def test_a_model_that_is_not_there_is_told_as_it_was_typed() -> None:
+    with pytest.raises(DistlabError) as error:
+        words.understood(["model=./nowhere/net.yaml"])
+    assert error.value.asked == "model=./nowhere/net.yaml"
+    assert "No such file" in error.value.found

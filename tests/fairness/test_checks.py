@@ -16,7 +16,7 @@ from distlab.experiment.options import (
     OptimizerVariant,
     Precision,
 )
-from distlab.fairness import checks, kinks, reference
+from distlab.fairness import checks, kinks, reference, trajectory
 from distlab.measure.clock import Window
 from distlab.models.layers import ReLU
 from distlab.models.rewrite import pool_first
@@ -353,22 +353,22 @@ def test_the_references_losses_are_computed_once_for_all_frameworks(
     calls: list[float] = []
 
     def losses(*given: Any) -> np.ndarray:
-        calls.append(given[-1])
+        calls.append(given[5])
         return np.ones(1)
 
-    monkeypatch.setattr(checks, "_LOSSES", {})
+    monkeypatch.setattr(trajectory, "_LOSSES", {})
     monkeypatch.setattr(reference, "losses", losses)
     experiment = trained[0]
     another = replace(experiment.options, execution=Execution.graph, framework=FrameworkOptions())
     for options in (experiment.options, another):
-        checks.reference_losses(Record(replace(experiment, options=options), dataset, 0.0))
+        trajectory.reference_losses(Record(replace(experiment, options=options), dataset, 0.0))
     assert calls == [1e-3]
     for change in (
         replace(experiment, repeat=1),
         replace(experiment, options=replace(another, learning_rate=2e-3)),
         replace(experiment, options=replace(another, batch_size=another.batch_size // 2)),
     ):
-        checks.reference_losses(Record(change, dataset, 0.0))
+        trajectory.reference_losses(Record(change, dataset, 0.0))
     assert calls == [1e-3, 1e-3, 2e-3, 1e-3]
 
 
@@ -379,7 +379,7 @@ def test_a_run_that_takes_one_input_to_the_other_side_of_a_kink_is_verified(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     record = Record(trained[0], dataset, 0.0)
-    spec, weights, images, labels, order = checks._first_steps(record)
+    spec, weights, images, labels, order = trajectory._first_steps(record)
     spec = replace(spec, layers=pool_first(spec.layers))
     relu = next(place for place, layer in enumerate(spec.layers) if isinstance(layer, ReLU))
 

@@ -6,7 +6,7 @@ import pytest
 from distlab.fairness import reference
 from distlab.models.layers import MaxPool2D, ReLU
 from distlab.models.rewrite import pool_first
-from distlab.models.spec import MODELS
+from distlab.models.shipped import MODELS
 from distlab.models.weights import draw
 
 

@@ -6,7 +6,8 @@ from dataclasses import FrozenInstanceError
 import pytest
 
 from distlab.models.layers import Conv2D, Dense, Flatten, MaxPool2D, ReLU
-from distlab.models.spec import MODELS, ModelSpec
+from distlab.models.shipped import MODELS
+from distlab.models.spec import ModelSpec
 
 
 def test_published_parameter_counts():
@@ -85,7 +86,10 @@ def test_from_dict_refuses_unknown_layer():
         ((Conv2D("c", 2, 4, 5), Flatten(), Dense("d", 2304, 10)), r"layer 0 \(Conv2D 'c'\)"),
         ((Conv2D("c", 1, 1, 29), Flatten(), Dense("d", 1, 10)), "29x29 kernel is larger"),
         ((Flatten(), Conv2D("c", 1, 4, 5)), r"layer 1 \(Conv2D 'c'\)"),
-        ((MaxPool2D(3), Flatten(), Dense("d", 81, 10)), r"layer 0 \(MaxPool2D\).*not divide"),
+        (
+            (MaxPool2D(29), Flatten(), Dense("d", 1, 10)),
+            r"layer 0 \(MaxPool2D\).*29 x 29 is larger",
+        ),
         ((Flatten(), MaxPool2D(2), Dense("d", 784, 10)), r"layer 1 \(MaxPool2D\)"),
         ((Flatten(), Dense("d", 784, 9), Dense("d", 9, 10)), r"layer 2 \(Dense 'd'\): its name"),
         ((Flatten(), Dense("d", 784, 0)), r"layer 1 \(Dense 'd'\): outputs must be at least 1"),
@@ -101,9 +105,10 @@ def test_layers_that_do_not_fit_are_named(layers, message):
 
 
 @pytest.mark.parametrize("sides", [(4, 5), (5, 4)])
-def test_max_pool_must_divide_both_sides(sides):
-    with pytest.raises(ValueError, match="does not divide"):
-        ModelSpec("m", (MaxPool2D(2), Flatten(), Dense("d", 4, 2)), (1, *sides))
+def test_what_no_whole_window_reaches_is_dropped(sides):
+    spec = ModelSpec("m", (MaxPool2D(2), Flatten(), Dense("d", 4, 2)), (1, *sides))
+    assert spec.shapes()[0] == (1, 2, 2)
+    assert not MaxPool2D(2).tiles((1, *sides))
 
 
 @pytest.mark.parametrize("shape", [(28, 28), (0, 28, 28)])

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from distlab.fairness import reference
-from distlab.models.spec import MODELS
+from distlab.models.shipped import MODELS
 from distlab.models.weights import draw
 from distlab.tracking import predictor
 
@@ -38,7 +38,7 @@ def images():
     return np.random.default_rng(0).random((7, 1, 28, 28), np.float32)
 
 
-@pytest.fixture(scope="module", params=list(MODELS))
+@pytest.fixture(scope="module", params=["mlp", "lenet5", "resnet20"])
 def saved(request, tmp_path_factory):
     spec = MODELS[request.param]
     weights = draw(spec, 1)

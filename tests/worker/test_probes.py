@@ -9,7 +9,7 @@ from distlab.backends.base import OptimizerState, Placement, Program
 from distlab.data.sources import Dataset
 from distlab.experiment.experiment import Experiment
 from distlab.experiment.task import Task
-from distlab.models.spec import MODELS
+from distlab.models.shipped import MODELS
 from distlab.models.weights import draw
 from distlab.worker import probes
 

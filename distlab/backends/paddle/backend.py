@@ -40,9 +40,10 @@ from distlab.backends.base import (
 from distlab.backends.paddle import device
 from distlab.backends.paddle.addresses import check_own_name
 from distlab.backends.paddle.importing import functional, paddle
-from distlab.backends.paddle.model import function, mean_cross_entropy
+from distlab.backends.paddle.model import function, mean_cross_entropy, through
 from distlab.backends.paddle.precision import set_tf32, tf32_in_effect
 from distlab.errors import DistlabError
+from distlab.models.layers import BatchNorm
 from distlab.models.rewrite import pool_first
 from distlab.models.spec import ModelSpec
 
@@ -165,10 +166,21 @@ class PaddleBackend(Backend):
             for name, shape in spec.parameters.items()
         }
         self._sizes = [parameter.size for parameter in self._parameters.values()]
+        self._running = {name: paddle.zeros(list(shape)) for name, shape in spec.buffers.items()}
+        self._momenta = {
+            name: layer.momentum
+            for layer in spec.all_layers
+            if isinstance(layer, BatchNorm)
+            for name in layer.buffers
+        }
+        self._arrays = {**self._parameters, **self._running}
         layers = pool_first(spec.layers)
-        self._layers = [function(layer, self._parameters) for layer in layers]
+        self._layers = [function(layer, self._arrays) for layer in layers]
+        self._found: dict[str, Any] = {}
         # Evaluation is float32 with bfloat16, too.
-        self._training_layers = [function(layer, self._parameters, dtype) for layer in layers]
+        self._training_layers = [
+            function(layer, self._arrays, dtype, self._found) for layer in layers
+        ]
         self._loss = self._mean_loss
         if program.execution == "graph":
             traced = paddle.jit.not_to_static(self._mean_loss)  # its source needs no rewriting
@@ -196,17 +208,15 @@ class PaddleBackend(Backend):
         self.set_optimizer_state(OptimizerState.zero(spec))
 
     def _logits(self, images: Any) -> Any:
-        for layer in self._layers:
-            images = layer(images)
-        return images
+        return through(self._layers, images)
 
     def _mean_loss(self, images: Any, labels: Any) -> Any:
-        logits = images
-        for layer in self._training_layers:
-            logits = layer(logits)
+        """The loss; where there are running statistics, a list: it, and the batch's own."""
+        logits = through(self._training_layers, images)
         if logits.dtype != paddle.float32:
             logits = logits.astype("float32")
-        return mean_cross_entropy(logits, labels)
+        loss = mean_cross_entropy(logits, labels)
+        return [loss, *(self._found[name] for name in self._running)] if self._running else loss
 
     def load_data(self, train: LabelledImages, test: LabelledImages) -> None:
         """Copy both sets to the GPU; on a CPU use the arrays themselves."""
@@ -219,12 +229,12 @@ class PaddleBackend(Backend):
 
     def set_weights(self, weights: Weights) -> None:
         """Set every parameter."""
-        for name, parameter in self._parameters.items():
-            parameter.set_value(weights[name])
+        for name, array in self._arrays.items():
+            array.set_value(weights[name])
 
     def weights(self) -> Weights:
-        """Every parameter, as a copy."""
-        return {name: value.numpy().copy() for name, value in self._parameters.items()}
+        """Every parameter and running statistic, as a copy."""
+        return {name: value.numpy().copy() for name, value in self._arrays.items()}
 
     def _moments(self, kind: str) -> dict[str, Any]:
         """Adam's tensors of one kind (``moment1``, ``beta1_pow_acc`` ...) by parameter name."""
@@ -262,6 +272,9 @@ class PaddleBackend(Backend):
         losses = []
         for batch in paddle.unbind(paddle.to_tensor(indices)):
             loss = loss_of(paddle.gather(images, batch), paddle.gather(labels, batch))
+            if self._running:
+                loss, *found = loss
+                self._move_running(found)
             loss.backward()
             if self._exchange:
                 self._average_gradients()
@@ -269,6 +282,8 @@ class PaddleBackend(Backend):
             adam.clear_grad(set_to_zero=False)
             losses.append(loss.detach())
         self._step += len(indices)
+        if self._exchange and self._running:
+            self._average_running()
         result: NDArray[np.float32] = paddle.stack(losses).numpy()
         self._wait_for_device()
         return result
@@ -281,6 +296,21 @@ class PaddleBackend(Backend):
         flat.scale_(1.0 / self._placement.world_size)  # gloo has no ReduceOp.AVG
         for parameter, gradient in zip(parameters, flat.split(self._sizes), strict=True):
             parameter.grad = gradient.reshape(parameter.shape)
+
+    @paddle.no_grad()  # type: ignore[untyped-decorator]
+    def _move_running(self, found: list[Any]) -> None:
+        """Towards a batch's statistics."""
+        for (name, running), batch in zip(self._running.items(), found, strict=True):
+            running.add_((batch - running) * self._momenta[name])
+
+    def _average_running(self) -> None:
+        """Replace each running statistic by its mean over all ranks: the same bits on each."""
+        running = self._running.values()
+        flat = paddle.concat(list(running))
+        paddle.distributed.all_reduce(flat)
+        flat.scale_(1.0 / self._placement.world_size)
+        for array, mean in zip(running, flat.split([one.size for one in running]), strict=True):
+            array.set_value(mean)
 
     def evaluate(self, start: int, stop: int) -> Evaluation:
         """Forward passes over ``start`` to ``stop - 1``, not compiled in either execution."""

@@ -34,7 +34,8 @@ from distlab.backends.base import (
 from distlab.backends.tensorflow import device
 from distlab.backends.tensorflow.adam import ReferenceAdam, StockAdam
 from distlab.backends.tensorflow.arrays import shared
-from distlab.backends.tensorflow.model import layouts, logits
+from distlab.backends.tensorflow.layouts import layouts
+from distlab.backends.tensorflow.model import logits
 from distlab.models.spec import ModelSpec
 
 tf.get_logger().setLevel("ERROR")
@@ -107,14 +108,16 @@ class TensorFlowBackend(Backend):
         tf.config.experimental.enable_tensor_float_32_execution(program.precision == "tf32")
         self._layouts = layouts(spec)
         adam = ReferenceAdam if program.optimizer == "reference" else StockAdam
-        self._parameters = {
-            name: tf.Variable(tf.zeros(layout.stored)) for name, layout in self._layouts.items()
+        self._arrays = {
+            name: tf.Variable(tf.zeros(layout.stored), trainable=name in spec.parameters)
+            for name, layout in self._layouts.items()
         }
-        self._variables = list(self._parameters.values())
+        self._variables = [self._arrays[name] for name in spec.parameters]
+        self._running = {name: self._arrays[name] for name in spec.buffers}
         self._optimizer: ReferenceAdam | StockAdam = adam(program, self._variables)
         channels, height, width = spec.input_shape
         # Says at once, not from within a trace, if a layer is unknown.
-        logits(spec, self._parameters, tf.zeros([1, height, width, channels]))
+        logits(spec, self._arrays, tf.zeros([1, height, width, channels]))
         data = (
             tf.TensorSpec([None, height, width, channels], tf.float32),
             tf.TensorSpec([None], tf.int64),
@@ -146,11 +149,11 @@ class TensorFlowBackend(Backend):
 
     def set_weights(self, weights: Weights) -> None:
         """See :meth:`Backend.set_weights`."""
-        self._assign(self._variables, weights)
+        self._assign(list(self._arrays.values()), weights)
 
     def weights(self) -> Weights:
         """See :meth:`Backend.weights`."""
-        return self._read(self._variables)
+        return self._read(list(self._arrays.values()))
 
     def set_optimizer_state(self, state: OptimizerState) -> None:
         """See :meth:`Backend.set_optimizer_state`."""
@@ -168,29 +171,37 @@ class TensorFlowBackend(Backend):
 
     def _assign(self, variables: Sequence[tf.Variable], arrays: Weights) -> None:
         """Set variables, which stand in the spec's order, from canonical arrays."""
-        for variable, (name, layout) in zip(variables, self._layouts.items(), strict=True):
+        for variable, (name, layout) in zip(variables, self._layouts.items(), strict=False):
             variable.assign(layout.to_stored(arrays[name]))
 
     def _read(self, variables: Sequence[tf.Variable]) -> Weights:
         """Variables, which stand in the spec's order, as canonical arrays."""
         return {
             name: layout.to_canonical(variable.numpy())
-            for variable, (name, layout) in zip(variables, self._layouts.items(), strict=True)
+            for variable, (name, layout) in zip(variables, self._layouts.items(), strict=False)
         }
 
     def _loss(
-        self, images: tf.Tensor, labels: tf.Tensor, *, training: bool = True
+        self,
+        images: tf.Tensor,
+        labels: tf.Tensor,
+        moved: dict[str, tf.Tensor] | None = None,
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Logits and cross-entropy of each sample; bfloat16 and blocks serve training alone."""
+        """Logits and cross-entropy of each sample; bfloat16 and blocks serve training alone.
+
+        In training ``moved`` is filled with what running statistics become.
+        """
+        training = moved is not None
         bf16 = training and self._program.precision == "bf16"
         # Blocks are worth their small operations where these cost no dispatch from Python.
         blocks = training and not self._gpu and self._program.execution == "graph"
         outputs = logits(
             self._spec,
-            self._parameters,
+            self._arrays,
             images,
             tf.bfloat16 if bf16 else tf.float32,
             blocks=blocks,
+            moved=moved,
         )
         return outputs, tf.nn.sparse_softmax_cross_entropy_with_logits(labels, outputs)
 
@@ -210,14 +221,17 @@ class TensorFlowBackend(Backend):
         self, images: tf.Tensor, labels: tf.Tensor, batch: tf.Tensor, constants: tf.Tensor
     ) -> tf.Tensor:
         """One optimizer step on the samples ``batch``; returns the local loss before it."""
+        moved: dict[str, tf.Tensor] = {}
         with tf.GradientTape() as tape:
-            _, losses = self._loss(tf.gather(images, batch), tf.gather(labels, batch))
+            _, losses = self._loss(tf.gather(images, batch), tf.gather(labels, batch), moved)
             loss = tf.reduce_mean(losses)
         gradients = tape.gradient(loss, self._variables)
         if self._strategy and self._program.exchange:
             # Compiled when eager too: op by op, TensorFlow would reduce each tensor by itself.
             gradients = self._compiled_average(gradients)
         self._optimizer.apply(gradients, self._variables, constants)
+        for name, value in moved.items():
+            self._running[name].assign(value)
         return loss
 
     def _span(
@@ -247,6 +261,11 @@ class TensorFlowBackend(Backend):
                     for batch, row in zip(batches, constants, strict=True)
                 ]
             ).numpy()
+        if self._running and self._strategy and self._program.exchange:
+            running = list(self._running.values())
+            means = self._compiled_average([tf.convert_to_tensor(one) for one in running])
+            for variable, mean in zip(running, means, strict=True):
+                variable.assign(mean)
         self._synchronize()
         return losses
 
@@ -261,7 +280,7 @@ class TensorFlowBackend(Backend):
         correct, loss_sum = tf.constant(0, tf.int64), tf.constant(0, tf.float64)
         for begin in tf.range(start, stop, EVALUATION_BATCH):
             batch = slice(begin, tf.minimum(begin + EVALUATION_BATCH, stop))
-            outputs, losses = self._loss(images[batch], labels[batch], training=False)
+            outputs, losses = self._loss(images[batch], labels[batch])
             hits = tf.argmax(outputs, axis=1) == labels[batch]
             correct += tf.reduce_sum(tf.cast(hits, tf.int64))
             loss_sum += tf.reduce_sum(tf.cast(losses, tf.float64))

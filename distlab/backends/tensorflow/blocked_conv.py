@@ -128,11 +128,11 @@ def blocked(spec: ModelSpec, layers: Sequence[Layer]) -> dict[int, BlockedPool]:
     convs, pools = begin[::2], begin[1::2]
     found: dict[int, BlockedPool] = {}
     shape: Shape = spec.input_shape
-    sides = [pool.size for pool in pools if isinstance(pool, MaxPool2D)]
+    sides = [pool.size for pool in pools if isinstance(pool, MaxPool2D) and pool.is_plain]
     if not len(places) == len(convs) == len(sides):
         return {}
     for place, conv, side, following in zip(places, convs, sides, [*sides[1:], 1], strict=True):
-        if not isinstance(conv, Conv2D):
+        if not (isinstance(conv, Conv2D) and conv.stride == conv.groups == 1 and conv.bias):
             return {}
         first = not found
         block = BlockedPool(

@@ -31,16 +31,19 @@ from torch import Tensor
 
 from distlab.backends.common import private_folder, processor
 from distlab.backends.torch import model, onednn, step
+from distlab.backends.torch.layers import functions
 from distlab.backends.torch.step import Function
 from distlab.errors import DistlabError
-from distlab.models import rewrite
+from distlab.models import layers, rewrite
 
 ASKED = "execution=graph with framework=torch device=cpu"
-SOURCES = [Path(str(module.__file__)) for module in (processor, rewrite, model, onednn, step)] + [
+SOURCES = [
+    *(Path(str(module.__file__)) for module in (processor, rewrite, model, functions, step)),
+    *sorted(Path(str(layers.__file__)).parent.glob("*.py")),
+    *sorted(Path(__file__).with_name("onednn").glob("*.py")),
     Path(__file__),
-    Path(__file__).with_name("onednn_pass.py"),
 ]
-"""What decides how steps are compiled; the last is not imported, because it loads the compiler."""
+"""What decides how steps are compiled; not all is imported, because some loads the compiler."""
 
 SECONDS = "compile_s"
 """The file beside a library that tells how many seconds compiling took."""
@@ -277,7 +280,7 @@ def _compile(orders: Mapping[Path, Order], threads: int) -> None:
     torch.set_num_threads(threads)
     options: dict[str, Any] = {}
     if onednn.onednn_is_faster():
-        from distlab.backends.torch.onednn_pass import LargeProductsByOneDnn
+        from distlab.backends.torch.onednn.graph_pass import LargeProductsByOneDnn
 
         options["post_grad_custom_post_pass"] = LargeProductsByOneDnn()
     for folder, order in orders.items():

@@ -32,6 +32,7 @@ from distlab.backends.common.malloc import keep_freed_memory
 from distlab.backends.torch.eager import Eager
 from distlab.backends.torch.graph import Graph
 from distlab.backends.torch.model import logits, module
+from distlab.backends.torch.step import is_dense_weight
 from distlab.errors import DistlabError
 from distlab.machine.ceiling import SIZES, Multiply, best_rate
 from distlab.models.spec import ModelSpec
@@ -124,11 +125,16 @@ class TorchBackend(Backend):
 
     def set_weights(self, weights: Weights) -> None:
         """Copy the canonical arrays in (torch holds dense weights as ``[out, in]``)."""
-        self._set(self._execution.parameters, weights)
+        self._set(self._arrays, weights)
 
     def weights(self) -> Weights:
-        """Copy the parameters out in the canonical layout."""
-        return self._get(self._execution.parameters)
+        """Copy parameters and running statistics out in the canonical layout."""
+        return self._get(self._arrays)
+
+    @property
+    def _arrays(self) -> dict[str, Tensor]:
+        """The live parameters and running statistics by name."""
+        return {**self._execution.parameters, **self._execution.running}
 
     def set_optimizer_state(self, state: OptimizerState) -> None:
         """Set Adam's step and moments."""
@@ -153,10 +159,10 @@ class TorchBackend(Backend):
         images, labels = self._test
         correct = torch.zeros((), dtype=torch.int64, device=self._device)
         loss_sum = torch.zeros((), dtype=torch.float64, device=self._device)
-        samples = 0
+        samples, arrays = 0, self._arrays
         for begin in range(start, stop, EVALUATION_BATCH):
             part = slice(begin, min(begin + EVALUATION_BATCH, stop))
-            outputs = logits(self._spec, self._execution.parameters, images[part])
+            outputs = logits(self._spec, arrays, images[part])
             losses = functional.cross_entropy(outputs, labels[part], reduction="none")
             correct += (outputs.argmax(1) == labels[part]).sum()
             loss_sum += losses.double().sum()
@@ -210,12 +216,12 @@ class TorchBackend(Backend):
     def _set(self, tensors: Mapping[str, Tensor], arrays: Weights) -> None:
         for name, tensor in tensors.items():
             array = torch.tensor(arrays[name])
-            tensor.copy_(array.T if _is_dense_weight(name, array) else array)
+            tensor.copy_(array.T if is_dense_weight(name, array.dim()) else array)
 
     @torch.no_grad()
     def _get(self, tensors: Mapping[str, Tensor]) -> Weights:
         return {
-            name: np.array((t.T if _is_dense_weight(name, t) else t).cpu().numpy(), order="C")
+            name: np.array((t.T if is_dense_weight(name, t.dim()) else t).cpu().numpy(), order="C")
             for name, t in tensors.items()
         }
 
@@ -236,7 +242,3 @@ def _by_onednn(a: Tensor, b: Tensor) -> Tensor:
     """``a @ b.t()`` by oneDNN."""
     product: Tensor = torch.ops.mkldnn._linear_pointwise.default(a, b, None, "none", [], "")
     return product
-
-
-def _is_dense_weight(name: str, tensor: Tensor) -> bool:
-    return name.endswith(".weight") and tensor.dim() == 2

@@ -15,7 +15,8 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim.adam import adam
 
 from distlab.backends.base import Program
-from distlab.backends.torch.model import module
+from distlab.backends.torch.exchange import average
+from distlab.backends.torch.model import arrays, module
 from distlab.models.spec import ModelSpec
 
 
@@ -83,6 +84,8 @@ class Eager:
     ----------
     parameters:
         The model's parameters by name: the live tensors, as those of ``moments`` are.
+    running:
+        Its running statistics by name, live too.
     products:
         The library that multiplies matrices on a CPU in training.
     tuned:
@@ -100,12 +103,16 @@ class Eager:
             for parameter in self._module.parameters():
                 if parameter.dim() == 4:
                     parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
-        self.parameters = {name: self._module.get_parameter(name) for name in spec.parameters}
+        held = arrays(self._module)
+        self.parameters = {name: held[name] for name in spec.parameters}
+        self.running = {name: held[name] for name in spec.buffers}
+        self._exchange = world_size > 1 and program.exchange
         self._model: nn.Module = self._module
-        if world_size > 1 and program.exchange:
+        if self._exchange:
             self._model = DistributedDataParallel(
                 self._module,
                 device_ids=[0] if device.type == "cuda" else None,
+                broadcast_buffers=False,  # they are averaged, at the end of a span
                 gradient_as_bucket_view=True,
                 static_graph=True,
             )
@@ -148,4 +155,6 @@ class Eager:
             loss.backward()
             self._optimizer.step([p.grad for p in parameters if p.grad is not None])
             losses[step] = loss.detach()
+        if self._exchange:
+            average(list(self.running.values()))
         return losses

@@ -11,26 +11,22 @@ Tensors here are in torch's layout (dense weights ``[outputs, inputs]``), named 
 
 import os
 import shutil
-import time
 from collections.abc import Callable, Hashable, Mapping
 from typing import Any
 
 import numpy as np
 import torch
-import torch.distributed as dist
 from torch import Tensor
 
 from distlab.backends.base import Program
 from distlab.backends.torch import aot
 from distlab.backends.torch.cuda_graph import RecordedStep
 from distlab.backends.torch.eager import FusedAdam
+from distlab.backends.torch.exchange import all_reduce, average
 from distlab.backends.torch.onednn import onednn_is_faster
 from distlab.backends.torch.step import Adam, Function, Gradient, Loss, WholeSteps, steps_per_call
 from distlab.errors import DistlabError
 from distlab.models.spec import ModelSpec
-
-AWAKE_S = 0.005
-"""For how long a rank stays awake while it waits for the others, in seconds."""
 
 NO_STEP = (0.0, 1.0, 1.0, 0.0, 1.0, 0.0, 1.0)
 """The factors of a step of Adam that leaves weights and moments as they are."""
@@ -57,6 +53,7 @@ class Graph:
         self._weights, self._first, self._second = flat
         self.parameters = self._loss.views(self._weights)
         self.moments = self._loss.views(self._first), self._loss.views(self._second)
+        self.running = {n: torch.zeros(shape, device=device) for n, shape in spec.buffers.items()}
         self._whole = self._on_cpu and world_size == 1 and program.optimizer == "reference"
         if self._whole:  # faster apart on CPU; views that change compile badly
             self.parameters = _apart(self.parameters)
@@ -114,7 +111,7 @@ class Graph:
         if self._whole:
             called = images, labels, batches, scales, *self._state
             return {"steps": (WholeSteps(self._loss), called)}
-        gradient = images, labels, batches[0], self._weights, self._share
+        gradient = images, labels, batches[0], self._weights, self._share, *self._running
         calls: dict[str, tuple[Function, tuple[Tensor, ...]]] = {
             "gradient": (Gradient(self._loss), gradient)
         }
@@ -125,10 +122,13 @@ class Graph:
 
     @property
     def _state(self) -> tuple[Tensor, ...]:
-        """Weights, first and second moments, one after the other."""
-        return tuple(
-            tensor for part in (self.parameters, *self.moments) for tensor in part.values()
-        )
+        """Weights, first and second moments, running statistics, one after the other."""
+        parts = self.parameters, *self.moments, self.running
+        return tuple(tensor for part in parts for tensor in part.values())
+
+    @property
+    def _running(self) -> tuple[Tensor, ...]:
+        return tuple(self.running.values())
 
     @torch.no_grad()
     def train(self, images: Tensor, labels: Tensor, batches: Tensor) -> Tensor:
@@ -148,6 +148,8 @@ class Graph:
             for step, batch in enumerate(batches):
                 losses[step] = self._step(functions, images, labels, batch, scales[step])
         self.steps_taken += len(batches)
+        if self._exchange:
+            average(self._running)
         return losses
 
     def _step(
@@ -160,9 +162,11 @@ class Graph:
     ) -> Tensor:
         """Gradient, all-reduce and Adam on the flat tensors; returns the local loss."""
         loss: Tensor
-        loss, slope = functions["gradient"](images, labels, batch, self._weights, self._share)
+        loss, slope = functions["gradient"](
+            images, labels, batch, self._weights, self._share, *self._running
+        )
         if self._exchange:
-            _all_reduce(slope)
+            all_reduce(slope)
         if self._stock is None:
             functions["adam"](self._weights, self._first, self._second, slope, scales)
         else:
@@ -175,12 +179,15 @@ class Graph:
         if self._recorded is None or self._recorded[0] != place:
             self._recorded = None  # the old one's memory goes first
             functions = self._compiled_for(images, labels)
+            before = [tensor.clone() for tensor in self._running]
             recorded = RecordedStep(
                 lambda batch, scales: self._step(functions, images, labels, batch, scales),
                 self._program.local_batch,
                 torch.tensor(NO_STEP),
                 images.device,
             )
+            for tensor, kept in zip(self._running, before, strict=True):
+                tensor.copy_(kept)  # steps that warm up move them
             self._recorded = place, recorded
         return self._recorded[1]
 
@@ -222,22 +229,6 @@ def _apart(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         )
         for name, tensor in tensors.items()
     }
-
-
-def _all_reduce(tensor: Tensor) -> None:
-    """Sum a tensor over the ranks, in place.
-
-    On a CPU the waiting thread keeps its core awake for a while and gives it to whoever wants it:
-    waking a core that sleeps takes longer than gloo's messages do.
-    """
-    if tensor.device.type != "cpu":
-        dist.all_reduce(tensor)
-        return
-    work = dist.all_reduce(tensor, async_op=True)
-    asleep_at = time.perf_counter() + AWAKE_S
-    while not work.is_completed() and time.perf_counter() < asleep_at:
-        os.sched_yield()
-    work.wait()
 
 
 def require_c_compiler() -> None:

@@ -36,7 +36,7 @@ class Loss:
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Each parameter's shape."""
         return {
-            name: shape[::-1] if len(shape) == 2 else shape
+            name: shape[::-1] if is_dense_weight(name, len(shape)) else shape
             for name, shape in self.spec.parameters.items()
         }
 
@@ -48,13 +48,30 @@ class Loss:
             for (name, shape), part in zip(self.shapes.items(), parts, strict=True)
         }
 
-    def __call__(self, weights: Mapping[str, Tensor], images: Tensor, labels: Tensor) -> Tensor:
-        """Of these images and labels."""
+    def __call__(
+        self,
+        weights: Mapping[str, Tensor],
+        running: Mapping[str, Tensor],
+        images: Tensor,
+        labels: Tensor,
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Of these images and labels, and the running statistics behind the step."""
         bf16 = self.precision == "bf16"
+        moved: dict[str, Tensor] = {}
         # Casts of weights are not kept: they would be those of an earlier step.
         with torch.autocast(images.device.type, torch.bfloat16, bf16, cache_enabled=False):
-            outputs = logits(self.spec, weights, images, compiled=True)
-        return functional.cross_entropy(outputs.float(), labels)
+            outputs = logits(self.spec, {**weights, **running}, images, compiled=True, moved=moved)
+        return functional.cross_entropy(outputs.float(), labels), moved
+
+    @property
+    def running(self) -> list[str]:
+        """The names of running statistics."""
+        return list(self.spec.buffers)
+
+
+def is_dense_weight(name: str, sides: int) -> bool:
+    """Whether an array is a matrix that torch holds transposed."""
+    return name.endswith(".weight") and sides == 2
 
 
 @dataclass(frozen=True)
@@ -80,15 +97,27 @@ class Gradient:
     any_length: ClassVar[tuple[int, ...]] = (0, 1)
 
     def __call__(
-        self, images: Tensor, labels: Tensor, batch: Tensor, weights: Tensor, share: Tensor
+        self,
+        images: Tensor,
+        labels: Tensor,
+        batch: Tensor,
+        weights: Tensor,
+        share: Tensor,
+        *running: Tensor,
     ) -> tuple[Tensor, Tensor]:
-        """Loss and gradient by the flat ``weights``; the latter times ``share`` (``[]``)."""
+        """Loss and gradient by the flat ``weights``; the latter times ``share`` (``[]``).
+
+        Running statistics are changed in place.
+        """
         x, y = images.index_select(0, batch), labels.index_select(0, batch)
+        statistics = dict(zip(self.loss.running, running, strict=True))
 
-        def loss(weights: Tensor) -> Tensor:
-            return self.loss(self.loss.views(weights), x, y)
+        def loss(weights: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+            return self.loss(self.loss.views(weights), statistics, x, y)
 
-        slope, value = torch.func.grad_and_value(loss)(weights)
+        slope, (value, moved) = torch.func.grad_and_value(loss, has_aux=True)(weights)
+        for name, old in statistics.items():
+            old.copy_(moved[name])
         return value, slope * share
 
 
@@ -105,18 +134,24 @@ class WholeSteps:
         """Change weights and moments, and return the losses.
 
         Images are ``[n, channels, height, width]``, labels ``[n]``, indices ``[steps, batch]``,
-        Adam's factors ``[steps, 7]``; the state is all weights, all first and all second moments.
+        Adam's factors ``[steps, 7]``; the state is all weights, all first and all second moments,
+        and all running statistics.
         """
         adam, names, count = Adam(), self.loss.shapes, len(self.loss.shapes)
         weights = dict(zip(names, state[:count], strict=True))
-        first, second = state[count : 2 * count], state[2 * count :]
+        first, second = state[count : 2 * count], state[2 * count : 3 * count]
+        running = dict(zip(self.loss.running, state[3 * count :], strict=True))
         values = []
         for step in range(len(batches)):
             x = images.index_select(0, batches[step])
             y = labels.index_select(0, batches[step])
-            slopes, value = torch.func.grad_and_value(self.loss)(weights, x, y)
+            slopes, (value, moved) = torch.func.grad_and_value(self.loss, has_aux=True)(
+                weights, running, x, y
+            )
             for name, m, v in zip(weights, first, second, strict=True):
                 adam(weights[name], m, v, slopes[name], scales[step])
+            for name, old in running.items():
+                old.copy_(moved[name])
             values.append(value)
         return torch.stack(values)
 
@@ -126,5 +161,10 @@ Function = Adam | Gradient | WholeSteps
 
 
 def steps_per_call(spec: ModelSpec, local_batch: int) -> int:
-    """How many of a model's whole steps are best compiled as one program."""
+    """How many of a model's whole steps are best compiled as one program.
+
+    Where there are running statistics, one: a step that only fills up a call would move them.
+    """
+    if spec.buffers:
+        return 1
     return STEPS_PER_CALL if local_batch * spec.training_flops < SMALL_STEP_FLOPS else 1

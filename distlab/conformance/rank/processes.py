@@ -62,7 +62,7 @@ class Witness:
 def run(
     framework: str,
     execution: int | str,
-    problem: Problem,
+    problem: Problem | None,
     threads: Mapping[int, int],
     environment: Mapping[str, str],
     timeout_s: float,

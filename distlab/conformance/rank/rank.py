@@ -19,6 +19,7 @@ import numpy as np
 from distlab.backends.base import Backend, OptimizerState
 from distlab.backends.registry import load
 from distlab.conformance.problem import HALFWAY, MOMENTS
+from distlab.conformance.rank import layers
 from distlab.conformance.rank.rebuild import Rebuilding, copies
 
 FRAMEWORKS = {
@@ -210,7 +211,11 @@ def _printed() -> int:
 
 def main(job_path: str, notes_path: str) -> None:
     """Run the job in one file and write the notes to another."""
-    Rank(pickle.loads(Path(job_path).read_bytes()), Path(notes_path)).run()
+    job, path = pickle.loads(Path(job_path).read_bytes()), Path(notes_path)
+    if job.problem is None:
+        layers.look(job, path)
+    else:
+        Rank(job, path).run()
 
 
 if __name__ == "__main__":

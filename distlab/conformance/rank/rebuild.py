@@ -28,6 +28,7 @@ class Rebuilding:
     program: Program
 
     def __init__(self, job: Job, path: Path) -> None:
+        assert job.problem is not None
         self.job, self.problem = job, job.problem
         self.notes = Notes(path)
         self.rank_0_stepped = path.parent / "rank_0_stepped"

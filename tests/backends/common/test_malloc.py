@@ -10,7 +10,7 @@ BIG_STEPS = """
     import numpy as np
     from distlab.backends.base import OptimizerState, Placement, Program
     from distlab.backends.registry import load
-    from distlab.models.spec import MODELS
+    from distlab.models.shipped import MODELS
     from distlab.models.weights import draw
 
     backend = load({framework!r})(Placement(0, 1, 0, "cpu", ("127.0.0.1:0",), 1))

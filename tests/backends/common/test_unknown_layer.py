@@ -11,12 +11,12 @@ ODD_MODEL = """
     from distlab.backends.base import OptimizerState, Placement, Program
     from distlab.backends.registry import load
     from distlab.errors import DistlabError
-    from distlab.models.layers import Dense, Flatten
+    from distlab.models.layers import Dense, Flatten, Layer
     from distlab.models.spec import ModelSpec
     from distlab.models.weights import draw
 
     @dataclass(frozen=True)
-    class Softplus:
+    class Softplus(Layer):
         def output_shape(self, shape):
             return shape
 

@@ -181,7 +181,7 @@ def test_data_that_are_not_aligned_or_not_contiguous_give_the_same_losses() -> N
         import numpy as np
         from distlab.backends.base import OptimizerState, Placement, Program
         from distlab.backends.paddle.backend import PaddleBackend
-        from distlab.models.spec import MODELS
+        from distlab.models.shipped import MODELS
         from distlab.models.weights import draw
 
         spec = MODELS["mlp"]
@@ -220,7 +220,7 @@ def test_bfloat16_on_cpus_is_a_users_error_and_the_backend_goes_on() -> None:
         from distlab.backends.base import Placement, Program
         from distlab.backends.paddle.backend import PaddleBackend
         from distlab.errors import DistlabError
-        from distlab.models.spec import MODELS
+        from distlab.models.shipped import MODELS
 
         backend = PaddleBackend(Placement(0, 1, 0, "cpu", ("127.0.0.1:1",), 1))
         assert backend.precisions == ("fp32",)
@@ -303,7 +303,7 @@ def test_a_convolutions_memory_is_not_faulted_in_anew_at_every_step() -> None:
         import numpy as np
         from distlab.backends.base import OptimizerState, Placement, Program
         from distlab.backends.paddle.backend import PaddleBackend
-        from distlab.models.spec import MODELS
+        from distlab.models.shipped import MODELS
         from distlab.models.weights import draw
 
         spec = MODELS["lenet5"]

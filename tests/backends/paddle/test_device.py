@@ -20,7 +20,7 @@ def test_gpu_figures_are_unknown_on_a_cpu_and_powers_of_betas_stay_there() -> No
         from distlab.backends.base import OptimizerState, Placement, Program
         from distlab.backends.paddle.backend import PaddleBackend
         from distlab.backends.paddle.importing import paddle
-        from distlab.models.spec import MODELS
+        from distlab.models.shipped import MODELS
 
         spec = MODELS["mlp"]
         backend = PaddleBackend(Placement(0, 1, 0, "cpu", ("127.0.0.1:1",), 1))

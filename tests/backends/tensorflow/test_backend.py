@@ -112,7 +112,8 @@ def child() -> dict[str, Any]:
     from distlab.backends.tensorflow.adam import ReferenceAdam, StockAdam
     from distlab.backends.tensorflow.backend import TensorFlowBackend
     from distlab.backends.tensorflow.blocked_conv import blocked
-    from distlab.backends.tensorflow.model import layouts, logits
+    from distlab.backends.tensorflow.layouts import layouts
+    from distlab.backends.tensorflow.model import logits
 
     backend = TensorFlowBackend(Placement(0, 1, 0, "cpu", (), threads=1))
     backend.build(SPEC, PROGRAM)

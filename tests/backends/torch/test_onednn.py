@@ -16,7 +16,7 @@ import pytest
 from distlab.backends.base import OptimizerState, Placement, Program
 from distlab.backends.common.processor import amd_vector_bits
 from distlab.fairness import reference
-from distlab.models.spec import MODELS
+from distlab.models.shipped import MODELS
 from distlab.models.weights import draw
 
 pytestmark = [
@@ -64,7 +64,7 @@ def replaced() -> dict[str, Any]:
     import torch
     from torch.fx.experimental.proxy_tensor import make_fx
 
-    from distlab.backends.torch.onednn_pass import LARGE, LargeProductsByOneDnn
+    from distlab.backends.torch.onednn.graph_pass import LARGE, LargeProductsByOneDnn
 
     aten, found = torch.ops.aten, {}
     side = int(LARGE ** (1 / 3)) + 1

@@ -10,10 +10,12 @@ from typing import Any
 import numpy as np
 import rounded_products
 from numpy.typing import NDArray
-from numpy_sockets import NumpyBackend
+from numpy_sockets import NumpyBackend, copy
 
 from distlab.backends.base import Evaluation, OptimizerState, Placement
+from distlab.errors import DistlabError
 from distlab.fairness import reference
+from distlab.fairness.layers import pointwise
 from distlab.models.weights import Weights
 
 
@@ -316,3 +318,45 @@ class NeverEnds(NumpyBackend):
 class Crashes(NumpyBackend):
     def evaluate(self, start: int, stop: int) -> Evaluation:
         raise RuntimeError("no evaluation today")
+
+
+class RunningStatisticsOfItsOwn(NumpyBackend):
+    """Each rank keeps its own."""
+
+    def meet_running(self) -> None:
+        pass
+
+
+class VarianceOfASample(NumpyBackend):
+    """Running variances are divided by n, as batch ones are."""
+
+    def train(self, indices: NDArray[np.int32]) -> NDArray[np.float32]:
+        losses = []
+        for row in indices:
+            before = copy(self.parameters)
+            losses.append(super().train(row[np.newaxis]))
+            for layer, shape in self.spec.along():
+                for name in list(layer.buffers)[1:]:
+                    n = len(row) * int(np.prod(shape[1:]))
+                    moved = self.parameters[name] - before[name] * (1 - layer.momentum)
+                    self.parameters[name] = self.parameters[name] - moved / n
+        return np.concatenate(losses)
+
+
+class GeluByTanh(NumpyBackend):
+    """The approximation of Hendrycks and Gimpel (2016)."""
+
+    def build(self, spec: Any, program: Any) -> None:
+        super().build(spec, program)
+
+        def erf(x: Any) -> Any:
+            return np.tanh(np.sqrt(2 / np.pi) * (x * 2**0.5 + 0.044715 * (x * 2**0.5) ** 3))
+
+        pointwise._erf = erf
+
+
+class RefusesGroups(NumpyBackend):
+    def build(self, spec: Any, program: Any) -> None:
+        super().build(spec, program)
+        if any(getattr(layer, "groups", 1) > 1 for layer in spec.all_layers):
+            raise DistlabError("a model", "it knows no groups", "groups: 1")

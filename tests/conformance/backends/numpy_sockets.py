@@ -99,12 +99,19 @@ class NumpyBackend(Backend):
         losses = []
         for batch in indices:
             with rounded_products.products(self.program.precision):
-                loss, gradients = reference.loss_and_gradients(
+                loss, gradients, running = reference.step(
                     self.spec, self.parameters, images[batch], labels[batch]
                 )
             self.step(self.averaged(gradients))
+            self.parameters |= {name: one.astype(np.float32) for name, one in running.items()}
             losses.append(loss)
+        self.meet_running()
         return np.array(losses, np.float32)
+
+    def meet_running(self) -> None:
+        """Running statistics become their mean over the ranks."""
+        if self.spec.buffers:
+            self.parameters |= self.averaged({n: self.parameters[n] for n in self.spec.buffers})
 
     def averaged(self, gradients: dict[str, NDArray[np.float64]]) -> Weights:
         """The mean over ranks, in one message: many small ones would wait for each other."""

@@ -6,13 +6,14 @@ from unittest import mock
 import numpy as np
 from numpy.typing import NDArray
 
-from distlab.fairness import reference
+from distlab.fairness.layers import forward as layers
+from distlab.fairness.layers.passing import Pass
 from distlab.models.layers import Conv2D, Dense, Layer
 
 BITS = {"bf16": 8, "tf32": 11}
 FLOAT32_BITS = 24
 Array = NDArray[Any]
-_plain = reference._forward
+_plain = layers.forward
 
 
 def rounded(values: Array, bits: int) -> NDArray[np.float64]:
@@ -31,18 +32,18 @@ def products(precision: str) -> Any:
     backward.
     """
     if precision == "fp32":
-        return mock.patch.object(reference, "_forward", _plain)
+        return mock.patch.object(layers, "forward", _plain)
     bits = BITS[precision]
 
     def kept(values: Array) -> Array:
         return rounded(values, bits) if precision == "bf16" else values
 
-    def forward(layer: Layer, parameters: reference.Parameters, x: Array) -> Any:
+    def forward(layer: Layer, given: Pass, x: Array) -> Any:
         if not isinstance(layer, Dense | Conv2D):
-            return _plain(layer, parameters, x)
+            return _plain(layer, given, x)
         weight, bias = layer.parameters
-        own = {weight: rounded(parameters[weight], bits), bias: kept(parameters[bias])}
-        y, back = _plain(layer, own, rounded(x, bits))
+        own = {weight: rounded(given.arrays[weight], bits), bias: kept(given.arrays[bias])}
+        y, back = _plain(layer, Pass(own, given.workers), rounded(x, bits))
 
         def backward(dy: Array) -> tuple[Array, dict[str, Array]]:
             dx, gradients = back(rounded(dy, bits))
@@ -50,4 +51,4 @@ def products(precision: str) -> Any:
 
         return kept(y), backward
 
-    return mock.patch.object(reference, "_forward", forward)
+    return mock.patch.object(layers, "forward", forward)

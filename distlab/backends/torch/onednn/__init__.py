@@ -2,7 +2,7 @@
 
 torch multiplies float32 matrices with MKL, which stops at AVX2 on AMD processors. oneDNN, which
 torch ships for its convolutions, uses AVX-512 there. So compiled steps give oneDNN those products
-that are large enough to pay for the longer call (:mod:`distlab.backends.torch.onednn_pass`).
+that are large enough to pay for the longer call (:mod:`distlab.backends.torch.onednn.graph_pass`).
 """
 
 import torch
