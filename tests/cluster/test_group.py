@@ -54,9 +54,9 @@ def experiment_of_two(compose: Callable[..., DictConfig]) -> Iterator[Experiment
         # A Ray of another test's command line is none of this one's.
         for name in [name for name in os.environ if name.startswith("RAY_")]:
             patch.delenv(name)
-        connect.connect(options)
-        yield resolve(options, gpus_present=0)
-        ray.shutdown()
+        with connect.disconnected_at_end():
+            connect.connect(options)
+            yield resolve(options, gpus_present=0)
 
 
 @pytest.fixture
