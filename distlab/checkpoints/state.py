@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from distlab.backends.base import Backend, OptimizerState
 from distlab.checkpoints.archive import DamagedError, packed, unpacked
 from distlab.models.spec import ModelSpec
-from distlab.models.weights import Weights, check
+from distlab.models.weights import Weights
 
 VERSION = 1
 WEIGHTS, FIRST, SECOND = "weights", "first_moment", "second_moment"
@@ -84,9 +84,11 @@ class State:
             kind, _, name = place.partition("/")
             kinds.setdefault(kind, {})[name] = array
         if spec is not None:
-            try:
-                for kind in (WEIGHTS, FIRST, SECOND):
-                    check(spec, kinds[kind])
-            except ValueError as error:
-                raise DamagedError(str(error)) from error
+            # Adam has moments of parameters, and none of running statistics.
+            moments = spec.parameters
+            for kind, shapes in ((WEIGHTS, spec.arrays), (FIRST, moments), (SECOND, moments)):
+                found = {name: array.shape for name, array in kinds[kind].items()}
+                for name in {**shapes, **found}:
+                    if found.get(name) != shapes.get(name):
+                        raise DamagedError(f"{kind} {name} is not that of model {spec.name}")
         return cls(int(about["epoch"]), int(about["step"]), kinds)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import ray
-from ray.exceptions import RayActorError, RayError
+from ray.exceptions import OutOfMemoryError, RayActorError, RayError
 
 from distlab.cluster.start.causes import cause
 from distlab.errors import DistlabError, DivergedError, WorkerError
@@ -55,7 +55,7 @@ class Ending:
             return DistlabError(*failed.user_error)
         errors = {rank: _error(end) for rank, end in enumerate(ends) if end in ended}
         for rank, error in errors.items():
-            if isinstance(error, RayActorError):
+            if isinstance(error, RayActorError | OutOfMemoryError):
                 died = self._told(rank, f"died: {cause(error)}")
                 died.may_pass = NODE_LOST in str(error)
                 return died

@@ -28,6 +28,7 @@ from distlab.experiment.options import (
     flat,
     with_mlflow_variables,
 )
+from distlab.machine.storage import is_shared
 from distlab.models import grammar, shipped
 from distlab.models.layers import Shape
 from distlab.models.spec import ModelSpec
@@ -392,8 +393,11 @@ def engine(options: Options, by_itself: bool) -> Engine:
     """
     if options.engine is not Engine.auto:
         return options.engine
-    existing = options.cluster.mode is ClusterMode.existing
-    asks = existing or sizes.bounds(options.gpus) is not None
+    asks = (
+        options.cluster.mode is ClusterMode.existing
+        or sizes.bounds(options.gpus) is not None
+        or (options.checkpoint.dir is not None and is_shared(options.checkpoint.dir))
+    )
     return Engine.train if by_itself and asks else Engine.actors
 
 

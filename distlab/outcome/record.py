@@ -19,7 +19,7 @@ from distlab.outcome.caveats import Caveat, plain, resized, restarted
 from distlab.outcome.events import Begun, EpochDone, Event, Finished, Ready, Started
 from distlab.outcome.exchange import share
 from distlab.outcome.hosts import Host, caveats
-from distlab.outcome.stretch import Stretch, by_size
+from distlab.outcome.stretch import Stretch, by_size, together
 
 FIRST_LOSSES = 10
 CURVE_POINTS = 100
@@ -230,7 +230,7 @@ class Record:
     def hosts(self) -> list[Host]:
         """The hosts on which something counts, with what their ranks have told so far."""
         threads = self.experiment.options.threads_per_worker
-        return [host for stretch in self.trained for host in stretch.hosts(threads)]
+        return [host for stretch in together(self.trained) for host in stretch.hosts(threads)]
 
     @property
     def loss_curve(self) -> dict[str, list[float]]:

@@ -1,7 +1,7 @@
 """A stretch of a run: what one group of workers did of it, from its start to its end or failure."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from distlab.outcome.events import EpochDone, Finished, Ready, Started
@@ -97,3 +97,16 @@ def by_size(stretches: Sequence[Stretch], samples: int) -> list[dict[str, Any]]:
         }
         for size, rate in rates.items()
     ]
+
+
+def together(stretches: Sequence[Stretch]) -> list[Stretch]:
+    """The stretches with those as one whose ranks were on the same hosts, rank by rank.
+
+    What a host's other processes did is then told once of it.
+    """
+    found: dict[tuple[str, ...], Stretch] = {}
+    for one in stretches:
+        hosts = tuple(started.host for _, started in sorted(one.started.items()))
+        before = found[hosts].windows if hosts in found else []
+        found[hosts] = replace(one, windows=[*before, *one.windows])
+    return list(found.values())

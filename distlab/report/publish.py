@@ -76,4 +76,4 @@ def _note(study: dict[str, Any], folder: Path) -> str:
         for plot in sorted((folder / "plots").glob(f"{kind}*.png"))
     ]
     link = f"[The whole report]({viewer}?workflowType=machine_learning)"
-    return "\n\n".join([markdown.summary(study), link, *plots])
+    return "\n\n".join([markdown.summary(study, link), *plots])

@@ -18,10 +18,17 @@ class _Masking(logging.Formatter):
         return mask(super().format(record))
 
 
+class _File(logging.FileHandler):
+    """A log that ends nothing, and fills no terminal, when its disk is full."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
+        """Leave out a line that cannot be written."""
+
+
 @contextlib.contextmanager
 def driver_log(folder: Path) -> Iterator[None]:
     """Send log lines from INFO up to ``driver.log`` in ``folder`` during the block."""
-    handler = logging.FileHandler(folder / FILE, delay=True)
+    handler = _File(folder / FILE, delay=True)
     handler.setFormatter(_Masking("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     folder.mkdir(parents=True, exist_ok=True)
     root = logging.getLogger()
@@ -30,7 +37,8 @@ def driver_log(folder: Path) -> Iterator[None]:
         yield
     finally:
         root.removeHandler(handler)
-        handler.close()
+        with contextlib.suppress(OSError):  # of a last line
+            handler.close()
 
 
 def hide_secrets(folder: Path) -> None:

@@ -15,8 +15,15 @@ from distlab.tracking.store import now_ms
 TAG = "mlflow.sharedViewState."
 SECTION = "study"
 
-# Columns in their order, and their widths in pixels.
+# Columns in their order, and their widths in pixels: first what a study is made for, and whether it
+# counts. A run's name says framework, execution and workers.
 COLUMNS = {
+    "metrics.`throughput`": 110,
+    "metrics.`time_to_accuracy_s`": 140,
+    "metrics.`final_test_accuracy`": 140,
+    "metrics.`scaling_efficiency`": 130,
+    "tags.`verified`": 80,
+    "tags.`caveats`": 110,
     "tags.`framework`": 90,
     "tags.`execution`": 90,
     "tags.`precision`": 80,
@@ -24,12 +31,6 @@ COLUMNS = {
     "tags.`scaling`": 80,
     "tags.`world_size`": 90,
     "tags.`repeat`": 70,
-    "tags.`verified`": 80,
-    "tags.`caveats`": 110,
-    "metrics.`throughput`": 110,
-    "metrics.`scaling_efficiency`": 150,
-    "metrics.`final_test_accuracy`": 160,
-    "metrics.`time_to_accuracy_s`": 160,
 }
 COUNTED = ("tags.verified = 'true'", *(f"tags.{tag} IS NULL" for tag in UNRANKED))
 GROUPS = ("framework", "execution", "precision", "model", "scaling", "world_size")

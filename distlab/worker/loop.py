@@ -45,7 +45,7 @@ from distlab.worker import probes
 
 PROGRESS_INTERVAL_S = 1.0
 BEAT_S = 10.0
-"""How often each rank says at least, between steps, that it goes on: some 0.2 ms of ten seconds."""
+"""How often each rank says at least, between steps, that it goes on: 1.5 ms of ten seconds."""
 PATIENCE = 10.0
 """How many times as long as it should take a rank may be silent (``Progress.quiet_s``)."""
 

@@ -8,6 +8,7 @@ from distlab.backends.base import OptimizerState
 from distlab.checkpoints.archive import DamagedError
 from distlab.checkpoints.state import FIRST, SECOND, WEIGHTS, State
 from distlab.experiment.experiment import Experiment
+from distlab.models.grammar import build
 from distlab.models.spec import ModelSpec
 from distlab.models.weights import draw
 
@@ -17,7 +18,11 @@ class Memory:
 
     def __init__(self, spec: ModelSpec) -> None:
         self.held = draw(spec, 1)
-        self.adam = OptimizerState(62, draw(spec, 2), draw(spec, 3))
+        moments = [
+            {name: array for name, array in draw(spec, seed).items() if name in spec.parameters}
+            for seed in (2, 3)
+        ]
+        self.adam = OptimizerState(62, *moments)
 
     def weights(self) -> dict[str, np.ndarray]:
         return self.held
@@ -32,9 +37,13 @@ class Memory:
         self.adam = state
 
 
-@pytest.fixture
-def spec(experiment: Callable[..., Experiment]) -> ModelSpec:
-    return experiment().spec
+@pytest.fixture(params=["mlp", "with running statistics"])
+def spec(experiment: Callable[..., Experiment], request: pytest.FixtureRequest) -> ModelSpec:
+    if request.param == "mlp":
+        return experiment().spec
+    return build(
+        "small", [{"conv": {"channels": 2, "kernel": 3}}, "batch_norm", "flatten", {"dense": 10}]
+    )
 
 
 def test_a_backend_gets_back_the_bits_that_it_had(spec: ModelSpec) -> None:

@@ -351,6 +351,8 @@ def test_joining_a_running_ray_trains_on_it_and_leaves_it_running(
     bound = ODD.keys() - {"http_proxy"}
     assert set(found["kept_from_workers"]) == bound == found["resources"]["kept_out"].keys()
     assert "kept from workers: GOMP_CPU_AFFINITY, KMP_AFFINITY, OMP_PROC_BIND" in ended.out
+    assert ended.out.count("whoever reaches them is this user") == 1
+    assert "asks nobody for a token" not in ended.out
     assert set(found["resources"]["cpu_affinity"]) == os.sched_getaffinity(0)
     # Ray's own workers are at 15, which not every process may take back.
     asked = os.getpriority(os.PRIO_PROCESS, 0)

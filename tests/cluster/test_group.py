@@ -5,7 +5,6 @@ import os
 import re
 import signal
 import socket
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -17,6 +16,7 @@ import numpy_sockets
 import psutil
 import pytest
 import ray
+import stranger
 from omegaconf import DictConfig
 from ray.util.placement_group import placement_group, remove_placement_group
 
@@ -54,9 +54,9 @@ def experiment_of_two(compose: Callable[..., DictConfig]) -> Iterator[Experiment
         # A Ray of another test's command line is none of this one's.
         for name in [name for name in os.environ if name.startswith("RAY_")]:
             patch.delenv(name)
-        connect.connect(options)
-        yield resolve(options, gpus_present=0)
-        ray.shutdown()
+        with connect.disconnected_at_end():
+            connect.connect(options)
+            yield resolve(options, gpus_present=0)
 
 
 @pytest.fixture
@@ -98,9 +98,7 @@ def test_kept_workers_run_again_as_new_ones_and_end_with_their_group(
     assert psutil.wait_procs(workers, timeout=20)[1] == []
 
 
-STRANGER = """
-import os, socket, sys
-os.setuid(65534)
+CALL_ALL = """
 for port in sys.argv[1:]:
     with socket.create_connection(("127.0.0.1", int(port)), 60) as connection:
         try:
@@ -124,10 +122,9 @@ def test_what_listens_is_on_loopback_and_hangs_up_on_another_user(
     assert len(ports) >= 5  # of the store, the raylet, and each rank
     if os.geteuid() != 0:
         pytest.skip("NOT TESTED: root alone can be two users")
-    arguments = [sys.executable, "-I", "-c", STRANGER, *sorted(ports)]
-    told = subprocess.run(arguments, capture_output=True, text=True, check=True).stdout
+    heard = stranger.told(CALL_ALL, *sorted(ports)).splitlines()
     # Ranks end what they listened on with their process group; Ray's processes are still there.
-    assert {line.split()[1] for line in told.splitlines()} == {"0"}
+    assert heard == [f"{port} 0" for port in sorted(ports)]
 
 
 def test_a_worker_that_dies_is_named_with_its_log(

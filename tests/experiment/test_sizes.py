@@ -45,6 +45,8 @@ def test_where_it_cannot_change_is_said_with_what_can_be_done(
         (("gpus=2",), Engine.actors, Engine.actors),
         (("cluster=existing",), Engine.train, Engine.actors),
         (ELASTIC, Engine.train, Engine.actors),
+        (("checkpoint.dir=s3://bucket/states",), Engine.train, Engine.actors),
+        (("checkpoint.dir=/tmp/states",), Engine.actors, Engine.actors),
         (("engine=train",), Engine.train, Engine.train),
         (("engine=actors", "cluster=existing"), Engine.actors, Engine.actors),
     ],

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from stranger import told, two_users
 
 from distlab.machine import guard
 
-NOBODY = 65534
 LISTEN = """
 import socket, sys
 server = socket.socket(getattr(socket, sys.argv[1]))
@@ -25,18 +25,15 @@ while True:
     connection.close()
 """
 CONNECT = """
-import socket, sys
 with socket.create_connection((sys.argv[1], int(sys.argv[2])), 30) as connection:
     print(connection.recv(9).decode())
 """
 VANISH = """
-import socket, sys
 connection = socket.create_connection((sys.argv[1], int(sys.argv[2])), 30)
 connection.sendall(b"do something")
 connection.close()
 print("gone")
 """
-two_users = pytest.mark.skipif(os.geteuid() != 0, reason="NOT TESTED: root alone can be two users")
 
 
 @pytest.fixture(scope="module")
@@ -58,16 +55,9 @@ class Server:
         assert self.process.stdout
         self.host, self.port = self.process.stdout.readline().split()
 
-    def tells(self, user: int | None = None, host: str = "127.0.0.1", code: str = CONNECT) -> str:
-        """What a user hears from it."""
-        done = subprocess.run(
-            ["/usr/bin/env", "python3", "-I", "-c", code, host, self.port],
-            user=user,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        return done.stdout.strip() or done.stderr.strip()
+    def tells(self, stranger: bool = False, host: str = "127.0.0.1") -> str:
+        """What one hears from it."""
+        return told(CONNECT, host, self.port, stranger=stranger)
 
     def __enter__(self) -> "Server":
         return self
@@ -99,10 +89,9 @@ def test_what_is_listened_on_is_loopback_and_the_same_user_is_heard(
 def test_another_user_is_not_heard(family: str, library: Path) -> None:
     address = "0.0.0.0" if family == "AF_INET" else "::"
     with Server(None, family, address) as open_to_all:
-        assert open_to_all.tells(NOBODY) == "secret"
+        assert open_to_all.tells(stranger=True) == "secret"
     with Server(library, family, address) as server:
-        assert server.tells(NOBODY) in ("", "ConnectionResetError")
-        assert "secret" not in server.tells(NOBODY)
+        assert "secret" not in server.tells(stranger=True)
         assert server.tells() == "secret", "and who is welcome still is"
 
 
@@ -120,7 +109,7 @@ try:
 except BlockingIOError:
     print("nobody", flush=True)
 """
-    for user in (NOBODY, None):
+    for stranger in (True, False):
         with subprocess.Popen(
             [sys.executable, "-I", "-c", code],
             env={**os.environ, guard.PRELOAD: str(library)},
@@ -130,14 +119,7 @@ except BlockingIOError:
         ) as server:
             assert server.stdin and server.stdout
             port = server.stdout.readline().strip()
-            called = subprocess.run(
-                ["/usr/bin/env", "python3", "-I", "-c", VANISH, "127.0.0.1", port],
-                user=user,
-                capture_output=True,
-                text=True,
-                check=True,
-            )
-            assert called.stdout == "gone\n"
+            assert told(VANISH, "127.0.0.1", port, stranger=stranger) == "gone"
             server.stdin.write("\n")
             server.stdin.flush()
             assert server.stdout.readline() == "nobody\n"
@@ -147,7 +129,7 @@ def test_whether_it_is_there_can_be_seen(library: Path) -> None:
     code = "from distlab.machine import guard; print(guard.active())"
     path = {"PYTHONPATH": ":".join(filter(None, sys.path))}
 
-    def told(environment: dict[str, str]) -> str:
+    def seen(environment: dict[str, str]) -> str:
         ran = subprocess.run(
             [sys.executable, "-c", code],
             env={**os.environ, **path, **environment},
@@ -157,8 +139,8 @@ def test_whether_it_is_there_can_be_seen(library: Path) -> None:
         )
         return ran.stdout.strip()
 
-    assert told({guard.PRELOAD: ""}) == "False"
-    assert told({guard.PRELOAD: guard.preloaded(library, {guard.PRELOAD: ""})}) == "True"
+    assert seen({guard.PRELOAD: ""}) == "False"
+    assert seen({guard.PRELOAD: guard.preloaded(library, {guard.PRELOAD: ""})}) == "True"
     assert not guard.active(), "building it here loads it, and guards nothing"
 
 

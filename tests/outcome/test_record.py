@@ -262,6 +262,17 @@ def test_the_load_of_two_machines_is_that_of_the_noisier(record: Record) -> None
     assert "3 of 4 were free" in found["too_noisy"]
 
 
+def test_the_load_of_a_machine_is_told_once_of_workers_before_and_after_a_failure(
+    record: Record,
+) -> None:
+    loaded(record, ("here", "here"), 45.0)
+    record.add(Begun("h", 0, 2, 1, "worker 1 on here died"))
+    found = loaded(record, ("here", "here"), 45.0)
+    assert found["own_cores"] == pytest.approx(1.8)
+    codes = [one["code"] for one in record.summary()["caveats"]]
+    assert codes == ["noisy", "restarted"]
+
+
 def test_without_cpu_times_there_is_no_load(record: Record) -> None:
     assert fill(record)["load"] is None
 

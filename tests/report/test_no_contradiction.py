@@ -64,7 +64,8 @@ def test_every_form_says_the_same_of_who_is_fastest(told: dict[str, Any], tmp_pa
     for form in forms:
         assert plain(report.headline) in plain(form)
     for form in forms[2:]:
-        for sentence in report.sentences if len(report.sentences) < 20 else []:
+        # Of pairs without any interval the two short forms say nothing, of many a part.
+        for sentence in report.sentences if report.note and len(report.sentences) <= 8 else []:
             assert plain(sentence) in plain(form)
     assert data["comparisons"] == report.sentences
 

@@ -40,3 +40,12 @@ def test_without_a_word_there_is_no_file(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError), driver_log(tmp_path):
         raise RuntimeError
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_says_nothing_on_the_terminal(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / FILE).symlink_to("/dev/full")
+    with driver_log(tmp_path):
+        logging.getLogger("some.library").warning("a line that no disk takes")
+    assert capsys.readouterr() == ("", "")

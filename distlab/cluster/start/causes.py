@@ -8,6 +8,7 @@ LINES = 8
 _COLOURS = re.compile(r"\x1b\[[\d;]*m")
 _EXCEPTION = re.compile(r"^(?:[A-Za-z_][\w.]*\.)?[A-Z]\w*(?:Error|Exception|Exit|Interrupt)\b")
 _ADVICE = re.compile(r" ?(There are some potential root|Some common) causes.*", re.DOTALL)
+_MEMORY = re.compile(r"Memory on the node [^\n]*? was (\S+) used / (\S+) limit")
 
 
 def cause(error: BaseException) -> str:
@@ -16,6 +17,11 @@ def cause(error: BaseException) -> str:
     Of a chain of errors it is the last, which Ray puts at the end of what it says.
     """
     text = _COLOURS.sub("", str(error)).strip()
+    if memory := _MEMORY.search(text):
+        return (
+            f"its host ran out of memory ({memory[1]} of {memory[2]} in use), and Ray ended it: "
+            "fewer workers, or a smaller batch"
+        )
     detail = re.search(r"exit detail: (.*)", text, re.DOTALL)
     if detail:
         return " ".join(_ADVICE.sub("", detail[1]).split())

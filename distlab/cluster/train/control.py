@@ -26,6 +26,7 @@ from distlab.cluster.train import mailbox, rank
 from distlab.cluster.train.scaling import START_S, Sizes
 from distlab.experiment.experiment import Experiment
 from distlab.experiment.options import ClusterMode
+from distlab.files import slug
 
 SETTINGS = {
     "RAY_TRAIN_V2_ENABLED": "1",
@@ -134,7 +135,7 @@ def trainer(
     options = experiment.options
     local = options.cluster.mode is ClusterMode.local
     configured: Any = RunConfig(
-        name="run",
+        name=slug(f"{options.framework.name}-{options.model.name}"),
         storage_path=storage,
         failure_config=FailureConfig(max_failures=failures, controller_failure_limit=STARTS),
         callbacks=[Telling(duty.mailbox)],

@@ -18,6 +18,18 @@ from distlab.outcome.events import Event
 
 
 @dataclass(frozen=True)
+class Start:
+    """From what a group starts: the newest state, and its folder, as its ranks are told them.
+
+    Both are as in :class:`~distlab.cluster.actor.Assignment` and
+    :class:`~distlab.backends.base.Placement`.
+    """
+
+    state: list[Any]
+    folder: str | None
+
+
+@dataclass(frozen=True)
 class Steered:
     """Ray Train's controller runs; ``controller`` is its handle."""
 
@@ -57,7 +69,7 @@ class Mailbox:
     def __init__(self) -> None:
         self._messages: list[bytes] = []
         self._come = asyncio.Event()
-        self._starts: dict[str, list[Any]] = {}
+        self._starts: dict[str, Start] = {}
         self._decided = asyncio.Condition()
 
     async def put(self, message: bytes) -> None:
@@ -73,13 +85,13 @@ class Mailbox:
         taken, self._messages = self._messages, []
         return taken
 
-    async def decide(self, attempt: str, start: list[Any]) -> None:
+    async def decide(self, attempt: str, start: Start) -> None:
         """Say from what a group is to start."""
         async with self._decided:
             self._starts[attempt] = start
             self._decided.notify_all()
 
-    async def start(self, attempt: str) -> list[Any]:
+    async def start(self, attempt: str) -> Start:
         """From what a group is to start, as soon as the driver has said so."""
         async with self._decided:
             await self._decided.wait_for(lambda: attempt in self._starts)

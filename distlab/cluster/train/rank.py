@@ -58,6 +58,7 @@ def train(duty: Duty) -> None:
     context = ray.train.get_context()
     attempt, endpoints = _group
     size = context.get_world_size()
+    start = ray.get(duty.mailbox.start.remote(attempt))
     placement = Placement(
         rank=context.get_world_rank(),
         world_size=size,
@@ -65,13 +66,13 @@ def train(duty: Duty) -> None:
         device="gpu" if duty.device == "gpu" else "cpu",
         endpoints=endpoints,
         threads=duty.threads,
+        folder=start.folder,
     )
     program = replace(duty.task.program, local_batch=duty.task.global_batch // size)
     task = replace(duty.task, program=program)
     assert _actor is not None
-    state = ray.get(duty.mailbox.start.remote(attempt))
     for event in _actor.run(
-        Assignment(task, placement, duty.environment, duty.data, duty.log_dir, state)
+        Assignment(task, placement, duty.environment, duty.data, duty.log_dir, start.state)
     ):
         come = mailbox.put(duty.mailbox, mailbox.Told(attempt, event))
         # Inside a timed window nothing is waited for.

@@ -24,7 +24,7 @@ from distlab.cluster.group import OTHERS_DIVERGE_S
 from distlab.cluster.logs import elsewhere, log_of
 from distlab.cluster.pool import Jobs
 from distlab.cluster.restarts import Life, in_step
-from distlab.cluster.start import interpreter, seats, waiting
+from distlab.cluster.start import interpreter, local_ray, seats, waiting
 from distlab.cluster.start.causes import cause
 from distlab.cluster.train import mailbox
 from distlab.cluster.train.mailbox import Lost, Message, Seated, Steered, Told
@@ -33,6 +33,7 @@ from distlab.cluster.worker_environment import WorkerEnvironment
 from distlab.data.sources import Dataset
 from distlab.errors import DistlabError, RayLostError, StalledError, WorkerError
 from distlab.experiment.experiment import Experiment
+from distlab.experiment.options import ClusterMode
 from distlab.experiment.task import Task
 from distlab.outcome.events import Checkpoint, Divergence, Event, Failed, Notice, Ready, Started
 
@@ -208,7 +209,9 @@ class _Run:
         seats.check(seated.seats, self._options)
         newest = self._life.newest
         states = [] if newest is None else [ray.put(newest.state)]
-        ray.get(self._mailbox.decide.remote(seated.attempt, states))
+        local = self._options.cluster.mode is ClusterMode.local
+        folder = local_ray.folder_of_ranks() if local else None
+        ray.get(self._mailbox.decide.remote(seated.attempt, mailbox.Start(states, folder)))
         logs = {rank: f"{self._log_dir / f'rank-{rank}.log'}" for rank in range(len(seated.seats))}
         deadline = time.monotonic() + self._timeout
         watch = Watch(len(seated.seats), self._options.cluster.silence_timeout_s)

@@ -15,6 +15,8 @@ NOTE_COLUMNS = (
     "test accuracy",
     "verified",
 )
+MOST_TABLES, MOST_SENTENCES = 3, 8
+"""Of the note, which MLflow keeps 8,000 characters of; of more the report has all."""
 
 
 def document(report: Contents) -> str:
@@ -56,15 +58,27 @@ def document(report: Contents) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def summary(study: dict[str, Any]) -> str:
-    """The verdict, the main tables and the sentences, for the note of the study's MLflow run."""
+def summary(study: dict[str, Any], link: str = "") -> str:
+    """The verdict, the main tables and the sentences, for the note of the study's MLflow run.
+
+    ``link`` is what leads to the whole report, as Markdown; it stands before what a long study's
+    note might be cut in.
+    """
     report = contents(study, cells(study), [])
-    parts = _verdict(report)
-    for shown in report.main:
-        parts += [f"**{escaped(shown.title)}**", table(shown, NOTE_COLUMNS)]
+    parts = _verdict(report, brief=True)
+    parts[1:1] = [link] * bool(link)
+    for shown in report.main[:MOST_TABLES]:
+        # Beside them the time to the target accuracy, whose column is named by the target.
+        columns = [
+            name for name in shown.columns if name in NOTE_COLUMNS or name.startswith("s to")
+        ]
+        parts += [f"**{escaped(shown.title)}**", table(shown, columns)]
+    if len(report.main) > MOST_TABLES:
+        parts += [f"The report has {len(report.main) - MOST_TABLES} more tables."]
     if report.apart:
         parts += ["Some runs are set apart and not ranked; the report says which and why."]
-    told = [*report.sentences, *(report.compilation.sentences[:-1] if report.compilation else [])]
+    told = report.sentences if report.note and len(report.sentences) <= MOST_SENTENCES else []
+    told = [*told, *(report.compilation.sentences[:-1] if report.compilation else [])]
     if told:
         parts += [_items(told)]
     return "\n\n".join(parts) + "\n"
@@ -95,16 +109,23 @@ def escaped(text: str) -> str:
     return plain
 
 
-def _verdict(report: Contents) -> list[str]:
-    parts = [escaped(report.headline), *([escaped(report.scope)] if report.scope else [])]
+def _verdict(report: Contents, brief: bool = False) -> list[str]:
+    """The first screen; ``brief``ly with the first words in bold and no more than a note holds."""
+    headline = escaped(report.headline)
+    parts = [f"**{headline}**" if brief else headline]
+    parts += [escaped(report.scope)] if report.scope else []
     if report.next_step is not None:
         parts.append(f"**Next.** {escaped(report.next_step.words)}")
         if report.next_step.command is not None:
             parts.append(f"```bash\n{report.next_step.command}\n```")
+    most = MOST_SENTENCES if brief else None
     if report.verdict:
-        parts.append("\n".join(f"- **{escaped(n)}.** {escaped(t)}" for n, t in report.verdict))
+        said = report.verdict[
+            : MOST_TABLES if brief and len(report.verdict) > MOST_SENTENCES else None
+        ]
+        parts.append("\n".join(f"- **{escaped(n)}.** {escaped(t)}" for n, t in said))
     if report.untold:
-        parts += ["What could not be told:", _items(report.untold)]
+        parts += ["What could not be told:", _items(report.untold[:most])]
     return parts
 
 

@@ -4,7 +4,9 @@ This file runs itself in child processes: frameworks must not meet in the tests'
 """
 
 import json
+import os
 import sys
+import tempfile
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -14,6 +16,7 @@ from typing import Any
 
 import fresh_process
 import numpy as np
+import psutil
 import pytest
 
 from distlab.backends.base import OptimizerState, Placement, Program
@@ -215,6 +218,27 @@ def no_gpu() -> list[str] | None:
     return []
 
 
+def ranks_that_meet_by_files() -> list[list[str]]:
+    """On which addresses each of two ranks listens that were given no endpoints, but a folder."""
+    os.environ["GLOO_SOCKET_IFNAME"] = "lo"
+    with tempfile.TemporaryDirectory() as folder:
+        told, tell = os.pipe()
+        rank = int(os.fork() == 0)
+
+        from distlab.backends.torch.backend import TorchBackend
+
+        backend = TorchBackend(Placement(rank, 2, rank, "cpu", (), 1, folder))
+        backend.barrier()
+        connections = psutil.Process().net_connections("inet")
+        listening = [one.laddr.ip for one in connections if one.status == psutil.CONN_LISTEN]
+        backend.barrier()
+        backend.close()
+        if rank == 1:
+            os.write(tell, json.dumps(listening).encode())
+            os._exit(0)
+        return [listening, json.loads(os.read(told, 1000))]
+
+
 def precisions() -> dict[str, Any]:
     """Losses and one evaluation for each execution and precision."""
     backend = fresh(PROGRAM)
@@ -230,6 +254,13 @@ def precisions() -> dict[str, Any]:
             tf32 = backend.describe()["tf32"]
             found[f"{execution} {precision}"] = (losses, evaluation, types, tf32)
     return found
+
+
+def test_ranks_of_one_machine_meet_by_files_and_listen_on_loopback_alone() -> None:
+    """But for gloo's own connections they listen on nothing."""
+    first, second = child("ranks_that_meet_by_files")
+    assert set(first) | set(second) <= {"127.0.0.1"}
+    assert len(first) <= 1 and len(second) <= 1
 
 
 def test_calls_that_are_filled_up_change_nothing() -> None:

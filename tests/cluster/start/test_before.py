@@ -2,18 +2,20 @@ import contextlib
 import os
 import socket
 import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import stranger
+from stranger import two_users
 
 from distlab.cluster.start import before
 from distlab.errors import DistlabError
 
 SETTINGS = bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
 """The frame that a server of HTTP/2 sends first."""
-NOBODY = 65534
 
 
 @pytest.fixture
@@ -46,7 +48,7 @@ def test_where_none_was_started_there_is_none(written: Path) -> None:
         before.auto()
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="NOT TESTED: root alone can be two users")
+@two_users
 @pytest.mark.parametrize("planted", ["file", "folder", "link"])
 def test_an_address_that_another_user_left_is_not_followed(written: Path, planted: str) -> None:
     """Ray opens its folder to everybody, and would send this user's token there."""
@@ -54,29 +56,27 @@ def test_an_address_that_another_user_left_is_not_followed(written: Path, plante
         written.parent.rename(written.parent.with_name("of-this-user"))
         written.parent.symlink_to("of-this-user")
     path = written if planted == "file" else written.parent
-    os.chown(path, NOBODY, NOBODY, follow_symlinks=False)
+    os.chown(path, stranger.UID, stranger.UID, follow_symlinks=False)
     with pytest.raises(DistlabError) as caught:
         before.auto()
-    assert f"(uid {NOBODY})" in caught.value.found and "cluster.address=HEAD" in caught.value.fix
+    assert (
+        f"(uid {stranger.UID})" in caught.value.found and "cluster.address=HEAD" in caught.value.fix
+    )
     assert len(str(caught.value).splitlines()) <= 6
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="NOT TESTED: root alone can be two users")
+@two_users
 def test_a_port_that_another_user_has_by_now_is_not_joined(written: Path) -> None:
-    code = "import socket; s = socket.create_server(('', 0)); print(s.getsockname()[1], flush=True)"
+    code = "s = socket.create_server(('', 0)); print(s.getsockname()[1], flush=True); input()"
     with subprocess.Popen(
-        ["/usr/bin/env", "python3", "-c", f"{code}; input()"],
-        user=NOBODY,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as stranger:
-        assert stranger.stdout
-        address = f"127.0.0.1:{stranger.stdout.readline().strip()}"
+        stranger.command(code), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as another:
+        assert another.stdout
+        address = f"127.0.0.1:{another.stdout.readline().strip()}"
         written.write_text(address)
         with pytest.raises(DistlabError, match=f"listens at {address} belongs to another user"):
             before.auto()
-        stranger.kill()
+        another.kill()
     assert before.auto() == address
 
 
@@ -86,17 +86,14 @@ def test_a_link_instead_of_the_file_is_not_followed(written: Path) -> None:
     assert before.recorded() is None
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="NOT TESTED: root alone can be two users")
+@two_users
 def test_only_rays_of_the_user_or_root_are_seen() -> None:
     """A process may call itself as it likes."""
-    code = "import setproctitle, sys; print('up', flush=True); input()"
-    code = code.replace(
-        "import setproctitle, sys; ", "open('/proc/self/comm','w').write('raylet');"
-    )
-    for user, seen in ((NOBODY, False), (None, True)):
+    named = "open('/proc/self/comm', 'w').write('raylet')\n"
+    for become, seen in ((stranger.BECOME, False), ("", True)):
+        code = f"{named}{become}print('up', flush=True); input()"
         with subprocess.Popen(
-            ["/usr/bin/python3", "-c", code, f"{before.FLAG}10.9.8.7:1"],
-            user=user,
+            [sys.executable, "-I", "-c", code, f"{before.FLAG}10.9.8.7:1"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
         ) as process:

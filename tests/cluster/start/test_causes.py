@@ -30,6 +30,13 @@ DEATH = """The actor died unexpectedly before finishing this task.
 Worker exit type: SYSTEM_ERROR Worker exit detail: Worker unexpectedly exits with a connection \
 error code 2. End of file. There are some potential root causes. (1) The process is killed by"""
 
+MEMORY = """1 worker(s) were killed due to the node running low on memory.
+Memory on the node (IP: 127.0.0.1, ID: 5ebb) was 5.36GB used / 23.54GB limit (0.227781)
+OOM kill reason: Memory usage 5606461440B exceeded threshold of 505530016B (2.0% of limit)
+Object store memory usage: [- objects spillable: 2
+- bytes spillable: 15720468
+To disable worker killing, set the environment variable `RAY_memory_monitor_refresh_ms` to zero."""
+
 
 @pytest.mark.parametrize(
     ("said", "told", "node"),
@@ -37,6 +44,7 @@ error code 2. End of file. There are some potential root causes. (1) The process
         (ENVIRONMENT, "RuntimeError: Please install virtualenv", "10.0.0.7"),
         (CREATION, "ModuleNotFoundError: No module named 'distlab'", "10.0.0.8"),
         (DEATH, "Worker unexpectedly exits with a connection error code 2. End of file.", None),
+        (MEMORY, "its host ran out of memory (5.36GB of 23.54GB in use), and Ray ended it", None),
         ("/nope is not a valid path.", "/nope is not a valid path.", None),
         ("a long reason " * 100, "a long reason " * 99 + "a long reason", None),
     ],
@@ -54,3 +62,8 @@ def test_a_message_of_several_lines_is_kept_up_to_a_screen() -> None:
     assert cause(ValueError("one\n\ntwo")) == "one\ntwo"
     assert cause(ValueError("\n".join("abcdefghijkl"))).splitlines() == [*"abcdefgh"[:LINES], "..."]
     assert cause(ValueError()) == "ValueError"
+
+
+def test_a_lack_of_memory_is_one_line_without_rays_advice() -> None:
+    told = cause(RuntimeError(MEMORY))
+    assert "\n" not in told and "RAY_" not in told and "store" not in told

@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from stranger import UID, two_users
 
 from distlab.cluster.start import session
 
@@ -85,11 +86,11 @@ def test_nothing_else_is_removed(place: Path) -> None:
     assert len(list(place.iterdir())) == 3 and (elsewhere / session.OWNER).exists()
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root may give a folder to another user")
+@two_users
 def test_another_users_is_left_alone(place: Path) -> None:
     foreign = place / f"{session.PREFIX}foreign"
     foreign.mkdir()
     (foreign / session.OWNER).touch()
-    os.chown(foreign, 65534, 65534)
+    os.chown(foreign, UID, UID)
     session.remove_dead(place)
     assert foreign.exists()

@@ -1,6 +1,6 @@
 import re
 
-from studies import classroom, study, where
+from studies import classroom, study, together, where
 
 from distlab.report.contents import contents
 from distlab.report.figures.cells import cells
@@ -58,8 +58,17 @@ def test_the_document_has_the_parts_of_the_report() -> None:
 def test_the_note_has_the_verdict_the_main_figures_and_the_sentences() -> None:
     text = markdown.summary(study(models=["mlp"], scalings=["weak"]))
     assert "settings" in text.splitlines()[0] or "fastest" in text.splitlines()[0]
-    assert "| framework | workers | samples/s | speed-up | test accuracy |" in text
+    assert "| framework | workers | s to 97% | samples/s | speed-up | test accuracy |" in text
     assert re.search(
         r"^- tf trains mlp 1\.\d+ times as fast as torch on 1 CPU worker; 95% CI", text, re.M
     )
     assert len(text) < 8000
+
+
+def test_the_note_of_a_large_study_keeps_its_link_within_what_mlflow_keeps() -> None:
+    many = [study(batch_size=batch, repeats=3) for batch in range(8, 80, 8)]
+    link = "[The whole report](#there)"
+    text = markdown.summary(together(*many), link)
+    assert text.splitlines()[0].startswith("**") and text.splitlines()[2] == link
+    assert len(text) < 8000
+    assert "The report has 33 more tables." in text

@@ -1,12 +1,12 @@
 """What a run survives: kills and stalls at random moments, and what each of them leaves behind.
 
-``python benchmarks/faults.py`` trains the MLP on two CPU workers with each framework and engine:
-once undisturbed, and then again and again while one thing after the other is killed (SIGKILL) or
-stopped (SIGSTOP): a rank, Ray's raylet or head, Ray Train's controller, the command itself, which
-``resume=`` then takes up. Faults are drawn with ``--seed``; the moments are random, too, from the
-first epoch after the last recovery on. Each becomes a row: whether the run went on, epochs trained
-again, seconds from the fault to the next new epoch, and what was left. A run's final weights are
-compared with the undisturbed run's, bit for bit.
+``python benchmarks/fault_campaign.py`` trains the MLP on two CPU workers with each framework and
+engine: once undisturbed, and then again and again while one thing after the other is killed
+(SIGKILL) or stopped (SIGSTOP): a rank, Ray's raylet or head, Ray Train's controller, the command
+itself, which ``resume=`` then takes up. Faults are drawn with ``--seed``; the moments are random,
+too, from the first epoch after the last recovery on. Each becomes a row: whether the run went on,
+epochs trained again, seconds from the fault to the next new epoch, and what was left. A run's final
+weights are compared with the undisturbed run's, bit for bit.
 
 ``--markdown FILE`` writes the table as docs/reliability.md has it; ``--faults 1`` is a short try.
 """
