@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # The arguments of Python that run the quickstart; its pictures are made of the same.
 QUICKSTART := -m distlab.launch -m experiment=quickstart framework=torch,tf,paddle
 
-.PHONY: help quickstart test test-fast lint format types ui bench faults records pictures clean
+.PHONY: help quickstart test test-fast lint format types fuzz ui ui-login bench faults records pictures clean
 
 help:  ## Show these commands
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
@@ -43,8 +43,19 @@ format: $(VENV)/installed-dev  ## Format the code and mend what lint can mend
 types: $(VENV)/installed-dev  ## Check types
 	$(BIN)/mypy
 
-ui: $(VENV)/installed-cpu  ## Open the MLflow UI on ./mlruns (http://127.0.0.1:5000)
+ui: $(VENV)/installed-cpu  ## Open the MLflow UI on ./mlruns (http://127.0.0.1:5000), without a login
+	@echo 'No login: whoever is logged in on this machine can read, change and delete these runs (make ui-login).'
 	MLFLOW_DISABLE_TELEMETRY=true $(BIN)/mlflow ui --backend-store-uri sqlite:///mlruns/mlflow.db
+
+ui-login: $(VENV)/installed-cpu  ## The same behind a login: user admin, MLFLOW_AUTH_ADMIN_PASSWORD at the first start
+	$(BIN)/python -m pip install --quiet --editable '.[login]'
+	mkdir -p mlruns
+	cd mlruns && umask 077 && MLFLOW_DISABLE_TELEMETRY=true \
+	MLFLOW_FLASK_SERVER_SECRET_KEY="$${MLFLOW_FLASK_SERVER_SECRET_KEY:-$$(od -An -N32 -tx1 /dev/urandom | tr -d ' \n')}" \
+	$(abspath $(BIN))/mlflow server --app-name basic-auth --host 127.0.0.1 --workers 1 --backend-store-uri sqlite:///mlflow.db
+
+fuzz: $(VENV)/installed-dev  ## Give damaged studies and command lines to it: no traceback (minutes)
+	PYTHONPATH=tests/support $(BIN)/python tests/support/fuzz/fuzz.py 1000
 
 bench: $(VENV)/installed-cpu  ## Measure distlab against hand-written peers (idle machine, hours)
 	$(BIN)/python benchmarks/quickstart_style.py

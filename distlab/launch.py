@@ -40,6 +40,7 @@ from distlab.runs.progress import Display
 _log = logging.getLogger(__name__)
 FAILED = 1
 _received: list[int] = []
+_composed: list[bool] = []
 
 
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
@@ -49,6 +50,7 @@ def _compose_and_run(options: DictConfig) -> Options | None:
     In a multirun it returns the options, or None for a mistake: :mod:`distlab.runs.sweep` collects
     them and has them run as a study.
     """
+    _composed.append(True)
     job = HydraConfig.get()
     single = job.mode is RunMode.RUN
     run_dir = Path(job.runtime.output_dir)
@@ -127,6 +129,12 @@ def main() -> None:
         with disconnected_at_end():
             _compose_and_run()
     except (HydraException, OmegaConfBaseException) as error:
+        complain(refused(error))
+        sys.exit(FAILED)
+    except ValueError as error:
+        if _composed:
+            raise
+        # Of a command line that it doesn't take, Hydra raises this, too.
         complain(refused(error))
         sys.exit(FAILED)
     except DistlabError as error:

@@ -7,6 +7,7 @@ each dimension as a big-endian 32-bit integer, then the elements in C order.
 
 import gzip
 import math
+import os
 import struct
 import zlib
 from pathlib import Path
@@ -16,24 +17,29 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distlab.errors import DistlabError
+from distlab.files import opened
 
 OTHER_DATA = "data=mnist5k (5,000 MNIST images, embedded, no file needed)"
 """The fix that always works, for the errors of this package."""
 
-LARGEST_ARRAY = 2**30
-"""Most bytes that :func:`read` accepts in one array: 1 GiB, 22 times MNIST's training images."""
+LARGEST_ARRAY = 2**28
+"""Most bytes of one array, and of one file: 342,392 images, more than any set of ten digits has.
+
+EMNIST's digits are 280,000 (Cohen et al. 2017), MNIST's are 70,000.
+"""
 
 _GZIP_MAGIC = b"\x1f\x8b"
 _UNSIGNED_BYTE = 0x08
 _MOST_DIMENSIONS = 3
 _CHUNK = 2**20
+_HEADER = 2**16  # of IDX and of gzip, and what gzip adds to what it cannot compress
 
 
 def read(path: str | Path) -> NDArray[np.uint8]:
     """Read one IDX file of unsigned bytes.
 
     Whether the file is gzipped is seen from its content, not its name. Memory grows with what the
-    file really holds, never with what its header announces.
+    file really holds, never with what its header announces, and to :data:`LARGEST_ARRAY` at most.
 
     Parameters
     ----------
@@ -53,7 +59,10 @@ def read(path: str | Path) -> NDArray[np.uint8]:
     """
     path = Path(path)
     try:
-        with path.open("rb") as raw:
+        with opened(path) as raw:
+            if (size := os.fstat(raw.fileno()).st_size) > LARGEST_ARRAY + _HEADER:
+                found = f"it has {size:,} bytes"
+                _refuse(path, f"at most {LARGEST_ARRAY:,} elements", found)
             gzipped = raw.read(2) == _GZIP_MAGIC
             raw.seek(0)
             if not gzipped:

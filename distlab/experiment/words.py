@@ -27,7 +27,7 @@ from omegaconf.errors import GrammarParseError
 from omegaconf.grammar_parser import parse
 
 from distlab.errors import DistlabError
-from distlab.experiment.options import Options, flat, names
+from distlab.experiment.options import CONF, Options, flat, names
 from distlab.models import shipped
 
 FOLDERS = ("hydra.run.dir", "hydra.sweep.dir")
@@ -60,7 +60,14 @@ def _text_options(kind: Any = Options, prefix: str = "") -> Iterator[tuple[str, 
             yield f"{prefix}{name}", type(None) in get_args(hint)
 
 
-TEXT = {**dict(_text_options()), **dict.fromkeys(FOLDERS, False), "hydra.job.name": False}
+GROUPS = sorted({folder.name for folder in CONF.iterdir() if any(folder.glob("*.yaml"))})
+"""Options whose value is the name of a file of the config tree, or of an installed backend."""
+TEXT = {
+    **dict(_text_options()),
+    **dict.fromkeys(GROUPS, False),
+    **dict.fromkeys(FOLDERS, False),
+    "hydra.job.name": False,
+}
 """The options whose value is any text, and whether ``null`` stands for none."""
 
 
@@ -165,7 +172,8 @@ def _model(choice: str) -> str:
         If the file is not there or is none of a model.
     """
     if "/" not in choice and not choice.endswith((".yaml", ".yml")):
-        return choice
+        # A name that Hydra would read as a number is a name.
+        return _text(choice, False, False) if re.fullmatch(r"[\w.+-]+", choice) else choice
     path = Path(at_home(choice.strip("'\""))).absolute()
     node = shipped.read(path, f"model={choice}")
     place = hashlib.sha256(os.fsencode(path)).hexdigest()[:8]

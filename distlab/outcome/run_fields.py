@@ -94,6 +94,12 @@ class Resources(Open):
     """The library that reached it; null if unknown."""
     matrix_products: dict[str, float]
     """The same of each library in the process, in floating-point operations a second."""
+    tuned: list[str] | None = None
+    """What is done otherwise than in the framework's tutorials; null or missing if unknown."""
+    compiled_from_cache: bool | None = None
+    """Whether compiled steps of an earlier run were found; null or missing if nothing compiles."""
+    cold_compile_s: NonNegativeFloat | None = None
+    """Seconds that compiling them took when it was done; null or missing if unknown."""
 
 
 class Load(Strict):

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from distlab.report.figures.cells import Cell
-from distlab.report.figures.comparisons import Comparison, compare, note
+from distlab.report.figures.comparisons import Comparison, compare, note, ratio_text
 from distlab.report.figures.groups import Group, groups
 from distlab.report.plots.render import KINDS, Plot
 from distlab.report.sections import conditions as facts
@@ -108,11 +108,11 @@ def contents(study: dict[str, Any], cells: Sequence[Cell], plots: Sequence[Plot]
         note=_ended(note(comparisons, looks)),
         verdict=verdict.sentences(settings, found),
         untold=[*verdict.untold(settings, cells), *machine.untold(cells)],
-        legend=glossary.FIGURES,
+        legend=glossary.FIGURES if _intervals(cells) else glossary.FEW,
         words=glossary.WORDS,
         main=[main(group, fastest) for group in found if group.ranked],
         apart=[table for table in apart if table is not None],
-        ratios_legend=f"{glossary.RATIOS} {_ended(note(comparisons, looks))}".strip(),
+        ratios_legend=f"{glossary.RATIOS} {_ended(note(comparisons, looks)) or glossary.UNSURE}",
         ratios=_ratios(found, comparisons),
         sentences=[_ended(pair.sentence) for pair in comparisons],
         compilation=_compilation(comparisons),
@@ -137,6 +137,11 @@ def contents(study: dict[str, Any], cells: Sequence[Cell], plots: Sequence[Plot]
     )
 
 
+def _intervals(cells: Sequence[Cell]) -> bool:
+    """Whether any throughput has one."""
+    return any(cell.throughput is not None and cell.throughput.low is not None for cell in cells)
+
+
 def _subtitle(study: dict[str, Any]) -> str:
     day = str(study.get("started") or "")[:10]
     machine = (study.get("environment") or {}).get("processor")
@@ -146,7 +151,7 @@ def _subtitle(study: dict[str, Any]) -> str:
 
 def _ratios(found: Sequence[Group], comparisons: Sequence[Comparison]) -> list[Table]:
     columns = ["framework", "against", "workers", "times as fast", "told"]
-    made = []
+    made, some = [], any(pair.ratio.low is not None for pair in comparisons)
     for group in found:
         members = {cell.cell for cell in group.cells}
         pairs = [pair for pair in comparisons if pair.faster.cell in members]
@@ -160,7 +165,7 @@ def _ratios(found: Sequence[Group], comparisons: Sequence[Comparison]) -> list[T
                 Value(pair.faster.name),
                 Value(pair.slower.name),
                 Value(str(pair.faster.world_size)),
-                tables.estimated(pair.ratio, "ratio"),
+                tables.estimated(pair.ratio, "ratio") if some else Value(_bare(pair)),
                 Value("yes" if pair.told else "no"),
             ]
             for pair in pairs
@@ -168,6 +173,11 @@ def _ratios(found: Sequence[Group], comparisons: Sequence[Comparison]) -> list[T
         if rows:
             made.append(Table(title, columns, rows, frozenset({"framework", "against"})))
     return made
+
+
+def _bare(pair: Comparison) -> str:
+    """A ratio of a report in which none has an interval, which its legend says once."""
+    return ratio_text(pair.ratio, pair.ratio.value)
 
 
 def _highest(group: Group, size: int) -> str:

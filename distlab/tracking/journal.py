@@ -24,6 +24,7 @@ from distlab import files as whole
 from distlab.errors import DistlabError
 from distlab.experiment.options import TrackingOptions
 from distlab.masking import HIDDEN
+from distlab.outcome.restored import bounds
 from distlab.tracking.store import Store, now_ms, open_store, unanswered
 
 if TYPE_CHECKING:
@@ -173,17 +174,18 @@ class Kept:
         self.head: dict[str, Any] = {}
         for text in self._file:
             # A line may be cut off, the last of a process that was killed or of a full disk.
-            with contextlib.suppress(ValueError):
-                line = json.loads(text)
+            with contextlib.suppress(ValueError, KeyError, TypeError, AttributeError):
+                # A whole file may be a text here, such as the plan of a large study.
+                line = bounds.parsed(text, bounds.MOST_BYTES)
                 if "head" in line:
-                    self.head = line["head"]
+                    self.head = _head(line["head"])
                 elif "sent" in line:
-                    self._sent.add(line["sent"])
+                    self._sent.add(int(line["sent"]))
                 elif "became" in line:
-                    self.head.update(run=line["became"], made=True)
+                    self.head.update(run=str(line["became"]), made=True)
                     self._sent.clear()
                 else:
-                    self.calls[line.pop("n")] = line
+                    self.calls[int(line.pop("n"))] = line
         self.own = self.head.get("run", "")
 
     @property
@@ -205,15 +207,18 @@ class Kept:
         run = self.head["run"]
         for number, call in self.left:
             try:
-                send(json.loads(_translated(json.dumps(call), ids)), store, self.path.parent)
+                told = json.loads(_translated(json.dumps(call), ids))
+                _check_inside(told, self.path.parent)
+                send(told, store, self.path.parent)
             except Exception as error:
                 if unanswered(error):
                     raise
-                say(f"MLflow refuses a record of {self.path.parent}: {str(error).splitlines()[0]}")
+                why = str(error).partition("\n")[0] or repr(error)
+                say(f"MLflow refuses a record of {self.path.parent}: {why}")
                 continue
             self._sent.add(number)
             self._write({"sent": number})
-        ended = any(call["call"] == "end" for call in self.calls.values())
+        ended = any(call.get("call") == "end" for call in self.calls.values())
         if not ended and store.client.get_run(run).info.status == "RUNNING":
             # Its process was killed.
             last = int(self.path.stat().st_mtime * 1000)
@@ -230,6 +235,28 @@ class Kept:
         self._file.seek(0, 2)
         self._file.write(json.dumps(line) + "\n")
         self._file.flush()
+
+
+def _head(found: Any) -> dict[str, Any]:
+    """The head of a file; empty if it lacks what a run is made of."""
+    whole = {**found, "create": {**found["create"]}}
+    texts = (whole["uri"], whole["experiment"], whole["run"], whole["create"]["name"])
+    sound = all(isinstance(text, str) for text in texts)
+    sound = sound and isinstance(whole["create"]["time"], int) and "made" in whole
+    return whole if sound and isinstance(whole["create"]["tags"], dict) else {}
+
+
+def _check_inside(call: Call, folder: Path) -> None:
+    """Refuse to send, and to remove, what lies elsewhere: the file may be somebody else's work.
+
+    Raises
+    ------
+    ValueError
+        Naming the path.
+    """
+    path = call.get("path")
+    if path is not None and not (folder / path).resolve().is_relative_to(folder.resolve()):
+        raise ValueError(f"{path} is not in the folder of the run")
 
 
 def sync(folder: Path, tracking: TrackingOptions, home: Path, say: Callable[[str], None]) -> bool:
@@ -262,7 +289,7 @@ def sync(folder: Path, tracking: TrackingOptions, home: Path, say: Callable[[str
     """
     kept: list[Kept] = []
     whole = True
-    for path in sorted(folder.rglob(FILES)):
+    for path in sorted(path for path in folder.rglob(FILES) if path.is_file()):
         try:
             kept.append(Kept(path))
         except BlockingIOError:

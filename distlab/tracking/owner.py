@@ -234,8 +234,11 @@ def _claims(tagged: Mapping[str, str], start: str = CLAIM) -> dict[str, Owner]:
     for name, value in tagged.items():
         if name.startswith(start):
             try:
-                found[name] = Owner(**json.loads(value))
-            except (ValueError, TypeError):
+                one = Owner(**json.loads(value))
+                datetime.fromisoformat(one.since)
+                if isinstance(one.pid, int):
+                    found[name] = one
+            except (ValueError, TypeError, RecursionError):
                 continue  # no tag of distlab's
     return {name: one for name, one in found.items() if one.state != LEFT}
 

@@ -1,4 +1,5 @@
 import gzip
+import os
 import struct
 import tracemalloc
 import zlib
@@ -153,7 +154,7 @@ def compressed_zeros(header: bytes, zeros: int) -> bytes:
 
 @pytest.mark.parametrize("compress", [False, True])
 @pytest.mark.parametrize(
-    "shape", [(2**32 - 1, 2**32 - 1, 2**32 - 1), (2**30 + 1,), (2**30,), (2**20, 28, 28)]
+    "shape", [(2**32 - 1, 2**32 - 1, 2**32 - 1), (2**28 + 1,), (2**28,), (342_393, 28, 28)]
 )
 def test_memory_follows_the_content_not_the_header(
     tmp_path: Path, shape: tuple[int, ...], compress: bool
@@ -180,3 +181,27 @@ def test_memory_is_bounded_where_a_small_file_inflates(tmp_path: Path) -> None:
     finally:
         tracemalloc.stop()
     assert peak < 4 * 2**20
+
+
+def test_a_file_that_is_larger_than_any_is_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "sparse"
+    path.write_bytes(gzip.compress(bytes.fromhex("00000801 00000001 05")))
+    os.truncate(path, 2**42)  # zeros without end behind a sound stream, which gzip allows
+    assert "it has 4,398,046,511,104 bytes" in refusal(path).found
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device", "link to a pipe"])
+def test_what_is_no_file_is_refused_and_not_waited_for(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "t10k-labels-idx1-ubyte"
+    if kind == "device":
+        path.symlink_to("/dev/zero")
+    else:
+        os.mkfifo(tmp_path / "pipe")
+        path.symlink_to("pipe") if "link" in kind else (tmp_path / "pipe").rename(path)
+    assert "no regular file" in refusal(path).found
+
+
+def test_a_link_to_a_file_is_followed(tmp_path: Path, encode: Encode) -> None:
+    (tmp_path / "file").write_bytes(encode(np.arange(3, dtype=np.uint8)))
+    (tmp_path / "link").symlink_to("file")
+    assert idx.read(tmp_path / "link").tolist() == [0, 1, 2]

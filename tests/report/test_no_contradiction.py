@@ -190,3 +190,9 @@ def test_the_metrics_of_mlflow_are_the_figures_of_the_table(told: dict[str, Any]
         if value is not None
     ]
     assert sorted(sent) == sorted(wanted)
+
+
+def test_the_legend_promises_intervals_where_there_are_any(told: dict[str, Any]) -> None:
+    found = cells(told)
+    any_interval = any(c.throughput is not None and c.throughput.low is not None for c in found)
+    assert ("95% intervals" in contents(told, found, []).legend) == any_interval

@@ -15,7 +15,7 @@ from distlab.experiment.options import TrackingOptions
 from distlab.outcome.run_fields import Run
 from distlab.tracking import reader
 from distlab.tracking.__main__ import main
-from distlab.tracking.journal import FILES
+from distlab.tracking.journal import FILES, Kept, _check_inside
 from distlab.tracking.outbox import Connection, Outbox
 from distlab.tracking.run_writer import Part, Tracker
 from distlab.tracking.store import open_store
@@ -211,3 +211,59 @@ def test_a_file_that_cannot_be_written_ends_nothing(
 def test_a_server_that_is_away_at_the_start_ends_the_command(tmp_path: Path) -> None:
     with pytest.raises(DistlabError, match="does not answer"):
         Tracker(TrackingOptions("http://127.0.0.1:9", "e", False, False), "r", tmp_path)
+
+
+HEAD = {
+    "uri": "sqlite:///x.db",
+    "experiment": "e",
+    "run": "1" * 32,
+    "made": True,
+    "create": {"name": "r", "tags": {}, "time": 1},
+}
+
+
+def kept(folder: Path, *lines: object) -> Kept:
+    path = folder / "mlflow-11111111.jsonl"
+    path.write_text(
+        "".join(f"{one if isinstance(one, str) else json.dumps(one)}\n" for one in lines)
+    )
+    return Kept(path)
+
+
+def test_lines_that_are_no_calls_are_left_out(tmp_path: Path) -> None:
+    one = kept(
+        *(
+            tmp_path,
+            {"head": HEAD},
+            "[1, 2",
+            "7",
+            '"text"',
+            "[" * 50_000,
+            {"n": "x"},
+            {"call": "end"},
+        ),
+        *({"n": 1, "call": "end", "run": "1", "status": "FINISHED", "time": 1}, {"sent": []}),
+    )
+    assert one.head == HEAD
+    assert [number for number, _ in one.left] == [1]
+
+
+@pytest.mark.parametrize("spoilt", ["uri", "experiment", "run", "made", "create"])
+def test_a_file_without_a_whole_head_is_no_runs(spoilt: str, tmp_path: Path) -> None:
+    assert kept(tmp_path, {"head": {k: v for k, v in HEAD.items() if k != spoilt}}).head == {}
+
+
+def test_a_plan_of_a_large_study_is_kept_whole(tmp_path: Path) -> None:
+    text = "x" * 500_000
+    one = kept(tmp_path, {"head": HEAD}, {"n": 1, "call": "text", "text": text, "to": "plan.json"})
+    assert one.calls[1]["text"] == text
+
+
+@pytest.mark.parametrize("path", ["../secret", "/etc/passwd", "link/secret"])
+def test_nothing_is_sent_or_removed_that_lies_elsewhere(path: str, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (folder / "link").symlink_to(tmp_path)
+    with pytest.raises(ValueError, match="not in the folder"):
+        _check_inside({"call": "model", "path": path}, folder)
+    _check_inside({"call": "file", "path": "logs"}, folder)

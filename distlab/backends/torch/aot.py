@@ -224,9 +224,18 @@ def _compile_in_a_child(orders: Mapping[Path, Order]) -> None:
             # A folder that other users may read, unlike the one it is in.
             filled[folder] = Path(parts.enter_context(part)) / "filled"
             filled[folder].mkdir(mode=0o755)
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+        # torch loads what it finds in its cache, too, which by itself is /tmp/torchinductor_USER,
+        # whoever made that.
+        own = cache_folder() / "inductor"
+        private_folder.make(own)
+        _check_own(own)
+        environment = {
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+            "TORCHINDUCTOR_CACHE_DIR": str(own),
+        }
         made = dict(filled)
-        if not all(map(_is_plain, (*filled.values(), tempfile.gettempdir(), _torch_cache()))):
+        if not all(map(_is_plain, (*filled.values(), tempfile.gettempdir(), own))):
             # torch gives the compiler such paths as they are, which a space in them breaks.
             workshop = parts.enter_context(tempfile.TemporaryDirectory(dir="/tmp"))
             environment |= {"TMPDIR": workshop, "TORCHINDUCTOR_CACHE_DIR": f"{workshop}/torch"}
@@ -265,11 +274,6 @@ def _compile_in_a_child(orders: Mapping[Path, Order]) -> None:
 def _is_plain(path: object) -> bool:
     """Whether a shell and a compiler take a path as it is."""
     return str(path).isascii() and shlex.quote(str(path)) == str(path)
-
-
-def _torch_cache() -> str:
-    """The folder that torch's compiler works in, where the user names one."""
-    return os.environ.get("TORCHINDUCTOR_CACHE_DIR") or "/tmp"
 
 
 def _compile(orders: Mapping[Path, Order], threads: int) -> None:

@@ -21,10 +21,17 @@ class NotRestoredError(ValueError):
     """What was read is not what it should be; the message says where, in one line."""
 
 
-def parsed(text: bytes | str) -> Any:
+def parsed(text: bytes | str, longest: int = LONGEST) -> Any:
     """JSON as plain data; NaN and infinity, which earlier versions wrote, become None.
 
     Control characters in texts become ``U+FFFD``.
+
+    Parameters
+    ----------
+    text:
+        The document.
+    longest:
+        Characters that a text in it may have.
 
     Raises
     ------
@@ -39,7 +46,7 @@ def parsed(text: bytes | str) -> Any:
         raise NotRestoredError(f"it is deeper than {DEEPEST} lists within each other") from None
     except ValueError as error:
         raise NotRestoredError(f"it is no JSON: {error}") from None
-    return _bounded(found, 0)
+    return _bounded(found, longest, 0)
 
 
 def number(text: Any, otherwise: float = 0.0) -> float:
@@ -51,18 +58,21 @@ def number(text: Any, otherwise: float = 0.0) -> float:
     return found if 0 <= found <= GREATEST else otherwise
 
 
-def _bounded(value: Any, depth: int) -> Any:
+def _bounded(value: Any, longest: int, depth: int) -> Any:
     """A value whose texts can be shown; one that is out of bounds is refused."""
     if depth > DEEPEST:
         raise NotRestoredError(f"it is deeper than {DEEPEST} lists within each other")
     if isinstance(value, dict | list) and len(value) > MOST:
         raise NotRestoredError(f"a list has more than {MOST:,} entries")
     if isinstance(value, dict):
-        return {_text(name): _bounded(inner, depth + 1) for name, inner in value.items()}
+        return {
+            _text(name, longest): _bounded(inner, longest, depth + 1)
+            for name, inner in value.items()
+        }
     if isinstance(value, list):
-        return [_bounded(inner, depth + 1) for inner in value]
+        return [_bounded(inner, longest, depth + 1) for inner in value]
     if isinstance(value, str):
-        return _text(value)
+        return _text(value, longest)
     if isinstance(value, int) and not -(2**63) <= value < 2**63:
         raise NotRestoredError("a whole number is beyond 2**63")
     if isinstance(value, float) and not abs(value) <= GREATEST:
@@ -70,7 +80,7 @@ def _bounded(value: Any, depth: int) -> Any:
     return value
 
 
-def _text(value: str) -> str:
-    if len(value) > LONGEST:
-        raise NotRestoredError(f"a text has more than {LONGEST:,} characters")
+def _text(value: str, longest: int) -> str:
+    if len(value) > longest:
+        raise NotRestoredError(f"a text has more than {longest:,} characters")
     return shown(value)

@@ -52,16 +52,16 @@ def accuracy(group: Group, styles: Styles) -> Chart | None:
             )
         target = cells[0].counted[0].get("target_accuracy")
         if target is not None:
-            # On the side of the line where the curves' ends aren't.
+            # On the left, where curves are lowest, on the side of the line where no end is.
             below = any((cell.accuracy_mean or 0.0) > target for cell in cells)
             axes.axhline(100 * target, color=GREY, linewidth=1, linestyle=(0, (4, 3)))
             axes.annotate(
                 f"target {target:.1%}",
-                (1, 100 * target),
+                (0, 100 * target),
                 xycoords=axes.get_yaxis_transform(),
-                xytext=(0, -2 if below else 2),
+                xytext=(3, -2 if below else 2),
                 textcoords="offset points",
-                ha="right",
+                ha="left",
                 va="top" if below else "bottom",
                 color=GREY,
             )
@@ -142,7 +142,7 @@ def sweep(option: str, values: Mapping[str, float], cells: Sequence[Cell], style
         axes.xaxis.set_minor_locator(NullLocator())
         axes.set_ylim(0, None)
         axes.yaxis.set_major_formatter(
-            FuncFormatter(lambda value, _: short(value) if value else "0")
+            FuncFormatter(lambda value, _: f"{value / 1e3:g} k" if value >= 1e3 else f"{value:g}")
         )
         axes.set_xlabel(option)
         axes.set_ylabel("samples/s")

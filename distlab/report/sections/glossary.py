@@ -6,6 +6,10 @@ FIGURES = (
     "Geometric means over repeats, below them their 95% intervals, each by itself. A row that "
     "stands out is told to be faster than every other with as many workers."
 )
+FEW = (
+    "Of each combination too few runs for an interval: how far a figure would be from that of "
+    "another run is not known, and no difference is told."
+)
 WORDS = [
     (
         "eager, graph",
@@ -53,6 +57,7 @@ RATIOS = (
     "difference is told where its 95% interval excludes 1 and it stands out among all that the "
     "report compares."
 )
+UNSURE = "No pair has repeats enough for an interval."
 CLASSROOM = (
     "Published means of ten runs beside ours. Ours are of training alone (all epochs' windows); a "
     "whole run is from the command to the record."

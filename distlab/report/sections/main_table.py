@@ -140,7 +140,8 @@ def _time_to_accuracy(cell: Cell) -> Value:
 
 def _compiling(cell: Cell) -> str:
     """Seconds of compiling, and whether they were cold, where that is known."""
-    took = NOTHING if cell.compile_s is None else f"{cell.compile_s:.2f}"
+    seconds = cell.compile_s
+    took = f"{seconds:.2f}" if seconds is not None and seconds < 10 else number(seconds, 2)
     if cell.compile_cached is None:
         return took
     if not cell.compile_cached:

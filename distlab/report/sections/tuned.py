@@ -38,7 +38,7 @@ def tuned(cells: Sequence[Cell]) -> Table | None:
 def _version(framework: str, runs: Sequence[Run]) -> Value:
     versions = dict.fromkeys(str(run.get("framework_version") or NOTHING) for run in runs)
     newest = latest(framework)
-    known = "" if newest is None else f"latest on {newest.known}:\n{newest.version} of {newest.day}"
+    known = "" if newest is None else f"{newest.version} was the latest\non {newest.known}"
     return Value(", ".join(versions), known)
 
 

@@ -21,7 +21,7 @@ def test_what_was_set_is_told_from_the_records_of_each_framework() -> None:
     assert rows["paddle eager"][3].text == "MKL_DEBUG_CPU_TYPE=auto"
     assert rows["torch eager"][2].text == "not recorded"
     assert rows["torch eager"][1].text == "2.13.0"
-    assert rows["torch eager"][1].detail.startswith("latest on 20")
+    assert rows["torch eager"][1].qualified.count(" was the latest; on 20") == 1
 
 
 def test_of_a_framework_without_known_releases_the_version_alone_is_told() -> None:
