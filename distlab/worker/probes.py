@@ -14,6 +14,8 @@ from distlab.models.weights import Weights, draw
 from distlab.outcome.events import ExchangeWindows
 
 WARM_UP_STEPS = 50
+PROBE_FLOPS = {"cpu": 1e11, "gpu": 1e13}
+"""Of a span of these probes: of large models it has fewer steps, but at least two."""
 GPU_WARM_UP_SPANS = 20
 """More spans for a GPU, whose clocks rise under load; counted, as ranks exchange gradients."""
 EXCHANGE_STEPS = 100
@@ -83,7 +85,9 @@ def exchange_windows(
 
 
 def _first_samples(task: Task, placement: Placement, steps: int) -> NDArray[np.int32]:
-    """A rank's part of so many global batches, which take the samples as they stand."""
+    """A rank's part of so many global batches, or fewer; they take the samples as they stand."""
+    flops = task.spec.training_flops * task.program.local_batch
+    steps = min(steps, max(2, int(PROBE_FLOPS[placement.device] / flops)))
     order = np.arange(steps * task.global_batch, dtype=np.int32).reshape(steps, task.global_batch)
     return shard(order, placement.rank, placement.world_size)
 

@@ -101,3 +101,14 @@ def test_adams_update_is_told_from_one_with_epsilon_elsewhere(
     # float32 weights below 1 hold an update of 1e-3 to 6e-8 / 1e-3.
     assert first_update(program, epsilon_inside=False) < 1e-3
     assert first_update(program, epsilon_inside=True) > 0.1
+
+
+@pytest.mark.parametrize(("device", "name", "steps"), [
+    ("cpu", "mlp", 50), ("cpu", "resnet20", 8), ("cpu", "resnet18", 7), ("gpu", "resnet20", 50),
+])  # fmt: skip
+def test_spans_of_large_models_have_fewer_steps(device: str, name: str, steps: int) -> None:
+    spec, placement = MODELS[name], Placement(0, 1, 0, "gpu" if device == "gpu" else "cpu", (), 1)
+    task = Task("threads", spec, Program(64), 1, 64, 0)
+    assert len(probes._first_samples(task, placement, 50)) == steps
+    # With samples for two steps there are two, however large these are.
+    assert len(probes._first_samples(task, placement, 2)) == 2

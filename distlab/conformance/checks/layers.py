@@ -55,6 +55,7 @@ def _require_right(kind: str, found: list[dict[str, Any]], who: str) -> None:
     for rank, one in enumerate(found):
         require_equal(one["stored"], start, f"{who}: rank {rank} read back")
         require_equal(one["weights"], found[0]["weights"], f"{who}: rank {rank} against rank 0")
+    for one in found:
         for when, got, expected in zip(
             ("before", "after"), one["evaluated"], answer.evaluated, strict=True
         ):

@@ -16,6 +16,7 @@ from distlab.backends.base import Evaluation, OptimizerState, Placement
 from distlab.errors import DistlabError
 from distlab.fairness import reference
 from distlab.fairness.layers import pointwise
+from distlab.models.layers import BatchNorm
 from distlab.models.weights import Weights
 
 
@@ -336,6 +337,8 @@ class VarianceOfASample(NumpyBackend):
             before = copy(self.parameters)
             losses.append(super().train(row[np.newaxis]))
             for layer, shape in self.spec.along():
+                if not isinstance(layer, BatchNorm):
+                    continue
                 for name in list(layer.buffers)[1:]:
                     n = len(row) * int(np.prod(shape[1:]))
                     moved = self.parameters[name] - before[name] * (1 - layer.momentum)
