@@ -66,7 +66,7 @@ def next_step(
     now = max(len(cell.runs) + cell.failed for cell in cells)
     if not any(len(cell.counted) >= FEWEST for cell in cells):
         count = max(FIRST_REPEATS, now + FEWEST)
-        words = f"To have intervals, and so to tell anything, {count} repeats"
+        words = f"To tell any difference, {count} repeats of each in all"
         return _advised(study, cells, now, count, words)
     open_ratios = [
         setting.ahead
@@ -113,7 +113,10 @@ def _settled(cells: Sequence[Cell]) -> NextStep:
     """Nothing is open among what is ranked; what is not ranked may be by chance."""
     by_chance = [c for c in cells if not c.ranked and c.runs and not _never_ranked(c)]
     if not by_chance:
-        return NextStep("Who is fastest is settled; more repeats would not change that.")
+        return NextStep(
+            "Who is fastest is settled; more repeats would not change that. Other models, numbers "
+            "of workers or machines are for another study."
+        )
     cells_are = "1 cell is" if len(by_chance) == 1 else f"{len(by_chance)} cells are"
     return NextStep(
         f"Who is fastest of what is ranked is settled, but {cells_are} not ranked for what may "

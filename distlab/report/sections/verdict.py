@@ -82,12 +82,12 @@ def headline(found: Sequence[Setting], cells: Sequence[Cell] = ()) -> str:
 
 
 def _leads(won: Sequence[Setting]) -> str:
-    """How many times as fast the fastest of some settings is as the next there."""
+    """How many times the throughput of the next the fastest of some settings has."""
     leads = [setting.ahead for setting in won if setting.ahead is not None]
     least, most = (
         estimated(pick(leads, key=lambda lead: lead.value), "ratio").text for pick in (min, max)
     )
-    return f"{least if least == most else f'{least} to {most}'} times as fast as the next"
+    return f"{least if least == most else f'{least} to {most}'} times the samples/s of the next"
 
 
 def sentences(found: Sequence[Setting], groups: Sequence[Group]) -> list[tuple[str, str]]:
@@ -146,8 +146,8 @@ def untold(found: Sequence[Setting], cells: Sequence[Cell]) -> list[str]:
         if len(setting.leaders) > 1 and setting.ahead is not None:
             first, second = setting.leaders[:2]
             ratio = (
-                f"{name(first)} to {name(second)} is {setting.ahead.value:.2f}"
-                f"{_interval(setting.ahead)}"
+                f"{name(first)} did {setting.ahead.value:.2f} times the samples/s of "
+                f"{name(second)}{_interval(setting.ahead)}"
             )
             names = _and([name(cell) for cell in setting.leaders])
             said.append(f"{setting.name}: no fastest among {names}; {ratio}.")

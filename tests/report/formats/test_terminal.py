@@ -40,7 +40,7 @@ def test_single_runs_are_not_held_against_each_other_sentence_by_sentence() -> N
     text = shown(120, study(models=["mlp"], scalings=["weak"], repeats=1))
     assert "too few repeats" not in text
     assert "Every cell has fewer than 3 runs that count" in text
-    assert "Next: To have intervals" in text
+    assert "Next: To tell any difference, 5 repeats" in text
 
 
 def test_of_a_large_study_the_terminal_has_a_part_and_says_so() -> None:

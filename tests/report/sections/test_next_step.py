@@ -26,7 +26,7 @@ def test_one_run_is_advised_five_repeats_and_their_minutes() -> None:
     wall = sum(run["wall_s"] for run in told["runs"])
     minutes = -(-4 * wall // 60)
     assert step.words == (
-        "To have intervals, and so to tell anything, 5 repeats: "
+        "To tell any difference, 5 repeats of each in all: "
         f"about {minutes:.0f} minute{'s' * (minutes > 1)} more."
     )
     assert step.command is not None

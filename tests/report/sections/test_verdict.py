@@ -16,7 +16,9 @@ def judged(**options: Any) -> tuple[list[verdict.Setting], list[Group], list[Cel
 
 def test_the_fastest_is_named_with_its_lead_and_interval() -> None:
     found, grouped, _ = judged(world_sizes=[1])
-    assert verdict.headline(found) == "tf graph is the fastest: 1.46 times as fast as the next."
+    assert (
+        verdict.headline(found) == "tf graph is the fastest: 1.46 times the samples/s of the next."
+    )
     ((title, text),) = verdict.sentences(found, grouped)
     assert title == "mlp, weak scaling, batch 64 a worker"
     assert text.startswith("On 1 CPU worker tf graph is the fastest, 1.4")
