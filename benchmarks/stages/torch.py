@@ -47,7 +47,7 @@ def stages(backend: Any, spec: Any, indices: np.ndarray) -> dict[str, Callable[[
         return value
 
     if compiled:
-        from distlab.backends.torch.onednn_pass import LargeProductsByOneDnn
+        from distlab.backends.torch.onednn.graph_pass import LargeProductsByOneDnn
 
         passes = {"post_grad_custom_post_pass": LargeProductsByOneDnn()}
         how = {"dynamic": False, "options": passes if onednn_is_faster() else {}}

@@ -42,7 +42,14 @@ global batch; gradients averaged over the global batch (all ranks hold equal sha
 over ranks of the local means); Adam as in Kingma & Ba (2015), Algorithm 1: epsilon is added to
 the bias-corrected root, and the bias corrections are computed in float64. float32 arithmetic,
 TF32 off. How the framework dispatches this (one kernel at a time or one compiled program) is
-what ``execution`` names, and is yours to make fast.
+what ``execution`` names, and is yours to make fast. What each kind of layer computes is told in
+:mod:`distlab.models.layers`; one that you don't have is refused by :meth:`Backend.build`.
+
+**Batch normalization.** In training each rank uses the statistics of its own samples. Running
+statistics (:attr:`~distlab.models.spec.ModelSpec.buffers`) go with the weights through
+:meth:`Backend.set_weights` and :meth:`Backend.weights`. :meth:`Backend.train` moves them, and
+before it returns they are the mean over all ranks, the same bits on each (unless
+:attr:`Program.exchange` is False). Evaluation uses them and moves nothing.
 
 **Canonical layouts.** Arrays cross the contract in one layout, whatever the framework holds:
 float32, C-contiguous; dense weight ``[inputs, outputs]``; convolution weight
@@ -258,11 +265,14 @@ class Backend(ABC):
 
     @abstractmethod
     def set_weights(self, weights: Weights) -> None:
-        """Set every parameter of the model on this rank, bit for bit."""
+        """Set every parameter and running statistic on this rank, bit for bit."""
 
     @abstractmethod
     def weights(self) -> Weights:
-        """Every parameter, read back from the framework, as a copy in the canonical layout."""
+        """Every parameter and running statistic, read back from the framework.
+
+        Copies in the canonical layout: parameters in the spec's order, then running statistics.
+        """
 
     @abstractmethod
     def set_optimizer_state(self, state: OptimizerState) -> None:

@@ -78,3 +78,11 @@ def test_float32s_own_error_is_the_measure_of_other_networks(
         check = trajectory.trajectory(record(one, dataset, **changed))
         assert not check.passed
         assert f"that of step {next(iter(changed))[4:]} is off" in check.detail
+
+
+def test_the_first_loss_may_be_off_by_more_where_more_layers_round() -> None:
+    small, large = shipped.model("vit"), shipped.model("resnet20")
+    assert len(small.trainable) == 24
+    assert trajectory.first_bound(small) == pytest.approx(9.6e-6)
+    assert trajectory.first_bound(large) == pytest.approx(1.56e-5)
+    assert trajectory.first_bound(shipped.model("mlp")) == FP32_FIRST

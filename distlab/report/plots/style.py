@@ -42,10 +42,10 @@ SETTINGS: dict[Any, Any] = {
     # The second is as wide as the first, where a page is read without it.
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans", "Verdana"],
-    # At least 9 pt where two plots stand beside each other on a sheet of A4.
-    "font.size": 10.2,
-    "axes.titlesize": 10.2,
-    "figure.labelsize": 10.2,
+    # At least 9 pt where three plots stand beside each other on a sheet of A4, across.
+    "font.size": 10.4,
+    "axes.titlesize": 10.4,
+    "figure.labelsize": 10.4,
     "axes.titleweight": "bold",
     "axes.titlelocation": "left",
     "axes.edgecolor": GREY,
@@ -67,7 +67,7 @@ SETTINGS: dict[Any, Any] = {
     "xtick.labelcolor": INK,
     "ytick.labelcolor": INK,
     "legend.frameon": False,
-    "legend.fontsize": 10.2,
+    "legend.fontsize": 10.4,
     "figure.facecolor": "white",
     "savefig.facecolor": "white",
     # Text that can be searched and read aloud.
