@@ -85,13 +85,13 @@ def strangers(experiment: Experiment) -> list[str]:
         return told
     if joining.open_to_all:
         told.append(
-            f"the Ray at {joining.open_to_all} asks nobody for a token: whoever reaches it runs "
+            f"the Ray at {joining.open_to_all} asks nobody for a token; whoever reaches it runs "
             "code as the user who started it (docs/security.md)"
         )
     if experiment.world_size > 1:
         told.append(
-            "workers exchange gradients through ports without a password: whoever reaches them is "
-            "this user (docs/security.md)"
+            "workers exchange gradients through ports that ask for no password; whoever reaches "
+            "them is this user (docs/security.md)"
         )
     return told
 

@@ -24,6 +24,7 @@ from distlab.cluster.start import joining, local_ray
 from distlab.errors import DistlabError
 from distlab.experiment.experiment import Experiment
 from distlab.machine import guard
+from distlab.masking import mask
 
 JOB = (*command.SMALL_JOB, "epochs=1")
 
@@ -170,6 +171,8 @@ def test_who_else_could_reach_a_run_is_told(
     assert connect.strangers(experiment("cluster=existing")) == []
     monkeypatch.setattr(joining, "open_to_all", "head:6379")
     assert "head:6379 asks nobody for a token" in connect.strangers(there)[0]
+    # What is told is not taken for a secret's name and value.
+    assert [mask(one) for one in connect.strangers(there)] == connect.strangers(there)
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
     (disabled,) = connect.strangers(experiment())
     assert "RAY_AUTH_MODE=disabled" in disabled

@@ -6,6 +6,7 @@ import os
 import secrets
 import tempfile
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -128,7 +129,13 @@ def token() -> None:
     every ``ray start`` asks for it.
     """
     if "RAY_AUTH_TOKEN" not in os.environ and "RAY_AUTH_TOKEN_PATH" not in os.environ:
-        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+        os.environ["RAY_AUTH_TOKEN"] = _own_token()
+
+
+@cache
+def _own_token() -> str:
+    """Made once: Ray's native code remembers the first that it is shown, for all later Rays."""
+    return secrets.token_hex(32)
 
 
 def has_stored_token() -> bool:

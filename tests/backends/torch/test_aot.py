@@ -61,7 +61,7 @@ def once(samples: str) -> dict[str, Any]:
     described = backend.describe()
     folder = cache_folder()
     compiler = {"torch._dynamo", "torch._inductor", "sympy"} & set(sys.modules)
-    names = sorted(file.name for file in folder.iterdir() if file.suffix != ".lock")
+    names = sorted(library.parent.name for library in folder.glob("*/steps.so"))
     return {
         "losses": losses,
         "libraries": names,
