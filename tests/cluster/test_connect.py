@@ -79,6 +79,7 @@ def test_a_start_that_took_too_long_is_tried_again(
     monkeypatch.setattr(ray, "init", init)
     monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": 2.0})
     monkeypatch.setattr(ray, "nodes", lambda: [{"Alive": True}, {"Alive": False}])
+    monkeypatch.setattr(local_ray, "_remember_processes", lambda: None)
     assert connect.connect(experiment().options) == Resources(2, 0, 1)
     assert tried == slow
     slow.extend([Exception("timed out\nonce more")] * local_ray.STARTS)
@@ -125,6 +126,7 @@ def test_a_ray_of_our_own_is_private_and_leaves_no_token_in_the_users_home(
     monkeypatch.setattr(ray, "init", init)
     monkeypatch.setattr(ray, "cluster_resources", dict)
     monkeypatch.setattr(ray, "nodes", list)
+    monkeypatch.setattr(local_ray, "_remember_processes", lambda: None)
     stored = tmp_path / ".ray" / "auth_token"
     stored.parent.mkdir()
     stored.write_text("for others to read")
@@ -154,6 +156,7 @@ def test_a_ray_without_a_guard_starts_and_the_reason_is_kept(
     monkeypatch.setattr(ray, "init", lambda **_: None)
     monkeypatch.setattr(ray, "cluster_resources", dict)
     monkeypatch.setattr(ray, "nodes", list)
+    monkeypatch.setattr(local_ray, "_remember_processes", lambda: None)
     with connect.disconnected_at_end():
         connect.connect(experiment().options)
     assert "no C compiler" in local_ray.unguarded

@@ -84,12 +84,11 @@ def _remember_processes() -> None:
     import ray
 
     node: Any = ray._private.worker.global_worker.node
-    started = [one.process.pid for some in node.all_processes.values() for one in some]
-    _processes[:] = [
-        process
-        for pid in started
-        for process in (psutil.Process(pid), *psutil.Process(pid).children(recursive=True))
-    ]
+    _processes.clear()
+    for started in (one for some in node.all_processes.values() for one in some):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process = psutil.Process(started.process.pid)
+            _processes.extend((process, *process.children(recursive=True)))
 
 
 def kill() -> None:
