@@ -168,7 +168,7 @@ def test_a_part_of_a_mapping_may_be_named(compose: Composed) -> None:
         "framework.execution_by_model.mlp=eager",
     ).framework
     assert framework.runtime_env == {"py_executable": "/opt/a=b/bin/python"}
-    assert framework.execution_by_model == {"mlp": "eager"}
+    assert framework.execution_by_model["mlp"] == "eager"
 
 
 def test_only_in_a_multirun_a_comma_separates_values() -> None:
