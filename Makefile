@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # The arguments of Python that run the quickstart; its pictures are made of the same.
 QUICKSTART := -m distlab.launch -m experiment=quickstart framework=torch,tf,paddle
 
-.PHONY: help quickstart test test-fast lint format types fuzz ui ui-login bench faults records pictures clean
+.PHONY: help quickstart test test-fast lint format types fuzz ui ui-login bench faults records pictures lock audit clean
 
 help:  ## Show these commands
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
@@ -14,12 +14,17 @@ help:  ## Show these commands
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/installed-cpu: pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --editable '.[cpu]'
+# What is installed has these versions and hashes; all but torch, whose builds are many.
+$(VENV)/locked: requirements.lock | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --require-hashes --requirement requirements.lock
 	touch $@
 
-$(VENV)/installed-dev: pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --editable '.[cpu,dev]'
+$(VENV)/installed-cpu: pyproject.toml $(VENV)/locked
+	$(BIN)/python -m pip install --quiet --no-build-isolation --editable '.[cpu]'
+	touch $@
+
+$(VENV)/installed-dev: pyproject.toml $(VENV)/locked
+	$(BIN)/python -m pip install --quiet --no-build-isolation --editable '.[cpu,dev]'
 	touch $@ $(VENV)/installed-cpu
 
 quickstart: $(VENV)/installed-cpu  ## Compare the frameworks on CPU workers, with embedded data
@@ -77,6 +82,14 @@ records: $(VENV)/installed-cpu  ## Make docs/records.md, what each recorded fiel
 
 pictures: $(VENV)/installed-cpu  ## Make the README's pictures of the quickstart (idle machine, Chromium)
 	$(BIN)/python docs/pictures/make_pictures.py $(QUICKSTART)
+
+lock:  ## Renew requirements.lock, which has hashes (needs uv)
+	printf 'hatchling\neditables\n' | uv pip compile --quiet --universal --python-version 3.11 --upgrade \
+		--generate-hashes --no-annotate --no-header --extra tf --extra paddle --extra dev pyproject.toml - \
+		--output-file requirements.lock
+
+audit:  ## Look for known faults of what requirements.lock names (needs pip-audit and the network)
+	pip-audit --disable-pip --requirement requirements.lock
 
 clean:  ## Remove what was built (records in mlruns/ and outputs/ stay)
 	rm -rf $(VENV) build dist .pytest_cache .ruff_cache .mypy_cache .hypothesis
