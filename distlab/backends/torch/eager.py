@@ -112,7 +112,7 @@ class Eager:
             self._model = DistributedDataParallel(
                 self._module,
                 device_ids=[0] if device.type == "cuda" else None,
-                broadcast_buffers=False,  # they are averaged, at the end of a span
+                forward_sync_buffers=False,  # they are averaged, at the end of a span
                 gradient_as_bucket_view=True,
                 static_graph=True,
             )
