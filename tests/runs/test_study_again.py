@@ -172,7 +172,7 @@ def test_code_that_only_the_store_names_is_not_run(
     [
         (lambda cell: cell.pop("framework"), "KeyError"),
         (lambda cell: cell.update(epochs=0), "epochs count from 1"),
-        (lambda cell: cell["model"].update(name="../../x"), "models are"),
+        (lambda cell: cell["model"].update(name="../../x"), "a model's name is a word"),
         (lambda cell: cell["data"].update(sha256=["x"]), "no checksum"),
         (lambda cell: cell.update(learning_rate="${oc.env:HOME}"), "damaged"),
     ],
