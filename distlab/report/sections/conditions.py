@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from typing import Any
 
 from distlab.console import counted
@@ -237,6 +238,6 @@ def _numbers(values: Sequence[int]) -> str:
     """``0 to 4`` for an unbroken row of integers, else each of them."""
     if not values:
         return UNKNOWN
-    if len(values) > 2 and list(values) == list(range(values[0], values[-1] + 1)):
+    if len(values) > 2 and all(b - a == 1 for a, b in pairwise(values)):
         return f"{values[0]} to {values[-1]}"
     return ", ".join(map(str, values))

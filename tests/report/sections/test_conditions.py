@@ -118,3 +118,22 @@ def test_a_study_is_cited_by_its_id_day_and_code_and_its_name_is_no_markup() -> 
     assert entry.startswith(f"@misc{{distlab-{told['study'][:8]},")
     assert "title = {study of x: inputy}" in entry
     assert "distlab 0.1.0, commit 0123456789ab" in entry and "2026-03-02" in entry
+
+
+def test_seeds_far_apart_are_told_one_by_one_and_take_no_memory() -> None:
+    made = study(models=["mlp"], scalings=["weak"], repeats=3)
+
+    def told() -> str:
+        return next(
+            text
+            for facts in conditions(made, cells(made)).values()
+            for name, text in facts
+            if name == "seeds"
+        )
+
+    seeds = sorted({run["run_seed"] for run in made["runs"]})
+    assert told().startswith(f"{seeds[0]} to {seeds[-1]} ")
+    for run in made["runs"]:
+        if run["run_seed"] == seeds[-1]:
+            run["run_seed"] = 2**62
+    assert told().startswith(f"{seeds[0]}, {seeds[1]}, {2**62} ")

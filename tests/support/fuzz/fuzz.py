@@ -24,7 +24,7 @@ import studies
 from hydra.core.global_hydra import GlobalHydra
 from hypothesis import HealthCheck, Phase, given, settings
 
-from distlab import launch
+from distlab import launch, masking
 from distlab.errors import DistlabError
 from distlab.experiment import words
 from distlab.report import __main__ as report
@@ -123,12 +123,14 @@ def mutated_commands(cases: int, seed: int) -> Outcome:
 
 def _launch(typed: list[str]) -> int:
     GlobalHydra.instance().clear()
-    words._typed.clear()
-    launch._composed.clear()
-    arguments = ["distlab", *typed]
-    stopped = mock.patch.multiple(launch, _run=_nothing)
-    conducted = mock.patch.object(launch.study, "conduct", _nothing)
-    with mock.patch.object(sys, "argv", arguments), stopped, conducted:
+    # What a process remembers of its command is this case's alone.
+    remembered = ((words, "_typed", []), (launch, "_composed", []), (masking, "_known", set()))
+    with contextlib.ExitStack() as patched:
+        for module, name, empty in remembered:
+            patched.enter_context(mock.patch.object(module, name, empty))
+        patched.enter_context(mock.patch.object(sys, "argv", ["distlab", *typed]))
+        patched.enter_context(mock.patch.multiple(launch, _run=_nothing))
+        patched.enter_context(mock.patch.object(launch.study, "conduct", _nothing))
         try:
             launch.main()
         except SystemExit as ended:
