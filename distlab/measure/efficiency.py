@@ -74,7 +74,7 @@ def baselines(summary: Mapping[str, Any], others: Sequence[Summary]) -> list[Sum
         other
         for other in others
         if other["world_size"] == 1
-        and all(other[name] == summary[name] for name in SAME)
+        and all(other.get(name) == summary.get(name) for name in SAME)
         and (other.get("precision") or FP32) == (summary.get("precision") or FP32)
         and (series is None or other.get("series") in (series, None))
     ]

@@ -98,7 +98,7 @@ def environment(values: Any) -> dict[str, Any]:
 def _checked(
     values: Any, model: type[BaseModel], needed: frozenset[str], where: str = ""
 ) -> dict[str, Any]:
-    """The values, if they have the types of a model."""
+    """The values, if they have the types of a model, without nulls that none of them allows."""
     if not isinstance(values, Mapping):
         raise NotRestoredError(f"{where.rstrip('.') or 'it'} is no record")
     earlier = values.get("schema_version") is None
@@ -106,7 +106,16 @@ def _checked(
         _adapter(model, needed, earlier).validate_python(values)
     except ValidationError as error:
         raise _told(error, where) from None
-    return dict(values)
+    return {
+        name: value
+        for name, value in values.items()
+        if value is not None or name not in model.model_fields or _nullable(model, name)
+    }
+
+
+def _nullable(model: type[BaseModel], name: str) -> bool:
+    """Whether a field may be null in a record of this version, or as earlier ones wrote it."""
+    return name == "schema_version" or type(None) in get_args(model.model_fields[name].annotation)
 
 
 def _exactly(found: Mapping[str, Any], model: type[BaseModel]) -> None:

@@ -8,6 +8,7 @@ from summaries import summary
 from distlab.outcome.restored import records
 from distlab.outcome.restored.bounds import NotRestoredError
 from distlab.outcome.schema import VERSION
+from distlab.report.figures.cells import cells
 
 STUDY = studies.study(repeats=2, failed=studies.where(repeat=1, framework="tf"), baselines="store")
 ADDED = ("options", "kept_from_workers", "caveats", "group", "loss_curve", "precision", "series")
@@ -80,3 +81,17 @@ def test_a_later_version_is_told() -> None:
 def test_what_is_no_study_is_refused(values: Any) -> None:
     with pytest.raises(NotRestoredError, match="no study"):
         records.study(values)
+
+
+def test_a_null_that_no_version_writes_is_as_if_it_were_not_there() -> None:
+    study = {**deepcopy(STUDY), "looks": None}
+    assert "looks" not in records.study(study)
+
+
+def test_a_damaged_run_of_an_earlier_version_is_compared_with_no_other() -> None:
+    study = deepcopy(STUDY)
+    study["schema_version"] = None
+    for run in (*study["runs"], *study["baselines"]):
+        run["schema_version"] = None
+    del study["baselines"][0]["framework_version"]
+    assert cells(records.study(study))
