@@ -21,12 +21,13 @@ def documents(name: str) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("file", sorted(LAUNCH.iterdir()), ids=lambda file: file.name)
-def test_a_file_begins_with_its_one_command(file: Path) -> None:
+def test_a_file_begins_with_its_one_command_and_where_it_was_run(file: Path) -> None:
     text = file.read_text()
     header = re.match(r"(?:#!.*\n)?((?:#.*\n)+)", text)
     assert header
     commands = re.findall(r"(?m)^#     (\S.*)$", header[1])
     assert f"launch/{file.name}" in commands[0]
+    assert re.search(r"(?i)\bnot yet (run|built)|Run in distlab's tests", header[1])
 
 
 @pytest.mark.parametrize("name", ["kuberay-cluster.yaml", "kuberay-job.yaml"])
