@@ -19,6 +19,7 @@ from xdist.scheduler import LoadScopeScheduling
 
 from distlab.data import sources
 from distlab.data.sources import Dataset
+from distlab.experiment import words
 from distlab.experiment.experiment import Experiment, resolve, validate
 from distlab.experiment.options import CONF, Options, register
 
@@ -89,7 +90,7 @@ def compose() -> Callable[..., DictConfig]:
     def composed(*overrides: str) -> DictConfig:
         GlobalHydra.instance().clear()
         with hydra.initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
-            return hydra.compose("config", list(overrides))
+            return hydra.compose("config", words.understood(overrides))
 
     return composed
 
