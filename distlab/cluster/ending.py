@@ -1,7 +1,7 @@
 """Why a run ended early: which worker, on which host, of what."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,8 +9,10 @@ import ray
 from ray.exceptions import OutOfMemoryError, RayActorError, RayError
 
 from distlab.cluster.start.causes import cause
-from distlab.errors import DistlabError, DivergedError, WorkerError
+from distlab.cluster.watch.witness import STOPPED
+from distlab.errors import DistlabError, DivergedError, StalledError, WorkerError
 from distlab.experiment.task import Task
+from distlab.machine.process import Doing
 from distlab.outcome.events import Divergence, Failed
 
 LAST_WORDS_S = 2.0
@@ -28,11 +30,15 @@ class PortTakenError(WorkerError):
 
 @dataclass(frozen=True)
 class Ending:
-    """A run that ended early: the events of its ranks, their hosts and logs, by rank."""
+    """A run that ended early: the events of its ranks, their hosts and logs, by rank.
+
+    ``doing`` looks what some of them do.
+    """
 
     streams: list[Any]
     hosts: list[str]
     logs: list[str]
+    doing: Callable[[Iterable[int]], Mapping[int, Doing]]
 
     def error(self, seen: RayError | None = None, failed: Failed | None = None) -> Exception:
         """The error for it.
@@ -60,10 +66,11 @@ class Ending:
                 died.may_pass = NODE_LOST in str(error)
                 return died
         if failed is not None:
-            kind = PortTakenError if PORT_TAKEN.search(failed.traceback) else WorkerError
-            told = self._told(failed.rank, f"failed: {failed.message}", kind)
-            told.raised = True
-            return told
+            if not PORT_TAKEN.search(failed.traceback):
+                return failing(failed, self.hosts, self.logs, self.doing)
+            taken = self._told(failed.rank, f"failed: {failed.message}", PortTakenError)
+            taken.raised = True
+            return taken
         for rank, error in errors.items():
             if error is not None:
                 return self._told(rank, f"failed: {cause(error)}")
@@ -72,6 +79,34 @@ class Ending:
 
     def _told(self, rank: int, what: str, kind: type[WorkerError] = WorkerError) -> WorkerError:
         return kind(f"worker {rank} on {self.hosts[rank]} {what}", self.logs[rank])
+
+
+def failing(
+    failed: Failed,
+    hosts: Sequence[str],
+    logs: Sequence[str],
+    doing: Callable[[Iterable[int]], Mapping[int, Doing]],
+) -> WorkerError:
+    """The error for a rank that failed; of those that are stopped, if it did for want of them.
+
+    A framework may notice sooner than distlab that another rank says nothing.
+
+    Parameters
+    ----------
+    failed:
+        What a rank said of its failure.
+    hosts, logs:
+        Those of all, by rank.
+    doing:
+        Looks what some ranks do.
+    """
+    others = [rank for rank in range(len(hosts)) if rank != failed.rank]
+    stopped = {rank: one for rank, one in doing(others).items() if one.state == "stopped"}
+    what = f"worker {failed.rank} on {hosts[failed.rank]} failed: {failed.message}"
+    if not stopped:
+        return WorkerError(what, logs[failed.rank], raised=True)
+    told = "; ".join(f"worker {rank} on {hosts[rank]} is {one}" for rank, one in stopped.items())
+    return StalledError(f"{told}; {what}", logs[min(stopped)], sorted(stopped))
 
 
 def diverging(first: Divergence, task: Task) -> DivergedError:
@@ -85,8 +120,13 @@ def diverging(first: Divergence, task: Task) -> DivergedError:
 
 
 def too_slow(
-    timeout: float, workers: int, started: int, late: Mapping[int, str], log: str
-) -> DistlabError:
+    timeout: float,
+    workers: int,
+    started: int,
+    late: Mapping[int, str],
+    does: Mapping[int, Doing],
+    log: str,
+) -> StalledError | DistlabError:
     """The error for a start that takes longer than ``cluster.start_timeout_s``.
 
     Parameters
@@ -97,13 +137,22 @@ def too_slow(
         How many workers there are to be, and how many processes have started.
     late:
         Which ranks are not ready, and on which hosts.
+    does:
+        What they do, as far as they have started. Where some are stopped, others may take their
+        place; one that computes may only be slow.
     log:
         The output of one of them.
     """
-    where = ", ".join(f"{rank} on {host}" for rank, host in sorted(late.items()))
+    told = {
+        rank: f"{rank} on {host}" + (f" ({does[rank]})" if rank in does else "")
+        for rank, host in sorted(late.items())
+    }
+    if stopped := [rank for rank in told if rank in does and does[rank].state in STOPPED]:
+        which = "; ".join(f"worker {one}" for one in told.values())
+        return StalledError(f"not ready after {timeout:.0f} s: {which}", log, stopped)
     return DistlabError(
         f"{workers} workers within cluster.start_timeout_s={timeout:g} seconds",
-        f"{started} of them started; not ready: ranks {where}",
+        f"{started} of them started; not ready: ranks {', '.join(told.values())}",
         f"see the workers' output: {log}\nor allow more: cluster.start_timeout_s=600",
         may_pass=True,
     )

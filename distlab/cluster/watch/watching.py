@@ -10,6 +10,9 @@ from distlab.errors import StalledError
 from distlab.machine.process import Doing
 from distlab.outcome.events import Event, Notice, Started
 
+TURN_S = 0.25
+"""How long the driver's loop waits for events at most, before it looks around."""
+
 
 class Watch:
     """The watch over the ranks of one run, from their first words on.
@@ -34,7 +37,7 @@ class Watch:
         self._silence.heard(event)
 
     def turn(self) -> Iterator[Notice]:
-        """Look after the ranks and Ray, and tell who has been silent for long; each second or two.
+        """Look after the ranks and Ray, and tell who has been silent for long; each :data:`TURN_S`.
 
         Raises
         ------
