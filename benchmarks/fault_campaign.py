@@ -95,6 +95,9 @@ class Campaign:
             row = Row(self._framework, self._engine, faults.pop(0), command.epochs[-1])
             rows.append(row)
             command = self._strike(command, target, row)
+            if row.outcome == "over before":
+                faults.insert(0, rows.pop().fault)
+                break
             CONSOLE.print(json.dumps(asdict(row)), markup=False, soft_wrap=True)
         if command is not None:
             ended = command.wait(lambda: command.code is not None, RECOVERY_S)
@@ -162,11 +165,12 @@ class Campaign:
         last = max(last, *command.epochs)
         self._dead.append((command, row))
         again = time.monotonic()
-        resumed = Command(self._folder, (f"resume={last_run(self._folder)}",))
+        patience = (*PATIENT, *(one for one in QUICK if one.startswith("tracking.")))
+        resumed = Command(self._folder, (f"resume={last_run(self._folder)}", *patience))
         resumed.wait(lambda: _gone(command) and resumed.epochs, RECOVERY_S)
-        if resumed.epochs:
+        if resumed.epochs or resumed.code == 0:  # after the last epoch there is none
             row.outcome, row.seconds = "resumed", time.monotonic() - again
-            row.lost_epochs = last + 1 - resumed.epochs[0]
+            row.lost_epochs = last + 1 - resumed.epochs[0] if resumed.epochs else 0
             return resumed
         row.outcome = "not resumed"
         CONSOLE.print(resumed.text[-2000:], markup=False)

@@ -1,7 +1,7 @@
 """Why a run ended early: which worker, on which host, of what."""
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +9,7 @@ import ray
 from ray.exceptions import OutOfMemoryError, RayActorError, RayError
 
 from distlab.cluster.start.causes import cause
+from distlab.cluster.watch.watching import Watch
 from distlab.cluster.watch.witness import STOPPED
 from distlab.errors import DistlabError, DivergedError, StalledError, WorkerError
 from distlab.experiment.task import Task
@@ -20,6 +21,9 @@ LAST_WORDS_S = 2.0
 PORT_TAKEN = re.compile(r"address already in use|EADDRINUSE|could not start gRPC", re.IGNORECASE)
 """What frameworks say where a port is another's."""
 
+IN_STEP_S = 5.0
+"""No rank that trains in step with others is silent for so much longer than they are."""
+
 NODE_LOST = "its node has died"
 """What Ray says of a worker whose machine is lost."""
 
@@ -30,15 +34,12 @@ class PortTakenError(WorkerError):
 
 @dataclass(frozen=True)
 class Ending:
-    """A run that ended early: the events of its ranks, their hosts and logs, by rank.
-
-    ``doing`` looks what some of them do.
-    """
+    """A run that ended early: the events, hosts and logs of its ranks, and the watch over them."""
 
     streams: list[Any]
     hosts: list[str]
     logs: list[str]
-    doing: Callable[[Iterable[int]], Mapping[int, Doing]]
+    watch: Watch
 
     def error(self, seen: RayError | None = None, failed: Failed | None = None) -> Exception:
         """The error for it.
@@ -67,7 +68,7 @@ class Ending:
                 return died
         if failed is not None:
             if not PORT_TAKEN.search(failed.traceback):
-                return failing(failed, self.hosts, self.logs, self.doing)
+                return failing(failed, self.hosts, self.logs, self.watch)
             taken = self._told(failed.rank, f"failed: {failed.message}", PortTakenError)
             taken.raised = True
             return taken
@@ -81,15 +82,12 @@ class Ending:
         return kind(f"worker {rank} on {self.hosts[rank]} {what}", self.logs[rank])
 
 
-def failing(
-    failed: Failed,
-    hosts: Sequence[str],
-    logs: Sequence[str],
-    doing: Callable[[Iterable[int]], Mapping[int, Doing]],
-) -> WorkerError:
-    """The error for a rank that failed; of those that are stopped, if it did for want of them.
+def failing(failed: Failed, hosts: Sequence[str], logs: Sequence[str], watch: Watch) -> WorkerError:
+    """The error for a rank that failed, perhaps for want of others.
 
-    A framework may notice sooner than distlab that another rank says nothing.
+    A framework may notice sooner than distlab that another rank says nothing. One that is stopped
+    is blamed; of one that computes it is told, if it has told nothing for longer than ranks do that
+    train in step.
 
     Parameters
     ----------
@@ -97,16 +95,21 @@ def failing(
         What a rank said of its failure.
     hosts, logs:
         Those of all, by rank.
-    doing:
-        Looks what some ranks do.
+    watch:
+        The watch over all.
     """
-    others = [rank for rank in range(len(hosts)) if rank != failed.rank]
-    stopped = {rank: one for rank, one in doing(others).items() if one.state == "stopped"}
+    others = watch.doing(rank for rank in range(len(hosts)) if rank != failed.rank)
+    stopped = [rank for rank, one in others.items() if one.state == "stopped"]
+    hang = [
+        rank
+        for rank, one in others.items()
+        if one.state == "running" and watch.seconds(rank) > IN_STEP_S
+    ]
+    told = "; ".join(f"worker {n} on {hosts[n]} is {others[n]}" for n in stopped or hang)
     what = f"worker {failed.rank} on {hosts[failed.rank]} failed: {failed.message}"
-    if not stopped:
-        return WorkerError(what, logs[failed.rank], raised=True)
-    told = "; ".join(f"worker {rank} on {hosts[rank]} is {one}" for rank, one in stopped.items())
-    return StalledError(f"{told}; {what}", logs[min(stopped)], sorted(stopped))
+    if stopped:
+        return StalledError(f"{told}; {what}", logs[stopped[0]], stopped)
+    return WorkerError(f"{what}; {told}" if told else what, logs[failed.rank], raised=True)
 
 
 def diverging(first: Divergence, task: Task) -> DivergedError:

@@ -270,7 +270,7 @@ class WorkerGroup:
     def _ending(self, streams: list[Any], log_dir: Path, watch: Watch) -> Ending:
         """What there is to find out of a run that ended early."""
         logs = [self._log(rank, log_dir) for rank in range(self.world_size)]
-        return Ending(streams, self._hosts, logs, watch.doing)
+        return Ending(streams, self._hosts, logs, watch)
 
     def _log(self, rank: int, log_dir: Path) -> str:
         """Where a rank's output is."""

@@ -307,7 +307,7 @@ class _Run:
         hosts = [seat.host for seat in group.seats]
         logs = [group.logs[rank] for rank in range(len(hosts))]
         if not lost.died and group.failed is not None:
-            return failing(group.failed, hosts, logs, group.watch.doing)
+            return failing(group.failed, hosts, logs, group.watch)
         rank, why = min((lost.died or lost.failed).items())
         what = "died" if lost.died else "failed"
         error = WorkerError(f"worker {rank} on {hosts[rank]} {what}: {why}", logs[rank])

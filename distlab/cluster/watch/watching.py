@@ -72,6 +72,10 @@ class Watch:
         """End the processes of ranks that cannot be asked to."""
         witness.end([self._started[rank] for rank in ranks])
 
+    def seconds(self, rank: int) -> float:
+        """For how long a rank has told nothing."""
+        return self._silence.seconds(rank)
+
     def doing(self, ranks: Iterable[int]) -> dict[int, Doing]:
         """What ranks do, as far as they have started."""
         return witness.look({rank: self._started[rank] for rank in ranks if rank in self._started})

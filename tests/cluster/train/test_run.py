@@ -1,4 +1,5 @@
-"""Ray Train as the second engine, on a real Ray, with a backend that starts at once."""
+"""Ray Train as the second engine, on a real Ray, with a backend that starts at once; and torch on
+own actors, beside it, on the same Ray."""
 
 import os
 import signal
@@ -77,3 +78,26 @@ def test_a_run_that_loses_a_rank_and_its_controller_ends_as_one_that_lost_nothin
     assert {table["state"] for table in placement_group_table().values()} == {"REMOVED"}
     names = {path.name for path in (tmp_path / "train").iterdir()}
     assert names == {"rank-0.log", "rank-1.log"}
+
+
+def test_torch_that_loses_a_rank_ends_with_the_same_bits_on_other_workers(
+    experiment_of_two: Experiment, dataset: Dataset, tmp_path: Path
+) -> None:
+    program = replace(experiment_of_two.program, local_batch=2)
+    task = Task("torch", experiment_of_two.spec, program, 12, 4, seed=3, checkpoint_every=1)
+    events: list[Event] = []
+    pids: dict[int, int] = {}
+    with Jobs() as jobs:
+        told = jobs, experiment_of_two, dataset, task
+        plain = list(restarts.lasting(*told, tmp_path, 0))
+        for event in restarts.lasting(*told, tmp_path, 1):
+            events.append(event)
+            if isinstance(event, Started):
+                pids[event.rank] = event.pid
+            elif isinstance(event, EpochDone) and (event.rank, event.epoch) == (0, 2):
+                os.kill(pids[1], signal.SIGKILL)
+    ends = [{e.weights_sha256 for e in one if isinstance(e, Finished)} for one in (plain, events)]
+    assert ends[0] == ends[1] and len(ends[0]) == 1
+    first, second = (event for event in events if isinstance(event, Begun))
+    assert first.epoch == 0 and second.epoch > 0 and second.group != first.group
+    assert second.failure and "worker 1 on" in second.failure
