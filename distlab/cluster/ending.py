@@ -129,6 +129,7 @@ def too_slow(
     late: Mapping[int, str],
     does: Mapping[int, Doing],
     log: str,
+    device: str = "cpu",
 ) -> StalledError | DistlabError:
     """The error for a start that takes longer than ``cluster.start_timeout_s``.
 
@@ -145,6 +146,8 @@ def too_slow(
         place; one that computes may only be slow.
     log:
         The output of one of them.
+    device:
+        ``cpu`` or ``gpu``.
     """
     told = {
         rank: f"{rank} on {host}" + (f" ({does[rank]})" if rank in does else "")
@@ -153,10 +156,17 @@ def too_slow(
     if stopped := [rank for rank in told if rank in does and does[rank].state in STOPPED]:
         which = "; ".join(f"worker {one}" for one in told.values())
         return StalledError(f"not ready after {timeout:.0f} s: {which}", log, stopped)
+    more = "cluster.start_timeout_s=600"
+    if device == "gpu":
+        more = (
+            "cluster.start_timeout_s=3600 (for a GPU that is newer than itself, as an H100 for "
+            "TensorFlow 2.21, a framework compiles its kernels at first use, and CUDA keeps them "
+            "in ~/.nv or CUDA_CACHE_PATH: the next start is quicker)"
+        )
     return DistlabError(
         f"{workers} workers within cluster.start_timeout_s={timeout:g} seconds",
         f"{started} of them started; not ready: ranks {', '.join(told.values())}",
-        f"see the workers' output: {log}\nor allow more: cluster.start_timeout_s=600",
+        f"see the workers' output: {log}\nor allow more: {more}",
         may_pass=True,
     )
 

@@ -300,6 +300,7 @@ class _Run:
                 *(self._timeout, len(group.seats), len(group.started)),
                 {rank: group.seats[rank].host for rank in missing},
                 *(group.watch.doing(missing), group.logs[missing[0]]),
+                self._experiment.device,
             )
 
     def _error(self, group: _Group, lost: Lost) -> WorkerError:

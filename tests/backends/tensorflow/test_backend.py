@@ -5,11 +5,11 @@ This file runs itself in a child process: TensorFlow and Paddle imported in one 
 
 import gc
 import json
-import os
 import sys
 import tempfile
 from dataclasses import replace
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import fresh_process
@@ -227,7 +227,7 @@ def child() -> dict[str, Any]:
         "pooled": pooled,
         "tied": tied,
         "memory": memory,
-        "generated": sorted(os.listdir(folder)),
+        "generated": sorted(one.name for one in Path(folder).iterdir()),
         **moved,
     }
 
@@ -317,6 +317,7 @@ def test_data_is_shared_where_it_can_be(found: dict[str, Any]) -> None:
     # What does not begin at a multiple of 64 bytes is copied: kernels would abort the process.
     assert not memory["unaligned_shared"]
     assert memory["unaligned_equal"]
+
 
 def test_generated_files_are_where_they_go_with_the_ranks(found: dict[str, Any]) -> None:
     assert any(name.startswith("__autograph_generated_file") for name in found["generated"])
