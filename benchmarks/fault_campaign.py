@@ -46,8 +46,8 @@ PATIENT = (
 )
 RECOVERY_S = 240
 """After so long a run that does not go on has hung, which is an outcome of its own."""
-STRANGE = frozenset({"outputs", "mlruns", "hang"})
-"""What a command may leave in its folder."""
+KEPT = frozenset({"outputs", "mlruns", "hang", "torchinductor_root"})
+"""What a command may leave in its folder: torch's cache, too."""
 
 
 class Campaign:
@@ -185,7 +185,7 @@ class Campaign:
 
     def _strangers(self) -> list[Path]:
         found = self._folder.iterdir()
-        return [one for one in found if one.name not in STRANGE and not one.name.startswith("out-")]
+        return [one for one in found if one.name not in KEPT and not one.name.startswith("out-")]
 
 
 def _gone(command: Command) -> bool:

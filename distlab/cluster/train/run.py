@@ -305,6 +305,8 @@ class _Run:
 
     def _error(self, group: _Group, lost: Lost) -> WorkerError:
         """The error for a group that is lost: of its first worker that died, else that failed."""
+        if group.stalled is not None:
+            return group.stalled
         hosts = [seat.host for seat in group.seats]
         logs = [group.logs[rank] for rank in range(len(hosts))]
         if not lost.died and group.failed is not None:
