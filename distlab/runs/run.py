@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import OmegaConf
 
 from distlab import files
+from distlab.checkpoints import files as checkpoints
 from distlab.cluster import connect, worker_environment
 from distlab.console import counted
 from distlab.data import sources
@@ -119,6 +120,8 @@ def execute(
     distlab.errors.WorkerError
         If a worker failed; the run is recorded as FAILED.
     """
+    if options.checkpoint.dir is not None:
+        checkpoints.check(options.checkpoint.dir)
     if session.connection is None:
         store.check(options.tracking, Path.cwd())
     if told := mlflow_variables(options.tracking):

@@ -154,8 +154,9 @@ class Outbox:
         self.run_id = run_id or self._made() or uuid.uuid4().hex
         self._unsent: set[int] = set()
         self._count = 0
+        self._numbering = threading.Lock()
         self._calls: queue.SimpleQueue[tuple[int, Call] | None] = queue.SimpleQueue()
-        self._quiet = threading.Condition()
+        self._quiet = threading.Lock()
         self._file: IO[str] | None = None
         self._path = folder / f"mlflow-{self.run_id[:8]}.jsonl" if folder else None
         if not self._known:
@@ -192,16 +193,17 @@ class Outbox:
         self._write({"head": head})
 
     def put(self, *calls: Call) -> None:
-        """Keep calls and have them sent; returns at once."""
-        if self._count == 0 and self._known:
-            self._open()
-        for call in calls:
-            self._count += 1
-            call = _told_by(call)
-            with self._quiet:
-                self._unsent.add(self._count)
-            self._write({"n": self._count, **call})
-            self._calls.put((self._count, call))
+        """Keep calls and have them sent; returns at once. Several threads may have some."""
+        told = [_told_by(call) for call in calls]
+        with self._numbering:
+            if self._count == 0 and self._known:
+                self._open()
+            for call in told:
+                self._count += 1
+                with self._quiet:
+                    self._unsent.add(self._count)
+                self._write({"n": self._count, **call})
+                self._calls.put((self._count, call))
 
     def batch(self, **values: Any) -> None:
         """Metrics, parameters and tags of the run: see :func:`distlab.tracking.journal.batch`."""
