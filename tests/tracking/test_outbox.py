@@ -156,6 +156,32 @@ def test_what_a_store_refuses_is_kept_and_the_rest_is_sent(
     assert len(list(tmp_path.glob(FILES))) == 1
 
 
+FULL = """(raised as a result of Query-invoked autoflush; consider using a no_autoflush block)
+(sqlite3.OperationalError) database or disk is full
+[SQL: INSERT INTO metrics (key, value) VALUES (?, ?)]
+(Background on this error at: https://sqlalche.me/e/20/e3q8)"""
+
+
+def test_what_neither_the_store_nor_the_disk_takes_is_said_to_be_kept_nowhere(
+    study_store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: list[str]
+) -> None:
+    def full(*_: object) -> None:
+        raise RuntimeError(FULL)
+
+    store = open_store(TrackingOptions(study_store, "e"), tmp_path)
+    connection = Connection(store, tmp_path / "study", said.append)
+    monkeypatch.setattr(journal, "send", full)
+    for folder in (tmp_path / "study" / "a", Path("/dev/full/b")):
+        out = Outbox(connection, folder, "full", {})
+        out.batch(tags={"a": "b"})
+        assert not out.flush()
+        out.close()
+    kept, lost = said
+    refused = "MLflow refuses a record: (sqlite3.OperationalError) database or disk is full"
+    assert kept.startswith(f"{refused}; it is kept in {tmp_path / 'study'}, try again with:")
+    assert lost == f"{refused}, and {tmp_path / 'study'} does not keep it"
+
+
 def test_a_run_that_was_lost_with_its_server_is_made_anew(
     server: Server, options: TrackingOptions, tmp_path: Path
 ) -> None:
