@@ -9,6 +9,7 @@ from typing import Any
 from omegaconf import MISSING, OmegaConf
 
 from distlab.backends import registry
+from distlab.environment import kept
 from distlab.files import slug
 
 _PACKAGED = Path(__file__).parents[1] / "conf"
@@ -87,6 +88,8 @@ class FrameworkOptions:
     execution_by_model: dict[str, Execution] = field(default_factory=dict)
     executions: list[Execution] = field(default_factory=lambda: list(Execution))
     env: dict[str, str] = field(default_factory=dict)
+    version: str | None = None
+    environment: str | None = kept.AUTO
     runtime_env: Any = None
 
 
