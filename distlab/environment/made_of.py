@@ -50,7 +50,10 @@ def own() -> list[str]:
 
 
 def extra(framework: str, wanted: str | None, build: str = "cpu") -> list[str]:
-    """What distlab's extra for a framework names; the framework is the first of it."""
+    """What distlab's extra for a framework names, the framework first.
+
+    Its GPU build is called as its CPU build, or more: ``paddlepaddle``, ``paddlepaddle-gpu``.
+    """
     metadata = distribution("distlab").metadata
     extras = metadata.get_all("Provides-Extra") or []
     names = [framework] if build != GPU else [f"{GPU}-{framework}"]
@@ -68,6 +71,8 @@ def extra(framework: str, wanted: str | None, build: str = "cpu") -> list[str]:
     named = [one for one in named if not one.marker or not one.marker.evaluate({"extra": ""})]
     for one in named:
         one.marker = None
+    base = named[0].name if build != GPU else distribution_of(framework)
+    named.sort(key=lambda one: not one.name.startswith(base))
     if wanted is not None:
         named[0].specifier = SpecifierSet(f"=={Version(wanted)}")
     return [str(one) for one in named]
