@@ -10,6 +10,7 @@ batch. The models differ in Adam's constants, on purpose:
 - ``lenet5`` takes those that runs use.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -123,10 +124,25 @@ class Job:
 
 
 @lru_cache
-def pose(model: str) -> Problem:
-    """Make the problem of one of the models ``mlp`` and ``lenet5``."""
-    spec, program = MODELS[model], PROGRAMS[model]
-    (images, labels), (test_images, test_labels) = sources.load("mnist5k").normalized()
+def pose(
+    model: str,
+    spec: ModelSpec | None = None,
+    load: Callable[[], tuple[LabelledImages, LabelledImages]] | None = None,
+) -> Problem:
+    """Make the problem of one of the models ``mlp`` and ``lenet5``.
+
+    Parameters
+    ----------
+    model:
+        Its name.
+    spec:
+        The model, where its file can't be read.
+    load:
+        Gives a training and a test set of images in place of ``mnist5k``, at least 2,000 and 1,127.
+    """
+    spec, program = spec or MODELS[model], PROGRAMS[model]
+    load = load or (lambda: sources.load("mnist5k").normalized())
+    (images, labels), (test_images, test_labels) = load()
     train = images[:TRAIN_SAMPLES], labels[:TRAIN_SAMPLES]
     order = epoch_order(SEED, 0, TRAIN_SAMPLES, GLOBAL_BATCH)[:STEPS]
     initial = draw(spec, SEED)
