@@ -18,7 +18,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distlab.backends.base import LabelledImages, OptimizerState, Placement, Program
-from distlab.data import sources
 from distlab.data.order import epoch_order, evaluation_range
 from distlab.fairness import reference
 from distlab.models.shipped import MODELS
@@ -123,6 +122,13 @@ class Job:
     problem: Problem | None
 
 
+def _embedded() -> tuple[LabelledImages, LabelledImages]:
+    """The images of ``mnist5k``."""
+    from distlab.data import sources  # needs packages that a borrowed machine has not got
+
+    return sources.load("mnist5k").normalized()
+
+
 @lru_cache
 def pose(
     model: str,
@@ -141,8 +147,7 @@ def pose(
         Gives a training and a test set of images in place of ``mnist5k``, at least 2,000 and 1,127.
     """
     spec, program = spec or MODELS[model], PROGRAMS[model]
-    load = load or (lambda: sources.load("mnist5k").normalized())
-    (images, labels), (test_images, test_labels) = load()
+    (images, labels), (test_images, test_labels) = (load or _embedded)()
     train = images[:TRAIN_SAMPLES], labels[:TRAIN_SAMPLES]
     order = epoch_order(SEED, 0, TRAIN_SAMPLES, GLOBAL_BATCH)[:STEPS]
     initial = draw(spec, SEED)
