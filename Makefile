@@ -79,7 +79,7 @@ bench: $(VENV)/installed-cpu  ## Measure distlab against hand-written peers (idl
 gpu-check:  ## Check backends on a borrowed machine: right, how fast? (PYTHON with NumPy and a framework)
 	$(PYTHON) benchmarks/gpu_check/gpu_check.py --device $(DEVICE)
 
-faults: $(VENV)/installed-cpu  ## Kill and stop parts of runs at random moments; what survives (an hour)
+faults: $(VENV)/installed-cpu  ## Kill and stop parts of runs at random moments; what survives (an hour or two)
 	$(BIN)/python benchmarks/fault_campaign.py
 
 records: $(VENV)/installed-cpu  ## Make docs/records.md, what each recorded field means, from the schema
