@@ -114,7 +114,7 @@ class _Run:
     def events(self) -> Iterator[Event]:
         """What happens, until the run has ended; another controller follows one that dies."""
         while True:
-            try:
+            with connect.left_when_lost():
                 try:
                     yield from self._until_the_end(self._fit())
                     return
@@ -125,10 +125,7 @@ class _Run:
                     if error.actor_id == self._mailbox._actor_id.hex():
                         who, self._mailbox = "what collects the events of workers", mailbox.opened()
                     why = WorkerError(f"{who} died: {cause(error)}", str(self._log_dir))
-                yield self._life.survived(why)
-            except RayLostError:
-                connect.leave_lost()
-                raise
+            yield self._life.survived(why)
 
     def close(self) -> None:
         """End the workers and all that Ray Train started for them."""
