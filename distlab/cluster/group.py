@@ -81,7 +81,9 @@ class WorkerGroup:
         bundle = {"CPU": cpus, **({"GPU": 1} if on_gpu else {})}
         self._options = options
         runtime_env = interpreter.environment(options)
-        self._places = placement_group([bundle] * self.world_size, strategy="PACK")
+        self._places = placement_group(
+            [bundle] * self.world_size, strategy=options.placement.upper()
+        )
         self._make_actor = lambda index: (
             ray.remote(RankActor)
             .options(
@@ -155,7 +157,7 @@ class WorkerGroup:
     def _begin(self) -> waiting.Request:
         """Have Ray start the workers."""
         self._actors = [self._make_actor(index) for index in range(self.world_size)]
-        asked = [one.address.remote() for one in self._actors]
+        asked = [one.address.remote(self._options.network.interface) for one in self._actors]
         return waiting.Request(self._options, self._places, asked)
 
     def _run(
