@@ -119,7 +119,7 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
     }
     with hosts.two(folder) as (red, blue):
         for host in (red, blue):
-            host.ip("link", "add", "docker0", "type", "dummy")
+            host.ip("link", "add", "docker0", "type", "veth", "peer", "name", "docker1")
             host.ip("address", "add", f"{DOCKER}/16", "dev", "docker0")
             host.ip("link", "set", "docker0", "up")
         made = Pair(red, blue, environment)

@@ -17,6 +17,7 @@ from ray.util.placement_group import PlacementGroup, placement_group_table
 from distlab.cluster.actor import Seat
 from distlab.cluster.start import interpreter
 from distlab.cluster.start.causes import cause, node_of
+from distlab.cluster.watch.head import Head
 from distlab.errors import DistlabError, WorkerError
 from distlab.experiment.options import Options
 from distlab.outcome.events import Notice
@@ -127,8 +128,10 @@ class Request:
             If their environment is a mistake, or there are not all of them by the deadline.
         WorkerError
             If one died.
+        RayLostError
+            If Ray is gone.
         """
-        wait = Wait(self.options, len(self.seats), deadline)
+        wait, head = Wait(self.options, len(self.seats), deadline), Head.connected()
         while True:
             left = min(SIGNALS_S, max(0.0, deadline - time.monotonic()))
             done, missing = ray.wait(self.seats, num_returns=len(self.seats), timeout=left)
@@ -140,6 +143,10 @@ class Request:
             if not missing:
                 found: list[Seat] = ray.get(self.seats)
                 return found
+            head.check()
+            if not head.answers:
+                time.sleep(SIGNALS_S)
+                continue  # it alone knows of places
             late = [self.seats.index(seat) for seat in missing]
             yield from wait.told(placement_group_table(self.places), late)
 

@@ -89,5 +89,15 @@ class Head:
                 raise self._lost(why) from None
         self._looked = time.monotonic()
 
+    @classmethod
+    def reached(cls) -> bool:
+        """Whether the Ray that this process is connected to answers now."""
+        try:
+            found = cls.connected()
+            found.check(now=True)
+        except RayLostError:
+            return False
+        return found.answers
+
     def _lost(self, why: str) -> RayLostError:
         return RayLostError(f"Ray is lost: {why}", self._logs)
