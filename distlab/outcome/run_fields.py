@@ -363,7 +363,7 @@ class Run(Strict):
     pin: Literal["cores"] | None
     """``cores`` if each worker had cores of its own (see ``cpu_affinity``), else null."""
     placement: Literal["pack", "spread"] | None = None
-    """Whether workers were put on few hosts or on many, as asked; missing in earlier records."""
+    """Whether few hosts or many were asked for; null or missing in earlier records."""
     nodes: Positive | None = None
     """How many hosts Ray had when the run began; null or missing in earlier records."""
     ranks: list[Rank] | None = None

@@ -152,7 +152,7 @@ def test_tensorflow_and_paddle_train_across_hosts_and_paddle_says_which_name_to_
         host.call(f"{host.address} {host.name}")
     paddle = pair.command(tmp_path / "paddle", *words, "framework=paddle", "engine=actors")
     told = paddle.end()
-    assert "rank 0 on red, 1 on blue (placement=spread: 2 of Ray's 2 hosts)" in told
+    assert "ranks 0 on red, 1 on blue (placement=spread: 2 of Ray's 2 hosts)" in told
     for run in (tf, paddle):
         assert run.summary["verified"], run.summary["checks"]
         assert places(run.summary) == BOTH
