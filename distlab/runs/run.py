@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import OmegaConf
 
 from distlab import files
+from distlab.checkpoints import files as checkpoints
 from distlab.cluster import connect, worker_environment
 from distlab.console import counted
 from distlab.data import asked, sources
@@ -38,6 +39,7 @@ from distlab.outcome import environment
 from distlab.outcome.caveats import Caveat, oversubscribed
 from distlab.outcome.events import Checkpoint, Event, Notice, Progress, Ready
 from distlab.outcome.record import Record
+from distlab.runs.again import full_disk
 from distlab.runs.again.keeping import Keeper
 from distlab.runs.again.resume import Resumed, resumed
 from distlab.runs.progress import Display
@@ -124,6 +126,8 @@ def execute(
     distlab.errors.WorkerError
         If a worker failed; the run is recorded as FAILED.
     """
+    if options.checkpoint.dir is not None:
+        checkpoints.check(options.checkpoint.dir)
     if session.connection is None:
         store.check(options.tracking, Path.cwd())
     if told := mlflow_variables(options.tracking):
@@ -308,8 +312,12 @@ def _tracked(
                 },
             }
         )
-        files.write(run_dir / "summary.json", schema.written("summary.json", summary))
         tracker.finish(summary)
+        full_disk.write(
+            *(run_dir / "summary.json", schema.written("summary.json", summary)),
+            otherwise=tracker.summary,
+            say=display.say,
+        )
         if experiment.repeat == 0:
             tracker.model(record, run_dir)
         if keeper is not None:
@@ -321,6 +329,10 @@ def _tracked(
         display.close()
         if keeper is not None:
             keeper.broken_off()
+        if full_disk.is_cause(error):
+            one = f"study={part.study}" if part else f"resume={tracker.run_id}"
+            again = one if part or keeper else None
+            raise full_disk.told(error, run_dir, again) from error
         raise
     finally:
         display.close()

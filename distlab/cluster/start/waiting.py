@@ -129,10 +129,12 @@ class Request:
         WorkerError
             If one died.
         RayLostError
-            If Ray is gone.
+            If Ray itself is gone.
         """
-        wait, head = Wait(self.options, len(self.seats), deadline), Head.connected()
+        wait = Wait(self.options, len(self.seats), deadline)
+        head = Head.connected()
         while True:
+            head.check()
             left = min(SIGNALS_S, max(0.0, deadline - time.monotonic()))
             done, missing = ray.wait(self.seats, num_returns=len(self.seats), timeout=left)
             for seat in done:
@@ -143,7 +145,6 @@ class Request:
             if not missing:
                 found: list[Seat] = ray.get(self.seats)
                 return found
-            head.check()
             if not head.answers:
                 time.sleep(SIGNALS_S)
                 continue  # it alone knows of places
