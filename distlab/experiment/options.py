@@ -10,6 +10,7 @@ from omegaconf import MISSING, OmegaConf
 
 from distlab.backends import registry
 from distlab.data.asked import DataOptions
+from distlab.environment import kept
 from distlab.files import slug
 
 _PACKAGED = Path(__file__).parents[1] / "conf"
@@ -95,6 +96,8 @@ class FrameworkOptions:
     execution_by_model: dict[str, Execution] = field(default_factory=dict)
     executions: list[Execution] = field(default_factory=lambda: list(Execution))
     env: dict[str, str] = field(default_factory=dict)
+    version: str | None = None
+    environment: str | None = kept.AUTO
     runtime_env: Any = None
 
 

@@ -40,6 +40,8 @@ ADDED = {
     "placement": "pack",
     "network.interface": "None",
     "framework.execution_by_model": "{}",
+    "framework.version": "None",
+    "framework.environment": "auto",
 }
 
 

@@ -21,6 +21,7 @@ from distlab.data import asked, sources
 from distlab.data.asked import DataOptions
 from distlab.data.dataset import Dataset
 from distlab.data.order import epoch_order
+from distlab.environment import kept
 from distlab.experiment import sizes, words
 from distlab.experiment.experiment import Experiment, engine, resolve
 from distlab.experiment.options import (
@@ -277,6 +278,7 @@ def _tracked(
     config_file = run_dir / "config.yaml"
     files.write(config_file, OmegaConf.to_yaml(OmegaConf.create(_plain(masked(asdict(options))))))
     environment_file = _write_json(run_dir / "environment.json", environment.describe())
+    packages = run_dir / "packages.txt"
     display.detail(_announcement(experiment, dataset))
     display.detail(f"logs: {run_dir / 'logs'}")
     display.waiting("starting workers")
@@ -294,6 +296,8 @@ def _tracked(
         with closing(events):
             for event in events:
                 _take(event, record, display, tracker, keeper)
+                if isinstance(event, Ready) and event.packages:
+                    files.write(packages, event.packages)
         display.waiting("checking")
         results = checks.run_all(record)
         summary = masked(
@@ -337,7 +341,8 @@ def _tracked(
     finally:
         display.close()
         logs.fetch((one for s in record.stretches for one in s.started.values()), run_dir / "logs")
-        tracker.artifacts(config_file, environment_file, run_dir / "summary.json", run_dir / "logs")
+        written = config_file, environment_file, packages, run_dir / "summary.json"
+        tracker.artifacts(*written, run_dir / "logs")
     return summary
 
 
@@ -352,6 +357,10 @@ def _take(
     if isinstance(event, Notice):
         display.say(event.text)
         return
+    if isinstance(event, Ready):
+        framework = experiment.options.framework
+        found = str(event.resources["framework_version"])
+        kept.refuse_other(framework.name, framework.version, found)
     epoch = record.add(event)
     if isinstance(event, Ready) and record.stretches[-1].whole:
         steps = len(record.dataset.train_labels) // experiment.global_batch

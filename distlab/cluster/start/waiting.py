@@ -91,7 +91,7 @@ class Wait:
 
     def _look_at_interpreters(self, nodes: dict[int, str]) -> None:
         """Refuse an environment in which no worker can run, on any of the nodes."""
-        runtime_env = self._options.framework.runtime_env or {}
+        runtime_env = interpreter.fields(self._options.framework)
         looked: set[str] = set()
         for index, node in nodes.items():
             here = node == ray.get_runtime_context().get_node_id()
