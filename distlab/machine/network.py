@@ -33,6 +33,8 @@ class Name:
 
 def addresses() -> dict[str, str]:
     """The network interfaces of this host and the first IPv4 address of each."""
+    import psutil
+
     return {
         name: found[0]
         for name, all in psutil.net_if_addrs().items()
