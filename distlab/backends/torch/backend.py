@@ -20,6 +20,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from distlab.backends.base import (
+    Averaging,
     Backend,
     Evaluation,
     LabelledImages,
@@ -30,6 +31,7 @@ from distlab.backends.base import (
 )
 from distlab.backends.common.malloc import keep_freed_memory
 from distlab.backends.torch.eager import Eager
+from distlab.backends.torch.exchange import averaging
 from distlab.backends.torch.graph import Graph
 from distlab.backends.torch.model import logits, module
 from distlab.backends.torch.step import is_dense_weight
@@ -204,6 +206,10 @@ class TorchBackend(Backend):
         peak = torch.cuda.max_memory_allocated(self._device)
         torch.cuda.reset_peak_memory_stats(self._device)
         return peak
+
+    def averaging(self, values: NDArray[np.float32]) -> Averaging:
+        """See :meth:`distlab.backends.base.Backend.averaging`."""
+        return averaging(values, self._device)
 
     def _on_device(self, data: LabelledImages) -> tuple[Tensor, Tensor]:
         with warnings.catch_warnings():
