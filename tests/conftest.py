@@ -18,7 +18,7 @@ from thread_backend import World
 from xdist.scheduler import LoadScopeScheduling
 
 from distlab.data import sources
-from distlab.data.sources import Dataset
+from distlab.data.dataset import Dataset
 from distlab.experiment import words
 from distlab.experiment.experiment import Experiment, resolve, validate
 from distlab.experiment.options import CONF, Options, register

@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -6,7 +7,7 @@ import pytest
 from thread_backend import ThreadBackend, World
 
 from distlab.backends.base import Backend, OptimizerState, Placement, Program
-from distlab.data.sources import Dataset
+from distlab.data.dataset import Dataset
 from distlab.experiment.experiment import Experiment
 from distlab.experiment.task import Task
 from distlab.models.shipped import MODELS
@@ -91,6 +92,22 @@ def test_nothing_is_timed_where_a_backend_offers_no_average(
 ) -> None:
     monkeypatch.setattr(ThreadBackend, "averaging", Backend.averaging)
     assert probes.all_reduces(*trained(started)) == ()
+
+
+@pytest.mark.parametrize(("device", "windows", "calls"), [("cpu", 2, 1), ("gpu", 3, 33)])
+def test_a_gpus_windows_are_more_and_longer(
+    started: Started, device: str, windows: int, calls: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of 1000 steps, which go 33 times through an epoch of 31."""
+    backend, task, placement = trained(started)
+    steps: list[int] = []
+    monkeypatch.setattr(backend, "train", lambda rows: steps.append(len(rows)))
+    placement = replace(placement, device="gpu" if device == "gpu" else "cpu")
+    found = probes.exchange_windows(backend, task, placement, STEPS)
+    assert len(found.with_exchange) == len(found.without) == 2 * windows
+    untimed = [1, STEPS]
+    one = [STEPS] * calls * windows
+    assert steps == [*untimed, *one, *untimed, *one, *one, *untimed, *one]
 
 
 def first_update(program: Program, epsilon_inside: bool) -> float:

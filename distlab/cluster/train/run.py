@@ -30,7 +30,7 @@ from distlab.cluster.train import mailbox
 from distlab.cluster.train.mailbox import Lost, Message, Seated, Steered, Told
 from distlab.cluster.watch.watching import Watch
 from distlab.cluster.worker_environment import WorkerEnvironment
-from distlab.data.sources import Dataset
+from distlab.data.dataset import Dataset
 from distlab.errors import DistlabError, RayLostError, StalledError, WorkerError
 from distlab.experiment.experiment import Experiment
 from distlab.experiment.options import ClusterMode
@@ -274,7 +274,10 @@ class _Run:
             missing = set(range(len(group.seats))) - group.ready
             hosts = {rank: group.seats[rank].host for rank in missing}
             log = group.logs[min(missing)]
-            raise too_slow(self._timeout, len(group.seats), len(group.started), hosts, log)
+            raise too_slow(
+                *(self._timeout, len(group.seats), len(group.started), hosts, log),
+                self._experiment.device,
+            )
 
     def _error(self, group: _Group, lost: Lost) -> WorkerError:
         """The error for a group that is lost: of its first worker that died, else that failed."""
