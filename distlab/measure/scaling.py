@@ -26,6 +26,9 @@ from scipy.optimize import nnls
 
 from distlab.measure.collectives import Fit
 
+LEAST = 1e6
+"""How many times as quick as the measured step no other one is taken to be."""
+
 
 class Range(NamedTuple):
     """A value, and between which ends it may lie."""
@@ -100,12 +103,13 @@ def step(base: Base, fits: Sequence[Fit], workers: int, computing: Range = NONE)
     # An exchange that shrinks takes no more away than there is.
     likeliest, least, most = (max(-exposed[0], one) for one in (likeliest, min(every), max(every)))
     value, low, high = base.seconds
-    seconds = Range(
+    ends = (
         value + computing.value + likeliest,
         (value + computing.low + least) * low / value,
         (value + computing.high + most) * high / value,
     )
-    return Step(seconds, (exposed[0] + likeliest) / seconds.value)
+    seconds = Range(*(max(value / LEAST, one) for one in ends))
+    return Step(seconds, min(1.0, (exposed[0] + likeliest) / seconds.value))
 
 
 def computing(measured: Mapping[float, float], base: float, batch: float) -> Range:

@@ -20,6 +20,9 @@ from distlab.report.figures.runs import Run, reasons, sample
 
 FLOAT32 = 4
 """Bytes of a parameter's gradient."""
+SECONDS = (1e-9, 1e9)
+"""What a step or an all-reduce may take; a record that says otherwise is damaged."""
+MOST_BYTES = 2**50
 QUARTILES = (0.5, 0.25, 0.75)
 """Of the windows in which an all-reduce was timed: the middle one, and the ends of a range."""
 UNREPEATED = 2 * PROCESS_SD
@@ -66,7 +69,8 @@ class Point:
     def seconds(self) -> Range:
         """Seconds of a step."""
         value, low, high = self.throughput
-        return Range(*(self.global_batch / rate for rate in (value, high, low)))
+        seconds = (self.global_batch / max(rate, SECONDS[0]) for rate in (value, high, low))
+        return Range(*(min(max(one, SECONDS[0]), SECONDS[1]) for one in seconds))
 
     @property
     def exposed(self) -> Range | None:
@@ -90,16 +94,17 @@ class Point:
             second
             for run in self.runs
             for one in run.get("all_reduces") or []
-            if one["bytes"] == size
-            for second in one["seconds"]
-            if second > 0
+            if one.get("bytes") == size
+            for second in one.get("seconds") or []
+            if SECONDS[0] <= second <= SECONDS[1]
         ]
         return float(np.quantile(found, at)) if found else None
 
     @property
     def sizes(self) -> list[int]:
         """The sizes of arrays that were averaged, in bytes."""
-        return sorted({one["bytes"] for run in self.runs for one in run.get("all_reduces") or []})
+        found = {one.get("bytes") for run in self.runs for one in run.get("all_reduces") or []}
+        return sorted(size for size in found if size is not None and size <= MOST_BYTES)
 
 
 @dataclass(frozen=True)

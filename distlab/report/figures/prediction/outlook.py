@@ -8,7 +8,14 @@ from distlab.measure.collectives import Fit
 from distlab.measure.scaling import NONE, Range
 from distlab.outcome.caveats import codes, doubts
 from distlab.report.figures.cells import Cell
-from distlab.report.figures.prediction.evidence import Point, Series, all_fits, base, series
+from distlab.report.figures.prediction.evidence import (
+    SECONDS,
+    Point,
+    Series,
+    all_fits,
+    base,
+    series,
+)
 from distlab.report.figures.runs import Run
 
 
@@ -126,8 +133,7 @@ def _predicted(one: Series, fitted: list[Point], fits: Sequence[Fit], workers: i
     batch = start.global_batch // start.workers * workers if weak else start.global_batch
     more = NONE if weak else _computing(one, fitted, batch / workers)
     step = scaling.step(base(start), fits, workers, more)
-    floor = step.seconds.value / 1e3  # of a range whose end would be no time at all
-    value, low, high = (batch / max(seconds, floor) for seconds in step.seconds)
+    value, low, high = (batch / seconds for seconds in step.seconds)
     throughput, alone = Range(value, high, low), one.one_worker()
     efficiency = alone and Range(*(rate / workers / alone for rate in throughput))
     return Predicted(
@@ -139,7 +145,9 @@ def _computing(one: Series, fitted: Sequence[Point], batch: float) -> Range:
     """What the computing of a step takes longer than the base's with another local batch."""
     points = [one.points[1]] if 1 in one.points else []
     measured = {
-        point.global_batch / point.workers: point.seconds.value - max(0.0, point.exposed.value)
+        point.global_batch / point.workers: max(
+            SECONDS[0], point.seconds.value - max(0.0, point.exposed.value)
+        )
         for point in (*points, *fitted)
         if point.exposed is not None
     }

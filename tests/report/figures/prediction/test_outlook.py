@@ -7,6 +7,7 @@ from distlab.measure.collectives import Fit
 from distlab.report.figures.cells import cells
 from distlab.report.figures.prediction.evidence import series
 from distlab.report.figures.prediction.outlook import Outlook, held_out, outlook, outlooks
+from distlab.report.sections import prediction
 
 RING = Fit("ring", 50e-6, 1e-9)
 SIZES = (2**10, 2**14, 2**18, 2**20, 2**22)
@@ -118,3 +119,38 @@ def test_without_a_run_of_one_worker_there_is_no_efficiency() -> None:
     assert one.predicted[0].efficiency is None
     one = only(outlooks(cells(told(baselines="store", world_sizes=(2, 4))), [8]))
     assert one.predicted[0].efficiency is not None
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"all_reduces": None},
+        {"all_reduces": [{}]},
+        {"all_reduces": [{"bytes": None, "seconds": None}]},
+        {"all_reduces": [{"bytes": 10**30, "seconds": [1.0]}]},
+        {"all_reduces": [{"bytes": 1024, "seconds": [0.0, 1e-320, 1e308]}]},
+        {"all_reduces": [{"bytes": 1024, "seconds": [1e-9, 1e9]}]},
+        {"communication_share": 1 - 1e-11},
+        {"communication_share": -1e300, "communication_share_high": None},
+        {"communication_share_low": -1e308, "communication_share_high": 1e308},
+        {"throughput_samples_per_s": 1e-12},
+        {"throughput_samples_per_s": 1e300},
+        {"stretches": [{}]},
+        {"stretches": []},
+        {"parameters": 10**18},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("scaling", ["weak", "strong"])
+def test_a_damaged_record_makes_no_report_fail(values: dict[str, Any], scaling: str) -> None:
+    damaged = told(scalings=[scaling], world_sizes=(1, 2, 4))
+    for run in damaged["runs"]:
+        if run["world_size"] > 1:
+            run.update(values)
+    found = [*outlooks(cells(damaged), [2, 8, 64]), *held_out(cells(damaged))]
+    for one in found:
+        assert prediction.notes(one) and prediction.fitted([one])
+        for row in one.predicted:
+            assert row.throughput.value > 0
+    prediction.forecasts(found)
+    prediction.beside(held_out(cells(damaged)))
