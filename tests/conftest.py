@@ -38,6 +38,7 @@ RAY = (
     "tests/cluster/test_group.py",
     "tests/cluster/train/test_run.py",
     "tests/conformance/test_break_backends.py",
+    "tests/launch/test_postgresql.py",
     "tests/runs/test_studies.py",
     "tests/test_launch.py",
     "tests/test_readme.py",

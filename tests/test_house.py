@@ -24,6 +24,7 @@ ROOMS = (
     "checkpoints",
     "outcome",
     "experiment",
+    "environment",
     "backends",
     "data",
     "models",
