@@ -18,7 +18,7 @@ from distlab.measure.efficiency import model_flop_utilisation
 from distlab.outcome.caveats import Caveat, plain, resized, restarted
 from distlab.outcome.devices import energy, gpus
 from distlab.outcome.events import Begun, EpochDone, Event, Finished, Ready, Started
-from distlab.outcome.exchange import share
+from distlab.outcome.exchange import all_reduces, share
 from distlab.outcome.hosts import Host, caveats
 from distlab.outcome.stretch import Stretch, by_size, together
 
@@ -324,6 +324,7 @@ class Record:
             "communication_share": exchange and exchange.value,
             "communication_share_low": exchange and exchange.low,
             "communication_share_high": exchange and exchange.high,
+            "all_reduces": all_reduces([done.all_reduces for done in self.finished.values()]),
             "matrix_product_flops_per_s": limit,
             "matrix_product_library": resources.get("matrix_product_library"),
             "model_flop_utilisation": (

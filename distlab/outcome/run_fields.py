@@ -267,6 +267,15 @@ class Size(Strict):
     """Throughput for each worker over that at the run's least number; null for that itself."""
 
 
+class AllReduce(Strict):
+    """How long averaging an array over the workers takes, by the collective of training."""
+
+    bytes: Positive
+    """Size of the array."""
+    seconds: list[Seconds]
+    """Seconds of one average, in each window of several: the slowest rank's."""
+
+
 class Check(Strict):
     """One of the checks of docs/fairness.md."""
 
@@ -398,6 +407,11 @@ class Run(Strict):
     """
     communication_share_high: float | None
     """Upper end of that interval, or null."""
+    all_reduces: list[AllReduce] | None = None
+    """The same exchange by itself, of arrays of several sizes, the gradient's among them.
+
+    Empty with one worker and where it was not measured; null or missing in earlier records.
+    """
     matrix_product_flops_per_s: NonNegativeFloat | None
     """Operations a second of the best matrix product, over all workers; null if unknown.
 

@@ -410,3 +410,11 @@ def test_each_number_of_workers_has_figures_of_its_own(record: Record) -> None:
     assert four["throughput_samples_per_s"] / two["throughput_samples_per_s"] == pytest.approx(1.6)
     assert four["efficiency"] == pytest.approx(0.8)
     assert {"code": "resized", "detail": "epochs on 2 and 4 workers"} in found["caveats"]
+
+
+def test_of_noise_no_accuracy_is_told(record: Record) -> None:
+    noise = replace(record.dataset, learnable=False)
+    summary = fill(Record(record.experiment, noise, 0.0))
+    assert summary["test_accuracy"] == [None, None]
+    assert summary["time_to_accuracy_s"] is None
+    assert summary["test_loss"] == [2.0, 2.0]

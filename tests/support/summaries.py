@@ -133,6 +133,7 @@ def summary(**values: Any) -> dict[str, Any]:
         "communication_share": 0.1,
         "communication_share_low": 0.08,
         "communication_share_high": 0.12,
+        "all_reduces": [],
         "matrix_product_flops_per_s": 1e11,
         "matrix_product_library": "NumPy's BLAS",
         "model_flop_utilisation": 0.089,
