@@ -49,13 +49,15 @@ class Begun:
 class Started:
     """The rank's process runs; nothing of the framework is imported yet.
 
-    ``log`` is the file on its host to which all goes that it prints.
+    ``log`` is the file on its host to which all goes that it prints, ``address`` that at which
+    other ranks reach it.
     """
 
     rank: int
     host: str
     pid: int
     log: str = ""
+    address: str = ""
 
 
 @dataclass(frozen=True)
