@@ -74,7 +74,7 @@ bench: $(VENV)/installed-cpu  ## Measure distlab against hand-written peers (idl
 	$(BIN)/python benchmarks/report_size.py
 	$(BIN)/python benchmarks/planted.py
 
-faults: $(VENV)/installed-cpu  ## Kill and stop parts of runs at random moments; what survives (an hour)
+faults: $(VENV)/installed-cpu  ## Kill and stop parts of runs at random moments; what survives (an hour or two)
 	$(BIN)/python benchmarks/fault_campaign.py
 
 records: $(VENV)/installed-cpu  ## Make docs/records.md, what each recorded field means, from the schema

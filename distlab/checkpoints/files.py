@@ -21,16 +21,39 @@ from typing import Any
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
+from fsspec.registry import known_implementations
 
 from distlab import files
 from distlab.checkpoints.archive import DamagedError
 from distlab.checkpoints.state import State
 from distlab.errors import DistlabError
+from distlab.masking import mask
 from distlab.models.spec import ModelSpec
 
 STATE, EPOCH = "state", "epoch"
 RUN, RUN_BYTES = "run.json", 1 << 20
 NAME = re.compile(rf"({STATE}|{EPOCH})-(\d+)\.npz")
+
+
+def check(address: str) -> None:
+    """See that an address is of a kind that is installed here; nothing is asked for over a network.
+
+    Raises
+    ------
+    DistlabError
+        If it is not, naming the package to install.
+    """
+    kind = fsspec.utils.get_protocol(address)
+    try:
+        fsspec.get_filesystem_class(kind)
+    except (ImportError, ValueError) as error:
+        package = known_implementations.get(kind, {}).get("class", "").split(".")[0]
+        install = {"": "", "fsspec": "install what it names"}.get(package, f"pip install {package}")
+        raise DistlabError(
+            f"checkpoint.dir={mask(address)}",
+            f"fsspec cannot open it: {error}",
+            f"{install}\nor a folder of this machine: checkpoint.dir=PATH".removeprefix("\nor "),
+        ) from error
 
 
 class Checkpoints:
@@ -53,15 +76,8 @@ class Checkpoints:
 
     def __init__(self, address: str, keep: int, say: Callable[[str], None]) -> None:
         self.address, self._keep, self._say = address, keep, say
-        try:
-            self._store, self._folder = fsspec.core.url_to_fs(address)
-        except (ImportError, ValueError) as error:
-            raise DistlabError(
-                f"checkpoint.dir={address}",
-                f"fsspec cannot open it: {error}",
-                "install what it names (for s3://: pip install s3fs)\n"
-                "or a folder of this machine: checkpoint.dir=PATH",
-            ) from error
+        check(address)
+        self._store, self._folder = fsspec.core.url_to_fs(address)
 
     def save(self, kind: str, number: int, data: bytes) -> None:
         """Write a file; of states, those that are too old go.

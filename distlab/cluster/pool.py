@@ -16,7 +16,7 @@ from omegaconf import OmegaConf
 from distlab.cluster import connect
 from distlab.cluster.group import WorkerGroup
 from distlab.cluster.worker_environment import tf32
-from distlab.data.sources import Dataset
+from distlab.data.dataset import Dataset
 from distlab.experiment.experiment import Experiment
 from distlab.experiment.options import ClusterMode
 
@@ -61,6 +61,8 @@ class Jobs:
             group = None
         if group is None:
             self._wait = experiment.options.cluster.mode is not ClusterMode.local
+            if self._wait and experiment.device == "gpu":
+                self.renew()  # else idle workers kept their GPUs, and others had to take other ones
             self._make_room(experiment)
             group = self._start(experiment, self.data(dataset))
         self._groups[key] = group
@@ -109,7 +111,8 @@ def group_key(experiment: Experiment, dataset: Dataset) -> Hashable:
 def _fits(experiment: Experiment) -> bool:
     """Whether Ray has the CPUs and GPUs that the experiment's workers ask for, and memory is left.
 
-    The memory is that of the driver's machine, of which a quarter must be available.
+    The memory is that of the driver's machine, of which a quarter must be available. On this
+    machine workers take neither CPUs nor GPUs of Ray's count.
     """
     memory = psutil.virtual_memory()
     if memory.available < MEMORY_LEFT * memory.total:
@@ -118,4 +121,5 @@ def _fits(experiment: Experiment) -> bool:
     workers, on_gpu = experiment.world_size, experiment.device == "gpu"
     local = experiment.options.cluster.mode is ClusterMode.local
     cpus = 0 if local else workers * experiment.options.threads_per_worker
-    return bool(free.get("CPU", 0) >= cpus and free.get("GPU", 0) >= workers * on_gpu)
+    gpus = 0 if local else workers * on_gpu
+    return bool(free.get("CPU", 0) >= cpus and free.get("GPU", 0) >= gpus)

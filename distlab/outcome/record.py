@@ -8,14 +8,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distlab.backends.base import Weights
+from distlab.data.dataset import Dataset
 from distlab.data.order import digest
-from distlab.data.sources import Dataset
 from distlab.experiment.experiment import Experiment
 from distlab.experiment.names import made_of
 from distlab.machine.load import worst
 from distlab.measure.clock import step_times, throughput, time_to_accuracy
 from distlab.measure.efficiency import model_flop_utilisation
 from distlab.outcome.caveats import Caveat, plain, resized, restarted
+from distlab.outcome.devices import energy, gpus
 from distlab.outcome.events import Begun, EpochDone, Event, Finished, Ready, Started
 from distlab.outcome.exchange import share
 from distlab.outcome.hosts import Host, caveats
@@ -39,6 +40,8 @@ class Epoch:
         float64 ``[steps]``: loss of each global batch, the mean over ranks of equal shards.
     evaluated:
         Test samples that were evaluated, over all ranks.
+    learnable:
+        Whether the accuracy means anything: of noise it does not.
     """
 
     index: int
@@ -49,6 +52,12 @@ class Epoch:
     test_accuracy: float
     test_loss: float
     evaluated: int
+    learnable: bool = True
+
+    @property
+    def told_accuracy(self) -> float | None:
+        """The accuracy, as records and people are told it: None of noise."""
+        return self.test_accuracy if self.learnable else None
 
     @property
     def train_loss(self) -> float:
@@ -197,6 +206,7 @@ class Record:
             test_accuracy=sum(part.evaluation.correct for part in parts) / max(evaluated, 1),
             test_loss=sum(part.evaluation.loss_sum for part in parts) / max(evaluated, 1),
             evaluated=evaluated,
+            learnable=self.dataset.learnable,
         )
         self.epochs.append(epoch)
         return epoch
@@ -316,13 +326,29 @@ class Record:
                 else None
             ),
             "load": worst([host.load for host in hosts if host.load is not None]),
-            "caveats": plain(list(dict.fromkeys([*caveats(hosts), *self._further]))),
+            "gpus": gpus.told(self.trained),
+            **energy.told(self.trained, samples, experiment.device),
+            "caveats": plain(
+                list(
+                    dict.fromkeys(
+                        [
+                            *caveats(hosts),
+                            *gpus.caveats(self.trained, experiment.device),
+                            *self._further,
+                        ]
+                    )
+                )
+            ),
             "step_time_ms": step_times(slowest) if slowest else None,
             "train_loss": [epoch.train_loss for epoch in self.epochs],
             "test_loss": [epoch.test_loss for epoch in self.epochs],
-            "test_accuracy": [epoch.test_accuracy for epoch in self.epochs],
-            "time_to_accuracy_s": time_to_accuracy(
-                [epoch.test_accuracy for epoch in self.epochs], seconds, options.target_accuracy
+            "test_accuracy": [epoch.told_accuracy for epoch in self.epochs],
+            "time_to_accuracy_s": (
+                time_to_accuracy(
+                    [epoch.test_accuracy for epoch in self.epochs], seconds, options.target_accuracy
+                )
+                if self.dataset.learnable
+                else None
             ),
             "first_losses": self.first_losses,
             "loss_curve": self.loss_curve,

@@ -1,3 +1,4 @@
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -112,6 +113,21 @@ def test_a_file_is_there_whole_or_not_at_all(
     assert not [file for file in tmp_path.iterdir() if "part" in file.name]
 
 
-def test_an_address_of_no_kind_that_is_installed_is_refused() -> None:
-    with pytest.raises(DistlabError, match=r"checkpoint\.dir=nowhere://x"):
-        Checkpoints("nowhere://x", 2, print)
+@pytest.mark.parametrize(
+    ("address", "found", "fix"),
+    [
+        ("nowhere://x", "Protocol not known: nowhere", "a folder of this machine"),
+        ("s3://bucket/states", "Install s3fs", "pip install s3fs\nor a folder"),
+        ("gs://bucket/states", "install gcsfs", "pip install gcsfs\nor a folder"),
+        ("abfs://container/states", "Install adlfs", "pip install adlfs\nor a folder"),
+    ],
+)
+def test_an_address_of_no_kind_that_is_installed_is_refused(
+    address: str, found: str, fix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for package in ("s3fs", "gcsfs", "adlfs"):
+        monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(DistlabError, match=found) as refused:
+        Checkpoints(address, 2, print)
+    assert refused.value.asked == f"checkpoint.dir={address}"
+    assert refused.value.fix.startswith(fix)

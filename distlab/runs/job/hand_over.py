@@ -28,8 +28,8 @@ FOLDER = "~/distlab-jobs"
 """Where, on the head, each job has a folder for what it writes; it stays."""
 HERE = ("cluster", "cluster.address", "cluster.mode", "hydra.run.dir", "hydra.sweep.dir")
 """Options that are this machine's."""
-FILES = ("model", "data")
-"""Options that may name a file."""
+FILES = ("model",)
+"""Options that may name a file of this machine, which goes along."""
 MISSING = ("No module named distlab", "python: not found", "python: command not found")
 """What a shell says of a command that the head doesn't have."""
 
