@@ -3,6 +3,7 @@
 The API is HTTP, on the head's dashboard, which ``ray[default]`` has.
 """
 
+import logging
 import os
 import time
 from collections.abc import Callable
@@ -28,6 +29,8 @@ OTHER_ADDRESSES = ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS")
 """Variables that Ray would believe before the address that it is given."""
 BEGINS = "Running entrypoint for job "
 """How the line begins that Ray puts before a job's own."""
+CHATTY = ("ray.dashboard.modules.dashboard_sdk", "ray._private.runtime_env.packaging")
+"""Ray's loggers that tell of each package that is sent."""
 
 
 @dataclass
@@ -101,7 +104,7 @@ class Job:
             try:
                 # In this order: what is printed before the end is in what is read after it.
                 status = self._client.get_job_status(self.id)
-                self._show(show)
+                self._show(show, last=status.is_terminal())
                 heard = time.monotonic()
                 if status.is_terminal() or (most_s and heard - begun > most_s):
                     return str(status.value)
@@ -129,14 +132,17 @@ class Job:
         """What Ray says of how it ended, in a line."""
         return str(self._client.get_job_info(self.id).message or "").strip().partition("\n")[0]
 
-    def _show(self, show: Callable[[str], None]) -> None:
+    def _show(self, show: Callable[[str], None], last: bool) -> None:
+        """Show what is new in whole lines; what Ray says before them, only if they never begin."""
         text = str(self._client.get_job_logs(self.id))
-        new, first = text[self._shown :], self._shown == 0
         # A line that is not whole may go on.
-        new = new[: new.rfind("\n") + 1]
-        self._shown += len(new)
-        if first and new.startswith(BEGINS):
-            new = new.partition("\n")[2]
+        end = len(text) if last else text.rfind("\n") + 1
+        begins = text.find(BEGINS)
+        if begins < 0 and not last:
+            return
+        own = text.find("\n", begins) + 1 if begins >= 0 else 0
+        new = text[max(self._shown, own) : end]
+        self._shown = max(self._shown, end)
         if new:
             show(new)
 
@@ -149,6 +155,8 @@ def _client(address: str) -> Any:
         os.environ.pop(name, None)
     from ray.job_submission import JobSubmissionClient
 
+    for name in CHATTY:
+        logging.getLogger(name).setLevel(logging.ERROR)
     return JobSubmissionClient(address)
 
 

@@ -44,18 +44,25 @@ def job(*polls: Any) -> Job:
 
 
 def test_what_a_job_prints_is_shown_once_by_whole_lines_and_not_rays_own() -> None:
-    begins = "Running entrypoint for job distlab-1: python\n"
+    begins = "INFO -- Runtime env is setting up.\nRunning entrypoint for job distlab-1: python\n"
     shown: list[str] = []
     one = job(
         ("RUNNING", ""),
         ("RUNNING", begins + "a\nb"),
         ConnectionError("a moment"),
         ("RUNNING", begins + "a\nbc\n"),
-        ("FAILED", begins + "a\nbc\nd\n"),
+        ("FAILED", begins + "a\nbc\nd"),
     )
     assert one.follow(shown.append) == "FAILED"
-    assert shown == ["a\n", "bc\n", "d\n"]
+    assert shown == ["a\n", "bc\n", "d"]
     assert (one.code, one.why) == (3, "it failed")
+
+
+def test_of_a_job_that_never_begins_rays_own_words_are_shown() -> None:
+    shown: list[str] = []
+    one = job(("RUNNING", "INFO -- a\n"), ("FAILED", "INFO -- a\nno environment\n"))
+    assert one.follow(shown.append) == "FAILED"
+    assert shown == ["INFO -- a\nno environment\n"]
 
 
 def test_a_head_that_answers_no_more_is_told_with_how_to_look(
