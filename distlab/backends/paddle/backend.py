@@ -26,9 +26,9 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_info
 
 from distlab.backends.base import (
+    Averaging,
     Backend,
     Evaluation,
     LabelledImages,
@@ -49,6 +49,15 @@ from distlab.models.spec import ModelSpec
 
 EVALUATION_BATCH = 100
 """Test samples of one forward pass: bounds the memory, and changes no sum but by rounding."""
+
+
+def _thread_pools() -> list[dict[str, Any]]:
+    """Those of the process; none where there is no threadpoolctl (``make gpu-check``)."""
+    try:
+        from threadpoolctl import threadpool_info
+    except ModuleNotFoundError:
+        return []
+    return list(threadpool_info())
 
 
 def _shared(array: NDArray[Any]) -> Any:
@@ -119,7 +128,7 @@ class PaddleBackend(Backend):
 
     def describe(self) -> dict[str, Any]:
         """What is in use: see :meth:`Backend.describe`."""
-        pools = [pool for pool in threadpool_info() if "paddle" in pool["filepath"]]
+        pools = [pool for pool in _thread_pools() if "paddle" in pool["filepath"]]
         grouped = self._placement.world_size > 1
         return {
             "framework_version": paddle.__version__,
@@ -357,3 +366,14 @@ class PaddleBackend(Backend):
     def peak_device_memory(self) -> int | None:
         """On a GPU: see :meth:`Backend.peak_device_memory`."""
         return device.peak_memory() if self._gpu else None
+
+    def averaging(self, values: NDArray[np.float32]) -> Averaging:
+        """See :meth:`Backend.averaging` (not yet run on a GPU)."""
+        held = paddle.to_tensor(values)
+
+        def run() -> None:
+            paddle.distributed.all_reduce(held)
+            held.scale_(1.0 / self._placement.world_size)
+            self._wait_for_device()
+
+        return Averaging(run, lambda: held.numpy().copy())
