@@ -76,7 +76,9 @@ class Session:
             if options.shape is not None:
                 others["shape"] = tuple(options.shape)
             directory = others.pop("dir", None)
-            self._datasets[key] = sources.load(options.name, directory, progress, **others)
+            found = sources.load(options.name, directory, progress, **others)
+            # What is known of it from now on names the same data.
+            self._datasets[repr(asked.told(options, found.form))] = self._datasets[key] = found
         return self._datasets[key]
 
     def __enter__(self) -> "Session":
