@@ -113,7 +113,9 @@ class Checkpoints:
             If it is no such thing.
         """
         try:
-            about = json.loads(self._store.cat_file(self._path(RUN), 0, RUN_BYTES))
+            with _as_os_error():
+                text = self._store.cat_file(self._path(RUN), 0, RUN_BYTES)
+            about = json.loads(text)
         except (ValueError, RecursionError) as error:
             raise DamagedError(f"{RUN}: {error}") from error
         if not isinstance(about, dict):
@@ -121,9 +123,16 @@ class Checkpoints:
         return about
 
     def numbers(self, kind: str) -> list[int]:
-        """The numbers of the files of a kind, the least first."""
+        """The numbers of the files of a kind, the least first.
+
+        Raises
+        ------
+        OSError
+            If the store cannot be asked.
+        """
         try:
-            found = self._store.ls(self._folder, detail=False, refresh=True)
+            with _as_os_error():
+                found = self._store.ls(self._folder, detail=False, refresh=True)
         except FileNotFoundError:
             return []
         names = (NAME.fullmatch(posixpath.basename(path)) for path in found)
@@ -137,7 +146,8 @@ class Checkpoints:
         OSError
             If it is not there or cannot be read.
         """
-        return bytes(self._store.cat_file(self._path(f"{kind}-{number:06d}.npz")))
+        with _as_os_error():
+            return bytes(self._store.cat_file(self._path(f"{kind}-{number:06d}.npz")))
 
     def states(self, spec: ModelSpec) -> Iterator[tuple[State, bytes]]:
         """The states that are whole, the newest first, each with its bytes; tells of others."""
@@ -175,3 +185,14 @@ class Checkpoints:
             return
         Path(self._folder).mkdir(parents=True, exist_ok=True)
         files.write(Path(path), data)
+
+
+@contextlib.contextmanager
+def _as_os_error() -> Iterator[None]:
+    """Errors of a store's client, which raises what it likes, become those of files."""
+    try:
+        yield
+    except OSError:
+        raise
+    except Exception as error:
+        raise OSError(str(error) or type(error).__name__) from error

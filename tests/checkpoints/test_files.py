@@ -4,6 +4,7 @@ from pathlib import Path
 
 import fsspec
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 
 from distlab.backends.base import OptimizerState
 from distlab.checkpoints.files import EPOCH, STATE, Checkpoints
@@ -111,6 +112,24 @@ def test_a_file_is_there_whole_or_not_at_all(
         files.save(STATE, 5, b"half of it")
     assert files.numbers(STATE) == [3, 4]
     assert not [file for file in tmp_path.iterdir() if "part" in file.name]
+
+
+def test_what_a_stores_client_raises_is_told_as_of_files(
+    spec: ModelSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class NoAnswerError(Exception):
+        pass
+
+    def away(*_: object, **__: object) -> None:
+        raise NoAnswerError("could not connect to the endpoint")
+
+    files = kept("memory://away", spec)
+    files.note({})
+    for name in ("ls", "cat_file"):
+        monkeypatch.setattr(MemoryFileSystem, name, away)
+    for ask in (files.noted, lambda: files.numbers(STATE), lambda: files.load(EPOCH, 1)):
+        with pytest.raises(OSError, match="could not connect"):
+            ask()
 
 
 @pytest.mark.parametrize(
