@@ -28,6 +28,7 @@ from distlab.experiment.names import (
     words,
 )
 from distlab.experiment.options import Device, Engine, Execution, Options, Precision, flat
+from distlab.experiment.training.standard import is_standard
 from distlab.files import slug
 from distlab.masking import HIDDEN
 
@@ -77,7 +78,9 @@ class Cell:
         options = {
             name: str(value)
             for name, value in made_up_of.items()
-            if not name.startswith((*NOT_OF_A_CELL, *LAYERS)) and ADDED.get(name) != str(value)
+            if not name.startswith((*NOT_OF_A_CELL, *LAYERS))
+            and not is_standard(name, value)
+            and ADDED.get(name) != str(value)
         }
         options |= known_by_layers(spec(self.options.model))
         if self.checksum is not None:

@@ -276,7 +276,13 @@ def _tracked(
             keeper = Keeper(record, run_dir, tracker, display.say, taken)
         lasting = (train if options.engine is Engine.train else restarts).lasting
         events = lasting(
-            *(jobs, experiment, dataset, _task(experiment, display.live), run_dir / "logs"),
+            *(
+                jobs,
+                experiment,
+                dataset,
+                _task(experiment, dataset, display.live),
+                run_dir / "logs",
+            ),
             most=options.failures.max,
             start=keeper.start if keeper else None,
             failure=taken.ended if taken else None,
@@ -348,9 +354,10 @@ def _take(
         keeper.state(event)
 
 
-def _task(experiment: Experiment, live: bool) -> Task:
+def _task(experiment: Experiment, dataset: sources.Dataset, live: bool) -> Task:
     """What the ranks are told."""
     options = experiment.options
+    steps = len(dataset.train_labels) // experiment.global_batch
     return Task(
         framework=options.framework.name,
         spec=experiment.spec,
@@ -361,6 +368,7 @@ def _task(experiment: Experiment, live: bool) -> Task:
         live=live,
         measure_exchange=options.measure_exchange,
         checkpoint_every=options.checkpoint.every,
+        rates=experiment.rates(steps),
     )
 
 

@@ -96,7 +96,8 @@ class Resumed:
         Checkpoint
             None where no epoch was kept: then the run begins anew.
         """
-        for state, data in self.files.states(record.experiment.spec):
+        one = record.experiment
+        for state, data in self.files.states(one.spec, one.program.moments):
             try:
                 epochs.restore(record, [self.files.load(EPOCH, n) for n in range(state.epoch)])
             except (OSError, DamagedError) as error:
