@@ -17,15 +17,16 @@ imported in worker processes alone.
    module;
 2. makes ``MyBackend(placement)``: set thread counts, choose the device, join the process group;
 3. calls :meth:`Backend.build` with the model spec and the :class:`Program`;
-4. calls :meth:`Backend.load_data` once, with the whole training and test set, and then, once too,
-   :meth:`Backend.barrier` and :meth:`Backend.matrix_product_rates`;
+4. calls :meth:`Backend.load_data` once, with the whole training and test set, and then, once for
+   each precision (on a GPU for each run), :meth:`Backend.barrier` and
+   :meth:`Backend.matrix_product_rates`;
 5. calls :meth:`Backend.set_weights` and :meth:`Backend.set_optimizer_state`, trains a few
    warm-up steps (compilation happens here), and sets both again: a backend must come back to
    exactly the state it was given;
 6. for each epoch calls :meth:`Backend.barrier`, :meth:`Backend.train` for one span of steps
    after the other, :meth:`Backend.barrier`, and then, outside the clock, :meth:`Backend.evaluate`;
 7. reads :meth:`Backend.weights`; a further run in the same process goes on at step 3, without
-   step 4;
+   loading data;
 8. calls :meth:`Backend.close`.
 
 **Rebuilding.** Processes are kept over several runs, so that :meth:`Backend.build` is called again
@@ -104,6 +105,10 @@ class Placement:
         An empty folder, where all ranks are on one machine, that no other user may enter: ranks
         that meet by files in it need no port for that. None where they are on several, or it is
         not known.
+    deterministic:
+        Whether the same calls must give the same bits again, at the price of time: nothing that
+        chooses algorithms by timing them, and no kernels whose sums have no fixed order.
+        Conformance on a GPU asks for it; runs do not.
     """
 
     rank: int
@@ -113,6 +118,7 @@ class Placement:
     endpoints: tuple[str, ...]
     threads: int
     folder: str | None = None
+    deterministic: bool = False
 
     @property
     def hosts(self) -> tuple[str, ...]:
@@ -392,10 +398,11 @@ class Backend(ABC):
         return None
 
     def matrix_product_rates(self) -> dict[str, float]:
-        """How fast this rank's device multiplies float32 matrices, by this framework's libraries.
+        """How fast this rank's device multiplies matrices, by this framework's libraries.
 
-        The best of several large products, each of which has ended when it is timed, with the
-        threads and settings of training (:func:`distlab.machine.ceiling.best_rate`).
+        The best of several large products, which have ended when they are timed, with the threads,
+        settings and precision of the program that was built last
+        (:func:`distlab.machine.ceiling.device_rate`): float32 matrices, of bfloat16 with ``bf16``.
 
         Returns
         -------

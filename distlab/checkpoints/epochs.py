@@ -14,6 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from distlab.backends.base import Evaluation
 from distlab.checkpoints.archive import DamagedError, packed, unpacked
+from distlab.machine.devices.energy import DeviceWindow
 from distlab.machine.load import CpuSeconds
 from distlab.measure.clock import Window
 from distlab.outcome.events import EpochDone, Ready, Started
@@ -28,6 +29,7 @@ class _Part:
     window: Window
     evaluation: Evaluation
     cpu: CpuSeconds | None
+    device: DeviceWindow | None = None
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,10 @@ def encoded(record: Record, epoch: int) -> bytes:
     parts, now = record.windows[epoch], record.stretches[-1]
     kept = _Kept(
         epoch=epoch,
-        ranks={rank: _Part(one.window, one.evaluation, one.cpu) for rank, one in parts.items()},
+        ranks={
+            rank: _Part(one.window, one.evaluation, one.cpu, one.device)
+            for rank, one in parts.items()
+        },
         stretch=len(record.stretches) - 1,
         world_size=now.world_size,
         first=now.first,
@@ -111,7 +116,9 @@ def _part(rank: int, kept: _Kept, arrays: Mapping[str, NDArray[Any]]) -> EpochDo
     losses, consumed = arrays[f"{rank}/losses"], arrays[f"{rank}/consumed"]
     if (losses.dtype, losses.ndim) != (np.float32, 1) or len(consumed) != len(losses):
         raise DamagedError(f"losses and samples of rank {rank} are none")
-    return EpochDone(rank, kept.epoch, one.window, losses, consumed, one.evaluation, one.cpu)
+    return EpochDone(
+        *(rank, kept.epoch, one.window, losses, consumed, one.evaluation, one.cpu, one.device)
+    )
 
 
 def _put(record: Record, kept: _Kept, parts: dict[int, EpochDone]) -> None:

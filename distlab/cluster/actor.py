@@ -105,7 +105,8 @@ class RankActor:
             yield Started(placement.rank, socket.gethostname(), os.getpid(), str(log))
             if self._rank is None:
                 may_use = cores.usable()
-                facts = assignment.environment.enter(placement)
+                granted = ray.get_runtime_context().get_accelerator_ids().get("GPU", [])
+                facts = assignment.environment.enter(placement, granted)
                 self._rank = loop.Rank(
                     *(task.framework, placement, lambda: ray.get(assignment.data[0])),
                     facts,

@@ -85,7 +85,12 @@ def diverging(first: Divergence, task: Task) -> DivergedError:
 
 
 def too_slow(
-    timeout: float, workers: int, started: int, late: Mapping[int, str], log: str
+    timeout: float,
+    workers: int,
+    started: int,
+    late: Mapping[int, str],
+    log: str,
+    device: str = "cpu",
 ) -> DistlabError:
     """The error for a start that takes longer than ``cluster.start_timeout_s``.
 
@@ -99,12 +104,21 @@ def too_slow(
         Which ranks are not ready, and on which hosts.
     log:
         The output of one of them.
+    device:
+        ``cpu`` or ``gpu``.
     """
     where = ", ".join(f"{rank} on {host}" for rank, host in sorted(late.items()))
+    more = "cluster.start_timeout_s=600"
+    if device == "gpu":
+        more = (
+            "cluster.start_timeout_s=3600 (for a GPU that is newer than itself, as an H100 for "
+            "TensorFlow 2.21, a framework compiles its kernels at first use, and CUDA keeps them "
+            "in ~/.nv or CUDA_CACHE_PATH: the next start is quicker)"
+        )
     return DistlabError(
         f"{workers} workers within cluster.start_timeout_s={timeout:g} seconds",
         f"{started} of them started; not ready: ranks {where}",
-        f"see the workers' output: {log}\nor allow more: cluster.start_timeout_s=600",
+        f"see the workers' output: {log}\nor allow more: {more}",
         may_pass=True,
     )
 

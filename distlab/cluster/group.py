@@ -78,7 +78,9 @@ class WorkerGroup:
         self._placements: list[Placement] = []
         local = options.cluster.mode is ClusterMode.local
         cpus = IDLE_CPU if local else options.threads_per_worker
-        bundle = {"CPU": cpus, **({"GPU": 1} if on_gpu else {})}
+        # Here workers have their GPUs by WorkerEnvironment.gpus: idle ones take none from others.
+        gpus = int(on_gpu and not local)
+        bundle = {"CPU": cpus, **({"GPU": gpus} if gpus else {})}
         self._options = options
         runtime_env = interpreter.environment(options)
         self._places = placement_group([bundle] * self.world_size, strategy="PACK")
@@ -86,7 +88,7 @@ class WorkerGroup:
             ray.remote(RankActor)
             .options(
                 num_cpus=cpus,
-                num_gpus=int(on_gpu),
+                num_gpus=gpus,
                 scheduling_strategy=PlacementGroupSchedulingStrategy(self._places, index),
                 runtime_env=runtime_env,
             )
@@ -192,7 +194,9 @@ class WorkerGroup:
                     raise StalledError(
                         f"not ready after {self._timeout:.0f} s: {told}", log, sorted(missing)
                     )
-                raise too_slow(self._timeout, self.world_size, len(started), late, log)
+                raise too_slow(
+                    *(self._timeout, self.world_size, len(started), late, log), self._device
+                )
             if diverged and time.monotonic() > deadline:
                 break
             for stream in arrived:

@@ -61,6 +61,8 @@ class Jobs:
             group = None
         if group is None:
             self._wait = experiment.options.cluster.mode is not ClusterMode.local
+            if self._wait and experiment.device == "gpu":
+                self.renew()  # else idle workers kept their GPUs, and others had to take other ones
             self._make_room(experiment)
             group = self._start(experiment, self.data(dataset))
         self._groups[key] = group
@@ -108,7 +110,8 @@ def group_key(experiment: Experiment, dataset: Dataset) -> Hashable:
 def _fits(experiment: Experiment) -> bool:
     """Whether Ray has the CPUs and GPUs that the experiment's workers ask for, and memory is left.
 
-    The memory is that of the driver's machine, of which a quarter must be available.
+    The memory is that of the driver's machine, of which a quarter must be available. On this
+    machine workers take neither CPUs nor GPUs of Ray's count.
     """
     memory = psutil.virtual_memory()
     if memory.available < MEMORY_LEFT * memory.total:
@@ -117,4 +120,5 @@ def _fits(experiment: Experiment) -> bool:
     workers, on_gpu = experiment.world_size, experiment.device == "gpu"
     local = experiment.options.cluster.mode is ClusterMode.local
     cpus = 0 if local else workers * experiment.options.threads_per_worker
-    return bool(free.get("CPU", 0) >= cpus and free.get("GPU", 0) >= workers * on_gpu)
+    gpus = 0 if local else workers * on_gpu
+    return bool(free.get("CPU", 0) >= cpus and free.get("GPU", 0) >= gpus)

@@ -9,14 +9,14 @@ part of the record.
 
 import contextlib
 import os
-from collections.abc import Iterable, Iterator, Mapping, MutableMapping
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
 
 from distlab.backends.base import Placement
 from distlab.experiment.experiment import Experiment
-from distlab.experiment.options import FrameworkOptions, Pin, Precision
+from distlab.experiment.options import ClusterMode, FrameworkOptions, Pin, Precision
 from distlab.machine import guard
 from distlab.machine.cores import shares
 from distlab.machine.network import LOOPBACK, interface
@@ -57,31 +57,47 @@ class WorkerEnvironment:
         The niceness of the command, which its workers share.
     pin:
         What each worker has for itself.
+    gpus:
+        The GPUs of the workers of this machine, by their rank on it, where distlab deals them out
+        itself; empty where Ray does.
     """
 
     variables: Mapping[str, str]
     asked: frozenset[str]
     nice: int
     pin: Pin | None = None
+    gpus: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, experiment: Experiment) -> "WorkerEnvironment":
         """The environment of an experiment's workers."""
         options = experiment.options
+        on_gpu, local = experiment.device == "gpu", options.cluster.mode is ClusterMode.local
         variables = {
             **tf32(options.precision),
+            # As mpirun and torchrun do; a Ray that was started elsewhere has not got them.
+            **(_matching(os.environ, ("NCCL_*",)) if on_gpu else {}),
             **{name: str(value) for name, value in options.framework.env.items()},
             "OMP_NUM_THREADS": str(options.threads_per_worker),
             # On a machine with GPUs a CPU worker must not see, let alone occupy, one of them.
-            **({} if experiment.device == "gpu" else {"CUDA_VISIBLE_DEVICES": ""}),
+            **({} if on_gpu else {"CUDA_VISIBLE_DEVICES": ""}),
         }
         nice = os.getpriority(os.PRIO_PROCESS, 0)
-        return cls(variables, asked(options.framework), nice, options.pin)
+        most = max(experiment.world_size, *experiment.sizes, 1)
+        gpus = here(most) if on_gpu and local else ()
+        return cls(variables, asked(options.framework), nice, options.pin, gpus)
 
-    def enter(self, placement: Placement) -> dict[str, Any]:
+    def enter(self, placement: Placement, granted: Sequence[str] = ()) -> dict[str, Any]:
         """Set up the calling process and thread, before the framework is imported.
 
         Threads that are made later inherit its niceness and its cores.
+
+        Parameters
+        ----------
+        placement:
+            Where the rank stands.
+        granted:
+            The GPUs that Ray gave to the process.
 
         Returns
         -------
@@ -94,6 +110,11 @@ class WorkerEnvironment:
             del os.environ[name]
         guard.forget(os.environ)
         os.environ.update(self.variables)
+        if placement.device == "gpu":
+            own = self.gpus[placement.local_rank] if self.gpus else ",".join(granted)
+            # Whatever Ray was told to leave alone: RAY_EXPERIMENTAL_NOSET_CUDA_VISIBLE_DEVICES.
+            # Numbers are those of nvidia-smi then, as Ray and NVML count.
+            os.environ.update(CUDA_VISIBLE_DEVICES=own, CUDA_DEVICE_ORDER="PCI_BUS_ID")
         inherited = _matching(os.environ, RECORDED)
         ask_no_proxy(os.environ, placement.hosts)
         own = placement.hosts[placement.rank]
@@ -115,6 +136,17 @@ class WorkerEnvironment:
             },
             "inherited": inherited,
         }
+
+
+def here(workers: int) -> tuple[str, ...]:
+    """The first GPUs of this machine that a command may use, one for each worker.
+
+    All frameworks of a command have the same ones so, one after the other: workers that wait
+    between two of their runs keep no GPU from those that run.
+    """
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    known = [one.strip() for one in named.split(",") if one.strip()] if named else []
+    return tuple((known or [str(index) for index in range(workers)])[:workers])
 
 
 def asked(framework: FrameworkOptions) -> frozenset[str]:

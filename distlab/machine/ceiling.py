@@ -9,25 +9,60 @@ ceiling is the best rate that any library in the process reaches: NumPy's BLAS
 import math
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
 
 NUMPY = "NumPy's BLAS"
 SIZES = {"cpu": (512, 1024), "gpu": (4096,)}
 """Rows and columns of the matrices: where others disturb a core, small products are undisturbed
 more often."""
-SECONDS = 0.3
+SECONDS = {"cpu": 0.3, "gpu": 1.0}
 """For about how long a library's products are repeated. A GPU's clocks rise meanwhile."""
+PRODUCTS = {"cpu": 1, "gpu": 10}
+"""How many are started before they are waited for: a wait for a GPU takes some 10 microseconds, a
+product in TensorFloat-32 some hundreds."""
 
 Multiply = Callable[[], object]
+
+
+def device_rate(
+    device: str,
+    prepare: Callable[[NDArray[np.float32]], Multiply],
+    wait: Callable[[Any], object] = lambda _: None,
+) -> float:
+    """:func:`best_rate` with the sizes, the time and the number of products for a device.
+
+    Parameters
+    ----------
+    device:
+        ``cpu`` or ``gpu``.
+    prepare:
+        Takes a matrix, and gives what multiplies it by itself, or has the device do so.
+    wait:
+        Returns when the device has done its work; it is given the last product.
+    """
+    count = PRODUCTS[device]
+
+    def several(matrix: NDArray[np.float32]) -> Multiply:
+        multiply = prepare(matrix)
+
+        def run() -> None:
+            for _ in range(count):
+                last = multiply()
+            wait(last)
+
+        return run
+
+    return count * best_rate(several, SIZES[device], SECONDS[device])
 
 
 def best_rate(
     prepare: Callable[[NDArray[np.float32]], Multiply],
     sizes: Sequence[int] = SIZES["cpu"],
-    seconds: float = SECONDS,
+    seconds: float = SECONDS["cpu"],
 ) -> float:
     """The best of several float32 matrix products.
 
@@ -74,7 +109,7 @@ def _rate(multiply: Multiply, size: int, seconds: float) -> float:
 
 
 def matrix_product_rate(
-    threads: int, sizes: Sequence[int] = SIZES["cpu"], seconds: float = SECONDS
+    threads: int, sizes: Sequence[int] = SIZES["cpu"], seconds: float = SECONDS["cpu"]
 ) -> float:
     """How fast this process multiplies float32 matrices by NumPy's BLAS.
 
@@ -100,5 +135,14 @@ def matrix_product_rate(
         product = np.empty_like(matrix)
         return lambda: np.matmul(matrix, matrix, out=product)
 
-    with threadpool_limits(threads, user_api="blas"):
+    with _blas_threads(threads):
         return best_rate(prepare, sizes, seconds)
+
+
+def _blas_threads(threads: int) -> AbstractContextManager[Any]:
+    """Limit them; where there is no threadpoolctl (``make gpu-check``), the environment has."""
+    try:
+        from threadpoolctl import threadpool_limits
+    except ModuleNotFoundError:
+        return nullcontext()
+    return threadpool_limits(threads, user_api="blas")

@@ -8,7 +8,7 @@ CPU time (:mod:`distlab.machine.quota`).
 import itertools
 import os
 import socket
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -126,6 +126,24 @@ def shares(
         tuple(sorted(itertools.chain(*together[worker * each : (worker + 1) * each])))
         for worker in range(workers)
     ]
+
+
+def keep_near(device: Collection[int], before: Cores) -> None:
+    """Keep the calling thread, and those that it makes, on the cores nearest to a device.
+
+    Nothing changes where these are not known or may not be used, nor for a thread that has cores of
+    its own already.
+
+    Parameters
+    ----------
+    device:
+        The device's nearest cores, on the machine.
+    before:
+        What the thread could use when its process began.
+    """
+    now = os.sched_getaffinity(0)
+    if now == set(before.allowed) and (near := now & set(device)):
+        os.sched_setaffinity(0, near)
 
 
 def _package(core: int, root: Path) -> int:

@@ -26,6 +26,8 @@ class Code(StrEnum):
     unlike_hosts = "unlike_hosts"
     restarted = "restarted"
     resized = "resized"
+    power_capped = "power_capped"
+    short = "short"
     unknown = "unknown"
 
     @classmethod
@@ -72,11 +74,13 @@ MEANINGS = {
     ),
     Code.throttled: Meaning(
         "throttled",
-        "The system held the run's processes back while they had work to do.",
+        "The system held the run's processes back while they had work to do, or heat or the supply "
+        "of power a GPU's clocks.",
     ),
     Code.noisy: Meaning(
         "too noisy",
-        "Others kept the cores busy that the run needed, or the hypervisor took them away.",
+        "Others kept the cores or the GPU busy that the run needed, or the hypervisor took cores "
+        "away.",
     ),
     # Today such a run ends and leaves no summary; it may be in records of earlier versions.
     Code.diverged: Meaning(
@@ -107,6 +111,18 @@ MEANINGS = {
         "resized",
         "Workers came or went while the run went on, so that its figures are of no one number of "
         "workers.",
+    ),
+    # The board's own limit, under which each framework computes alike.
+    Code.power_capped: Meaning(
+        "power-capped",
+        "A GPU's power limit held its clocks down, as it does on most under full load.",
+        ranked=True,
+    ),
+    Code.short: Meaning(
+        "short epochs",
+        "An epoch on the GPU takes less than a second, of which the host's own work may be a tenth "
+        "or more; the noise of so short windows is not seen.",
+        ranked=True,
     ),
     Code.unknown: Meaning(
         "an unknown caveat",

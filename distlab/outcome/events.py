@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distlab.backends.base import Evaluation, Weights
+from distlab.machine.devices.energy import DeviceWindow
 from distlab.machine.load import CpuSeconds
 from distlab.measure.clock import Window
 
@@ -122,6 +123,8 @@ class EpochDone:
         Sums over this rank's part of the test set.
     cpu:
         CPU time of this process and of its machine during the window.
+    device:
+        What its device did meanwhile, and took.
     """
 
     rank: int
@@ -131,6 +134,7 @@ class EpochDone:
     consumed: NDArray[np.int32]
     evaluation: Evaluation
     cpu: CpuSeconds | None = None
+    device: DeviceWindow | None = None
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from distlab.machine.load import worst
 from distlab.measure.clock import step_times, throughput, time_to_accuracy
 from distlab.measure.efficiency import model_flop_utilisation
 from distlab.outcome.caveats import Caveat, plain, resized, restarted
+from distlab.outcome.devices import energy, gpus
 from distlab.outcome.events import Begun, EpochDone, Event, Finished, Ready, Started
 from distlab.outcome.exchange import share
 from distlab.outcome.hosts import Host, caveats
@@ -316,7 +317,19 @@ class Record:
                 else None
             ),
             "load": worst([host.load for host in hosts if host.load is not None]),
-            "caveats": plain(list(dict.fromkeys([*caveats(hosts), *self._further]))),
+            "gpus": gpus.told(self.trained),
+            **energy.told(self.trained, samples, experiment.device),
+            "caveats": plain(
+                list(
+                    dict.fromkeys(
+                        [
+                            *caveats(hosts),
+                            *gpus.caveats(self.trained, experiment.device),
+                            *self._further,
+                        ]
+                    )
+                )
+            ),
             "step_time_ms": step_times(slowest) if slowest else None,
             "train_loss": [epoch.train_loss for epoch in self.epochs],
             "test_loss": [epoch.test_loss for epoch in self.epochs],

@@ -102,6 +102,53 @@ class Resources(Open):
     """Seconds that compiling them took when it was done; null or missing if unknown."""
 
 
+class Gpu(Strict):
+    """The GPU of a rank, as NVML told of it at both ends of each window; null where it does not."""
+
+    rank: Count
+    """The rank."""
+    host: str
+    """Name of its host."""
+    name: str | None
+    """Its maker's name."""
+    uuid: str | None
+    """What tells it from any other."""
+    pci_address: str | None
+    """Where it is in its host."""
+    driver: str | None
+    """Version of NVIDIA's driver."""
+    mig: bool | None
+    """Whether it is cut into slices."""
+    power_limit_w: float | None
+    """Power in watts to which it is held."""
+    max_sm_mhz: int | None
+    """Highest clock rate of its cores in MHz."""
+    sm_mhz_low: int | None
+    """Lowest clock rate that was seen; at the ends of windows a GPU idles."""
+    sm_mhz_high: int | None
+    """Highest clock rate that was seen."""
+    memory_mhz: int | None
+    """Highest clock rate of its memory that was seen, in MHz."""
+    mean_w: float | None
+    """Mean power over the windows in watts, by its energy counter."""
+    celsius_high: int | None
+    """Highest temperature that was seen, in degrees Celsius."""
+    utilisation_high: float | None
+    """Greatest share of a moment in which any kernel ran."""
+    memory_bytes_high: int | None
+    """Most of its memory that was taken, by all processes, in bytes."""
+    clock_reasons: list[str]
+    """Why its clocks were as they were, in NVML's words; at the ends of windows also ``idle``."""
+    thermal_s: NonNegativeFloat | None
+    """Seconds of the windows in which heat held its clocks down."""
+    power_capped_s: NonNegativeFloat | None
+    """Seconds of the windows in which its power limit did."""
+    other_processes: int | None
+    """Most other processes with a context on it: idle ones, as kept workers of a study, too."""
+    busy_with_others: float | None
+    """Greatest share of its time that other processes had."""
+
+
 class Load(Strict):
     """The load of the noisiest machine during the timed windows, as averages."""
 
@@ -129,8 +176,8 @@ class Caveat(Strict):
         Field(strict=False),
         WithJsonSchema({"enum": [str(code) for code in Code], "type": "string"}),
     ]
-    """What it is; all but ``unlike_hosts``, ``shared_cores`` and ``restarted`` keep the run out of
-    rankings."""
+    """What it is; all but ``unlike_hosts``, ``shared_cores``, ``restarted``, ``power_capped`` and
+    ``short`` keep the run out of rankings."""
     detail: str
     """What was found, in words."""
 
@@ -322,13 +369,25 @@ class Run(Strict):
     communication_share_high: float | None
     """Upper end of that interval, or null."""
     matrix_product_flops_per_s: NonNegativeFloat | None
-    """Operations a second of the best float32 matrix product, over all workers; null if unknown."""
+    """Operations a second of the best matrix product, over all workers; null if unknown.
+
+    On GPUs in the run's precision; on CPUs the best of that and of float32.
+    """
     matrix_product_library: str | None
     """The library that reached it on rank 0; null if unknown."""
     model_flop_utilisation: NonNegativeFloat | None
     """The model's own operations a second over that rate, as a share of 1; null if unknown."""
     load: Load | None
     """The machine's load; null where CPU times could not be read."""
+    gpus: list[Gpu]
+    """The GPU of each rank; empty on CPUs and where NVML (nvidia-ml-py) is not there."""
+    energy_j_per_sample: NonNegativeFloat | None
+    """Energy of the timed windows in joule for each sample; null where it was not measured.
+
+    Of all ranks' GPUs together; on CPUs of the processors of all hosts, whatever runs on them.
+    """
+    energy_meter: Literal["NVML", "RAPL"] | None
+    """Whose counter told it: a GPU's (``NVML``) or the processors' (``RAPL``); else null."""
     caveats: list[Caveat]
     """What speaks against the figures; empty if nothing was found."""
     step_time_ms: StepTime
@@ -360,7 +419,7 @@ class Run(Strict):
     peak_memory_bytes: Positive
     """Largest resident set of a worker in bytes, on the host, until the last epoch's end."""
     peak_device_memory_bytes: Count | None
-    """Most GPU memory in bytes that a worker's arrays held at once; null on CPUs."""
+    """Most GPU memory in bytes that a worker's arrays held at once, warm-up apart; null on CPUs."""
     wall_s: Seconds
     """Seconds from the command to the summary."""
     verified: bool

@@ -34,6 +34,7 @@ RUN_METRICS = {
     "communication_share_low": "communication_share_low",
     "communication_share_high": "communication_share_high",
     "model_flop_utilisation": "model_flop_utilisation",
+    "energy_j_per_sample": "energy_j_per_sample",
     "other_cores": "other_cores",
 }
 

@@ -28,6 +28,8 @@ from distlab.data.order import epoch_order, evaluation_range, shard
 from distlab.errors import DistlabError
 from distlab.experiment.task import Task
 from distlab.machine import ceiling, cores, quota
+from distlab.machine.devices.energy import Meter
+from distlab.machine.devices.nvml import Gpu, refuse_slices
 from distlab.machine.load import CpuSeconds
 from distlab.measure.clock import Window, span_lengths
 from distlab.models.weights import draw, fingerprint
@@ -87,6 +89,12 @@ class Rank:
         # Before the framework may bind this process to fewer.
         self._cores = may_use or cores.usable()
         self._groups = quota.bounds()
+        gpu = Gpu.visible() if placement.device == "gpu" else None
+        if gpu is not None:
+            self._facts["gpu"] = gpu.facts()
+            refuse_slices(self._facts["gpu"], placement.world_size)
+            cores.keep_near(gpu.near(), self._cores)
+        self._meter = Meter(gpu, placement.device == "cpu" and placement.local_rank == 0)
         self._seconds: dict[str, float] = {}
         with _Stopwatch(self._seconds, "data"):
             self._data = fetch_data()
@@ -95,8 +103,16 @@ class Rank:
             backend_class = load(framework)
         with _Stopwatch(self._seconds, "process_group"):
             self.backend = backend_class(placement)
+        if placement.device == "gpu" and self.backend.gpus_seen() not in (None, 1):
+            raise DistlabError(
+                "one GPU for each worker",
+                f"{framework} sees {self.backend.gpus_seen()} GPUs in the process of rank "
+                f"{placement.rank} (CUDA_VISIBLE_DEVICES="
+                f"{os.environ.get('CUDA_VISIBLE_DEVICES', '')})",
+                "leave CUDA_VISIBLE_DEVICES out of framework.env and framework.runtime_env",
+            )
         self._loaded = False
-        self._products: dict[str, float] | None = None
+        self._products: dict[str, dict[str, float]] = {}
 
     def run(self, task: Task, state: State | None = None) -> Iterator[Event]:
         """Build, warm up, train and evaluate every epoch, and measure the exchange.
@@ -136,6 +152,7 @@ class Rank:
         # What an earlier run left may go now, and its peak of memory is forgotten.
         gc.unfreeze()
         _reset_peak_memory()
+        precision = task.program.precision
         # The first run pays for the process; those after it for themselves alone.
         seconds, self._seconds = {**_NO_START, **self._seconds}, {}
         with _Stopwatch(seconds, "build"):
@@ -146,13 +163,18 @@ class Rank:
         steps = len(train_set[1]) // task.global_batch
         # Before the warm-up takes memory, because their matrices add to its peak.
         with _Stopwatch(seconds, "limits"):
-            self._measure_limits()
-        backend.peak_device_memory()
+            self._measure_limits(precision)
         with _Stopwatch(seconds, "warm_up"):
             optimizer_error, seconds["compile"] = probes.warm_up(backend, task, placement, steps)
         backend.set_weights(draw(task.spec, task.seed))
+<<<<<<< HEAD
         backend.set_optimizer_state(OptimizerState.zero(task.spec, task.program.moments))
         resources = self._resources()
+=======
+        backend.set_optimizer_state(OptimizerState.zero(task.spec))
+        backend.peak_device_memory()  # of the warm-up, in which libraries try their algorithms
+        resources = self._resources(precision)
+>>>>>>> main
         yield Ready(
             placement.rank, fingerprint(backend.weights()), optimizer_error, resources, seconds
         )
@@ -164,7 +186,7 @@ class Rank:
         for epoch in range(state.epoch if state else 0, task.epochs):
             yield from _epoch(
                 *(backend, task, placement, epoch),
-                *(len(train_set[1]), len(test_set[1]), self._cpu_seconds),
+                *(len(train_set[1]), len(test_set[1]), self._cpu_seconds, self._meter),
             )
             if placement.rank == 0 and _is_kept(epoch + 1, task):
                 # Here and not by the driver, which would compute while the next epoch is timed.
@@ -194,16 +216,20 @@ class Rank:
         """Leave the process group."""
         self.backend.close()
 
-    def _measure_limits(self) -> None:
-        """Measure what the device can do at best, once, all ranks at the same time."""
-        if self._products is None:
+    def _measure_limits(self, precision: str) -> None:
+        """Measure what the device can do at best, all ranks at the same time.
+
+        Once for each precision; on a GPU before each run, whose clocks rise meanwhile, for as long
+        in each framework.
+        """
+        if precision not in self._products or self.placement.device == "gpu":
             self.backend.barrier()
-            self._products = dict(self.backend.matrix_product_rates())
+            self._products[precision] = dict(self.backend.matrix_product_rates())
             if self.placement.device == "cpu":
                 threads = self.placement.threads
-                self._products[ceiling.NUMPY] = ceiling.matrix_product_rate(threads)
+                self._products[precision][ceiling.NUMPY] = ceiling.matrix_product_rate(threads)
 
-    def _resources(self) -> dict[str, Any]:
+    def _resources(self, precision: str) -> dict[str, Any]:
         """What is in use, as plain data.
 
         A framework's own type would make the driver import the framework.
@@ -217,7 +243,7 @@ class Rank:
                     f"{kind.__name__}",
                     "python -m distlab.conformance PACKAGE.MODULE:CLASS tells what else it lacks",
                 )
-        products = self._products or {}
+        products = self._products.get(precision, {})
         library = max(products, key=lambda name: products[name], default=None)
         resources = {
             **described,
@@ -266,6 +292,7 @@ def _epoch(
     train_samples: int,
     test_samples: int,
     cpu_seconds: Callable[[], CpuSeconds],
+    meter: Meter,
 ) -> Iterator[Event]:
     """Train one epoch inside the clock's window, then evaluate outside it."""
     order = epoch_order(task.seed, epoch, train_samples, task.global_batch)
@@ -278,6 +305,7 @@ def _epoch(
     losses: list[np.ndarray] = []
     spans: list[tuple[int, float]] = []
     beat = PROGRESS_INTERVAL_S if task.live and placement.rank == 0 else BEAT_S
+    read = meter.now()
     cpu = cpu_seconds()
     backend.barrier()
     start = mark = told = time.perf_counter()
@@ -299,6 +327,7 @@ def _epoch(
     backend.barrier()
     window = Window(time.perf_counter() - start, tuple(spans))
     cpu = cpu_seconds() - cpu
+    device = meter.since(read)
     part = evaluation_range(test_samples, placement.rank, placement.world_size)
     quiet_s = PATIENCE * window.seconds * (part[1] - part[0]) / mine.size
     if quiet_s > BEAT_S:
@@ -309,7 +338,9 @@ def _epoch(
     if not math.isfinite(evaluation.loss_sum):
         figure = f"test loss {evaluation.loss_sum}"
         yield Divergence(placement.rank, epoch, len(mine) - 1, figure)
-    yield EpochDone(placement.rank, epoch, window, np.concatenate(losses), mine, evaluation, cpu)
+    yield EpochDone(
+        *(placement.rank, epoch, window, np.concatenate(losses), mine, evaluation, cpu, device)
+    )
 
 
 def _is_kept(epochs: int, task: Task) -> bool:

@@ -17,9 +17,13 @@ WARM_UP_STEPS = 50
 PROBE_FLOPS = {"cpu": 1e11, "gpu": 1e13}
 """Of a span of these probes: of large models it has fewer steps, but at least two."""
 GPU_WARM_UP_SPANS = 20
-"""More spans for a GPU, whose clocks rise under load; counted, as ranks exchange gradients."""
+"""More spans for a GPU; counted, as ranks exchange gradients. Its clocks have risen before, while
+products of matrices were timed, for as long in each framework (``ceiling.SECONDS``)."""
 EXCHANGE_STEPS = 100
-EXCHANGE_WINDOWS = 2
+GPU_EXCHANGE_STEPS = {"eager": 1000, "graph": 10_000}
+"""Of a window on a GPU, where a step takes some 300 or 30 microseconds: some tenths of a second.
+They are counted, because all ranks must take as many."""
+EXCHANGE_WINDOWS = {"cpu": 2, "gpu": 3}
 """Timed windows with the exchange before those without, and again after them."""
 
 
@@ -60,7 +64,11 @@ def exchange_windows(
     meanwhile does so for both alike. The model is built again for it, so this stands at the end of
     a run. What is on costs includes waiting for the slowest rank, as it does in training.
     """
-    mine = _first_samples(task, placement, min(steps, EXCHANGE_STEPS))
+    device = placement.device
+    wanted = EXCHANGE_STEPS if device == "cpu" else GPU_EXCHANGE_STEPS[task.program.execution]
+    wanted = _affordable(task, device, wanted)
+    mine = _first_samples(task, placement, min(steps, wanted))
+    calls = -(-wanted // len(mine)) if device == "gpu" else 1
 
     def windows(count: int) -> tuple[float, ...]:
         backend.train(mine[:1])
@@ -69,7 +77,8 @@ def exchange_windows(
         for _ in range(count):
             backend.barrier()
             start = time.perf_counter()
-            backend.train(mine)
+            for _ in range(calls):
+                backend.train(mine)
             backend.barrier()
             seconds.append(time.perf_counter() - start)
         return tuple(seconds)
@@ -79,19 +88,25 @@ def exchange_windows(
         backend.set_weights(draw(task.spec, task.seed))
         backend.set_optimizer_state(OptimizerState.zero(task.spec, task.program.moments))
 
-    before = windows(EXCHANGE_WINDOWS)
+    count = EXCHANGE_WINDOWS[device]
+    before = windows(count)
     rebuild(exchange=False)
-    without = windows(2 * EXCHANGE_WINDOWS)
+    without = windows(2 * count)
     rebuild(exchange=True)
-    return ExchangeWindows(before + windows(EXCHANGE_WINDOWS), without)
+    return ExchangeWindows(before + windows(count), without)
 
 
 def _first_samples(task: Task, placement: Placement, steps: int) -> NDArray[np.int32]:
     """A rank's part of so many global batches, or fewer; they take the samples as they stand."""
-    flops = task.spec.training_flops * task.program.local_batch
-    steps = min(steps, max(2, int(PROBE_FLOPS[placement.device] / flops)))
+    steps = min(steps, _affordable(task, placement.device, steps))
     order = np.arange(steps * task.global_batch, dtype=np.int32).reshape(steps, task.global_batch)
     return shard(order, placement.rank, placement.world_size)
+
+
+def _affordable(task: Task, device: str, steps: int) -> int:
+    """So many steps, or fewer of a large model, but at least two."""
+    flops = task.spec.training_flops * task.program.local_batch
+    return min(steps, max(2, int(PROBE_FLOPS[device] / flops)))
 
 
 def _timed(backend: Backend, indices: NDArray[np.int32]) -> tuple[int, float]:

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import command
 import pytest
@@ -191,3 +192,60 @@ def test_each_pinned_worker_of_a_host_has_cores_of_its_own() -> None:
     # Rank 0 is alone on its host; the others share theirs.
     assert own[0] == set(allowed)
     assert own[1] and own[2] and not own[1] & own[2] and len(own[1]) == len(own[2])
+
+
+@pytest.fixture
+def on_gpus(experiment: Callable[..., Experiment]) -> Callable[..., Experiment]:
+    """An experiment on GPUs that this machine has not got."""
+
+    def resolved(*overrides: str) -> Experiment:
+        return replace(experiment("gpus=2", *overrides), device="gpu")
+
+    return resolved
+
+
+def entered(environment: WorkerEnvironment, rank: int, *granted: str) -> None:
+    endpoints = ("127.0.0.1:1", "127.0.0.1:2")
+    environment.enter(Placement(rank, 2, rank, "gpu", endpoints, threads=1), granted)
+
+
+@pytest.mark.parametrize(
+    ("visible", "found"),
+    [(None, ["0", "1"]), ("5,3,1", ["5", "3"]), ("GPU-a,GPU-b", ["GPU-a", "GPU-b"])],
+)
+def test_all_frameworks_of_a_command_have_the_same_gpus(
+    on_gpus: Callable[..., Experiment],
+    process: dict[str, str],
+    visible: str | None,
+    found: list[str],
+) -> None:
+    if visible:
+        process["CUDA_VISIBLE_DEVICES"] = visible
+    for framework in ("torch", "tf"):
+        given = WorkerEnvironment.of(on_gpus(f"framework.name={framework}"))
+        assert [*given.gpus] == found
+    # Whatever Ray gave them, even if it was told to leave the variable alone.
+    process.update(CUDA_VISIBLE_DEVICES="0,1,2,3")
+    entered(given, 1, "7")
+    assert process["CUDA_VISIBLE_DEVICES"] == found[1]
+    assert process["CUDA_DEVICE_ORDER"] == "PCI_BUS_ID"
+
+
+def test_on_a_cluster_a_worker_sees_the_gpu_that_ray_gave_it_and_no_other(
+    on_gpus: Callable[..., Experiment], process: dict[str, str]
+) -> None:
+    given = WorkerEnvironment.of(on_gpus("cluster=existing"))
+    process.update(CUDA_VISIBLE_DEVICES="0,1,2,3")
+    entered(given, 1, "3")
+    assert given.gpus == () and process["CUDA_VISIBLE_DEVICES"] == "3"
+
+
+def test_variables_of_nccl_go_with_the_command_to_its_workers(
+    on_gpus: Callable[..., Experiment], process: dict[str, str]
+) -> None:
+    process.update(NCCL_DEBUG="INFO", NCCL_SOCKET_IFNAME="eth0")
+    given = WorkerEnvironment.of(on_gpus("framework.env.NCCL_SOCKET_IFNAME=eth1"))
+    process.clear()  # of a Ray that was started elsewhere
+    endpoints = ("127.0.0.1:1",)
+    facts = given.enter(Placement(0, 1, 0, "gpu", endpoints, threads=1), ["0"])
+    assert facts["inherited"] == {"NCCL_DEBUG": "INFO", "NCCL_SOCKET_IFNAME": "eth1"}

@@ -1,5 +1,6 @@
 import itertools
 import math
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -81,6 +82,37 @@ def test_of_several_sizes_the_best_rate_counts(monkeypatch: pytest.MonkeyPatch) 
     assert ceiling.best_rate(prepare, (2, 4), seconds=8.0) == 2 * 4**3 / 2
     assert [matrix.shape for matrix in seen] == [(2, 2), (4, 4)]
     assert all(matrix.dtype == np.float32 and np.abs(matrix).max() <= 1 for matrix in seen)
+
+
+@pytest.mark.parametrize(("device", "products"), [("cpu", 1), ("gpu", 10)])
+def test_a_wait_for_a_gpu_comes_after_several_products(
+    monkeypatch: pytest.MonkeyPatch, device: str, products: int
+) -> None:
+    """A product takes a second, and a wait half a second."""
+    now = 0.0
+    calls: list[str] = []
+    monkeypatch.setattr(ceiling.time, "perf_counter", lambda: now)
+    monkeypatch.setattr(ceiling, "SIZES", {device: (4,)})
+
+    def multiply() -> str:
+        nonlocal now
+        now += 1.0
+        calls.append("product")
+        return "the last product"
+
+    def wait(product: Any) -> None:
+        nonlocal now
+        now += 0.5
+        calls.append(product)
+
+    rate = ceiling.device_rate(device, lambda matrix: multiply, wait)
+    assert rate == pytest.approx(products * 2 * 4**3 / (products + 0.5))
+    assert calls == (["product"] * products + ["the last product"]) * 2  # the first doesn't count
+
+
+def test_without_threadpoolctl_products_are_timed_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "threadpoolctl", None)
+    assert 0 < matrix_product_rate(1, (64,), seconds=0.01) < math.inf
 
 
 def test_a_real_product_has_a_finite_rate() -> None:

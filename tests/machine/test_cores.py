@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from distlab.errors import DistlabError
-from distlab.machine.cores import CPUS, Cores, by_sibling, shares, usable
+from distlab.machine import cores as module
+from distlab.machine.cores import CPUS, Cores, by_sibling, keep_near, shares, usable
 
 
 def machine(root: Path, files: dict[str, str]) -> Path:
@@ -80,3 +81,22 @@ def test_a_real_affinity_counts_and_not_the_machines_cores() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.stdout == f"({core},) {os.cpu_count()}\n", done.stderr
+
+
+@pytest.mark.parametrize(
+    ("near", "now", "kept"),
+    [
+        ({1, 9}, {0, 1}, {1}),  # a socket
+        ({8, 9}, {0, 1}, None),  # which may not be used
+        (set(), {0, 1}, None),  # not known
+        ({1}, {0}, None),  # it has a core of its own already
+    ],
+)
+def test_a_thread_is_kept_near_its_device(
+    near: set[int], now: set[int], kept: set[int] | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    set_to: list[set[int]] = []
+    monkeypatch.setattr(module.os, "sched_getaffinity", lambda pid: now)
+    monkeypatch.setattr(module.os, "sched_setaffinity", lambda pid, mask: set_to.append(mask))
+    keep_near(near, Cores(2, (0, 1), 2))
+    assert set_to == ([] if kept is None else [kept])

@@ -17,7 +17,7 @@ def test_every_code_has_its_meaning() -> None:
 
 
 def test_a_caveat_keeps_a_run_out_of_rankings_unless_the_figure_is_true_of_what_it_ran_on() -> None:
-    ranked = {Code.unlike_hosts, Code.shared_cores, Code.restarted}
+    ranked = {Code.unlike_hosts, Code.shared_cores, Code.restarted, Code.power_capped, Code.short}
     assert {code for code in Code if code.ranked} == ranked
 
 

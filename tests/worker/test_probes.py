@@ -78,6 +78,22 @@ def test_the_exchange_is_timed_over_so_many_steps_at_most(
     assert {len(steps) for steps in called("train")} == {1, 5}
 
 
+@pytest.mark.parametrize(("device", "windows", "calls"), [("cpu", 2, 1), ("gpu", 3, 33)])
+def test_a_gpus_windows_are_more_and_longer(
+    started: Started, device: str, windows: int, calls: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of 1000 steps, which go 33 times through an epoch of 31."""
+    backend, task, placement = trained(started)
+    steps: list[int] = []
+    monkeypatch.setattr(backend, "train", lambda rows: steps.append(len(rows)))
+    placement = replace(placement, device="gpu" if device == "gpu" else "cpu")
+    found = probes.exchange_windows(backend, task, placement, STEPS)
+    assert len(found.with_exchange) == len(found.without) == 2 * windows
+    untimed = [1, STEPS]
+    one = [STEPS] * calls * windows
+    assert steps == [*untimed, *one, *untimed, *one, *one, *untimed, *one]
+
+
 def first_update(program: Program, epsilon_inside: bool) -> float:
     """The error that is found for a first update by Adam, with epsilon inside the root or not."""
     random = np.random.default_rng(0)

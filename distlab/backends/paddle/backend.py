@@ -23,7 +23,7 @@ import io
 import os
 import socket
 import time
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -80,7 +80,7 @@ class PaddleBackend(Backend):
         self._placement = placement
         self._gpu = placement.device == "gpu"
         if self._gpu:
-            device.prepare()
+            device.prepare(placement.deterministic)
         else:  # see build
             self.precisions = ("fp32",)  # type: ignore[misc]
         paddle.set_device("gpu:0" if self._gpu else "cpu")
@@ -93,7 +93,11 @@ class PaddleBackend(Backend):
     def _join(self) -> None:
         """Join the process group, which Paddle describes to itself through the environment."""
         rank, endpoints = self._placement.rank, self._placement.endpoints
+        host, port = endpoints[0].rsplit(":", 1)
         os.environ.update(
+            # Paddle prefers these, which a node's environment may hold, to what it calls its own.
+            MASTER_ADDR=host,
+            MASTER_PORT=port,
             PADDLE_TRAINER_ID=str(rank),
             PADDLE_TRAINERS_NUM=str(self._placement.world_size),
             PADDLE_CURRENT_ENDPOINT=endpoints[rank],
@@ -103,7 +107,6 @@ class PaddleBackend(Backend):
             FLAGS_selected_gpus="0",
         )
         if rank > 0:  # a rank that calls before rank 0 listens is put off for 3 seconds
-            host, port = endpoints[0].rsplit(":", 1)
             while True:
                 try:
                     socket.create_connection((host, int(port)), timeout=5).close()
@@ -145,6 +148,7 @@ class PaddleBackend(Backend):
 
     def build(self, spec: ModelSpec, program: Program) -> None:
         """Make parameters, loss and optimizer."""
+        dtype: Literal["bfloat16", "float32"]
         dtype = "bfloat16" if program.precision == "bf16" else "float32"
         if dtype == "bfloat16" and not self._gpu:
             raise DistlabError(
@@ -154,6 +158,7 @@ class PaddleBackend(Backend):
                 "precision=fp32\nprecision=bf16 with framework=torch or framework=tf\n"
                 "precision=bf16 on GPUs: device=gpu",
             )
+        self._dtype = dtype
         if self._gpu:
             set_tf32(program.precision == "tf32")
         # Paddle keeps every program that it has run until it is told; there is no public name.
@@ -317,7 +322,7 @@ class PaddleBackend(Backend):
 
     def matrix_product_rates(self) -> dict[str, float]:
         """See :meth:`Backend.matrix_product_rates`."""
-        return {"Paddle": device.product_rate("gpu" if self._gpu else "cpu")}
+        return {"Paddle": device.product_rate("gpu" if self._gpu else "cpu", self._dtype)}
 
     def peak_device_memory(self) -> int | None:
         """On a GPU: see :meth:`Backend.peak_device_memory`."""

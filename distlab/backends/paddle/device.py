@@ -1,20 +1,23 @@
 """What Paddle is told of a GPU and tells of it. Not yet run on one."""
 
 import os
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from distlab.backends.paddle.importing import paddle
 from distlab.errors import DistlabError
-from distlab.machine.ceiling import SIZES, Multiply, best_rate
+from distlab.machine.ceiling import Multiply, device_rate
 
 AUTOTUNE = "FLAGS_cudnn_exhaustive_search"
 """Builds without CUDA don't know it."""
 
 
-def prepare() -> None:
+def prepare(deterministic: bool = False) -> None:
     """Let cuDNN time its algorithms and take the fastest, unless the environment says otherwise.
+
+    With ``deterministic`` it takes those that give the same bits again.
 
     Raises
     ------
@@ -29,24 +32,24 @@ def prepare() -> None:
             "install paddlepaddle-gpu in place of paddlepaddle (docs: paddlepaddle.org.cn), in "
             "an environment of its own",
         )
-    if AUTOTUNE not in os.environ:
+    if deterministic:
+        paddle.set_flags({AUTOTUNE: False, "FLAGS_cudnn_deterministic": True})
+    elif AUTOTUNE not in os.environ:
         paddle.set_flags({AUTOTUNE: True})
 
 
-def product_rate(device: str) -> float:
+def product_rate(device: str, dtype: Literal["float32", "bfloat16"] = "float32") -> float:
     """See :meth:`distlab.backends.base.Backend.matrix_product_rates`."""
 
     def prepare(array: NDArray[np.float32]) -> Multiply:
-        matrix = paddle.to_tensor(array)
+        matrix = paddle.to_tensor(array).astype(dtype)
+        return lambda: paddle.matmul(matrix, matrix)
 
-        def multiply() -> None:
-            paddle.matmul(matrix, matrix)
-            if device == "gpu":
-                paddle.device.synchronize()
+    def wait(_: object) -> None:
+        if device == "gpu":
+            paddle.device.synchronize()
 
-        return multiply
-
-    return best_rate(prepare, SIZES[device])
+    return device_rate(device, prepare, wait)
 
 
 def peak_memory() -> int:

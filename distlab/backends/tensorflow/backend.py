@@ -17,6 +17,8 @@ from typing import Any, ClassVar
 # TensorFlow reads these while it is imported; what the config set before stays.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+# Room for the kernels that are compiled for a GPU which is newer than TensorFlow's own.
+os.environ.setdefault("CUDA_CACHE_MAXSIZE", str(4 * 2**30))
 
 import numpy as np
 import tensorflow as tf
@@ -64,7 +66,7 @@ class TensorFlowBackend(Backend):
         tf.config.threading.set_intra_op_parallelism_threads(placement.threads)
         tf.config.threading.set_inter_op_parallelism_threads(1)
         tf.config.experimental.enable_tensor_float_32_execution(False)
-        device.choose(placement.device)
+        device.choose(placement.device, placement.deterministic)
         self._strategy: tf.distribute.Strategy | None = None
         if placement.world_size > 1:
             os.environ["TF_CONFIG"] = json.dumps(
@@ -265,13 +267,11 @@ class TensorFlowBackend(Backend):
         if self._program.execution == "graph":
             losses = self._compiled_span(images, labels, indices, constants).numpy()
         else:
-            batches = tf.unstack(_on_gpu(indices)) if self._gpu else map(tf.constant, indices)
-            losses = tf.stack(
-                [
-                    self._step(images, labels, batch, tf.constant(row))
-                    for batch, row in zip(batches, constants, strict=True)
-                ]
-            ).numpy()
+            if self._gpu:  # one copy to the device for all steps
+                rows = zip(tf.unstack(_on_gpu(indices)), tf.unstack(constants), strict=True)
+            else:
+                rows = zip(map(tf.constant, indices), map(tf.constant, constants), strict=True)
+            losses = tf.stack([self._step(images, labels, *row) for row in rows]).numpy()
         if self._running and self._strategy and self._program.exchange:
             running = list(self._running.values())
             means = self._compiled_average([tf.convert_to_tensor(one) for one in running])
@@ -322,7 +322,8 @@ class TensorFlowBackend(Backend):
 
     def matrix_product_rates(self) -> dict[str, float]:
         """See :meth:`Backend.matrix_product_rates`."""
-        return {"TensorFlow": device.product_rate("gpu" if self._gpu else "cpu")}
+        dtype = tf.bfloat16 if self._program.precision == "bf16" else tf.float32
+        return {"TensorFlow": device.product_rate("gpu" if self._gpu else "cpu", dtype)}
 
     def peak_device_memory(self) -> int | None:
         """See :meth:`Backend.peak_device_memory`."""

@@ -7,13 +7,16 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from distlab.errors import DistlabError
-from distlab.machine.ceiling import SIZES, Multiply, best_rate
+from distlab.machine.ceiling import Multiply, device_rate
+from distlab.machine.devices import driver
 
 GPU = "GPU:0"
 
 
-def choose(device: str) -> None:
+def choose(device: str, deterministic: bool = False) -> None:
     """Let TensorFlow see the first GPU alone (``gpu``) or none (``cpu``).
+
+    With ``deterministic`` a GPU gives the same bits again.
 
     Raises
     ------
@@ -26,10 +29,12 @@ def choose(device: str) -> None:
     elif gpus:
         tf.config.set_visible_devices(gpus[0], "GPU")
         tf.config.experimental.set_memory_growth(gpus[0], True)
+        if deterministic:
+            tf.config.experimental.enable_op_determinism()
     else:
         raise DistlabError(
             asked="TensorFlow on a GPU",
-            found=f"TensorFlow {tf.__version__} sees no GPU in this process",
+            found=f"TensorFlow {tf.__version__} sees no GPU in this process, {driver.told()}",
             fix='install the GPU build: pip install "tensorflow[and-cuda]"\n'
             "or run on the CPU: device=cpu",
         )
@@ -43,21 +48,19 @@ def name(device: str) -> str:
     return str(details.get("device_name", "GPU"))
 
 
-def product_rate(device: str) -> float:
+def product_rate(device: str, dtype: tf.DType = tf.float32) -> float:
     """See :meth:`distlab.backends.base.Backend.matrix_product_rates`."""
 
     def prepare(array: NDArray[np.float32]) -> Multiply:
-        matrix = tf.convert_to_tensor(array)
+        matrix = tf.cast(array, dtype)
+        return lambda: tf.linalg.matmul(matrix, matrix)
 
-        def multiply() -> None:
-            product = tf.linalg.matmul(matrix, matrix)
-            if device == "gpu":
-                product[0, 0].numpy()  # which waits for the device
-
-        return multiply
+    def wait(product: tf.Tensor) -> None:
+        if device == "gpu":
+            product[0, 0].numpy()  # which comes after all that was started before
 
     with tf.device(GPU if device == "gpu" else "CPU:0"):
-        return best_rate(prepare, SIZES[device])
+        return device_rate(device, prepare, wait)
 
 
 def peak_memory() -> int:

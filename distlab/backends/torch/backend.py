@@ -35,7 +35,8 @@ from distlab.backends.torch.graph import Graph
 from distlab.backends.torch.model import logits, module
 from distlab.backends.torch.step import is_dense_weight
 from distlab.errors import DistlabError
-from distlab.machine.ceiling import SIZES, Multiply, best_rate
+from distlab.machine.ceiling import Multiply, device_rate
+from distlab.machine.devices import driver
 from distlab.models.spec import ModelSpec
 
 EVALUATION_BATCH = 100
@@ -57,9 +58,11 @@ class TorchBackend(Backend):
         if on_gpu and not torch.cuda.is_available():
             raise DistlabError(
                 "framework=torch on device=gpu",
-                f"PyTorch {torch.__version__} sees no GPU in this process (CUDA that it was built "
-                f"for: {torch.version.cuda or 'none'})",
-                "install a CUDA build of torch that this machine's driver can run (pytorch.org)\n"
+                f"PyTorch {torch.__version__} sees no GPU in this process; it was built for CUDA "
+                f"{torch.version.cuda or '(none: a CPU build)'}, {driver.told()}",
+                "install a CUDA build of torch that this driver can run (a build for CUDA 13 needs "
+                "driver 580 or newer): pip install torch --index-url "
+                "https://download.pytorch.org/whl/cu126\n"
                 "or run on the CPU: device=cpu",
             )
         self._world_size = placement.world_size
@@ -68,7 +71,10 @@ class TorchBackend(Backend):
         self._device = torch.device("cuda", 0) if on_gpu else torch.device("cpu")
         if on_gpu:
             torch.cuda.set_device(self._device)
-            torch.backends.cudnn.benchmark = True  # see docs/fairness.md
+            torch.backends.cudnn.benchmark = not placement.deterministic  # see docs/fairness.md
+            torch.backends.cudnn.deterministic = placement.deterministic
+            # Else each rank starts up to 32 processes that compile; read at Inductor's import.
+            os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")
         else:
             keep_freed_memory()
         if placement.world_size > 1:
@@ -117,6 +123,9 @@ class TorchBackend(Backend):
             module(spec)  # says at once, not from within a compiler, if a layer is unknown
         torch.backends.cuda.matmul.allow_tf32 = program.precision == "tf32"
         torch.backends.cudnn.allow_tf32 = program.precision == "tf32"
+        # Sums stay float32 where a product is split among a GPU's cores (not yet run on a GPU).
+        torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction = False
+        self._precision = program.precision
         execution = Eager if program.execution == "eager" else Graph
         self._execution: Eager | Graph = execution(spec, program, self._device, self._world_size)
 
@@ -175,10 +184,13 @@ class TorchBackend(Backend):
 
     def barrier(self) -> None:
         """Wait for the device, then for all ranks."""
-        if self._device.type == "cuda":
-            torch.cuda.synchronize(self._device)
+        self._wait()
         if dist.is_initialized():
             dist.barrier()
+
+    def _wait(self, _: object = None) -> None:
+        if self._device.type == "cuda":
+            torch.cuda.synchronize(self._device)
 
     def close(self) -> None:
         """Leave the process group."""
@@ -194,12 +206,15 @@ class TorchBackend(Backend):
 
     def matrix_product_rates(self) -> dict[str, float]:
         """See :meth:`distlab.backends.base.Backend.matrix_product_rates`."""
-        if self._device.type == "cuda":
-            return {"torch": best_rate(partial(_multiply, torch.mm, self._device), SIZES["gpu"])}
-        rates = {"torch": best_rate(partial(_multiply, torch.mm, self._device))}
-        if torch.backends.mkldnn.is_available():
-            rates["torch's oneDNN"] = best_rate(partial(_multiply, _by_onednn, self._device))
-        return rates
+        libraries: dict[str, Product] = {"torch": torch.mm}
+        if self._device.type == "cpu" and torch.backends.mkldnn.is_available():
+            libraries["torch's oneDNN"] = _by_onednn
+        dtype = torch.bfloat16 if self._precision == "bf16" else torch.float32
+        kind = "cpu" if self._device.type == "cpu" else "gpu"
+        return {
+            name: device_rate(kind, partial(_multiply, product, self._device, dtype), self._wait)
+            for name, product in libraries.items()
+        }
 
     def peak_device_memory(self) -> int | None:
         """On a GPU (not yet run on one); see :meth:`Backend.peak_device_memory`."""
@@ -207,7 +222,8 @@ class TorchBackend(Backend):
             return None
         peak = torch.cuda.max_memory_allocated(self._device)
         torch.cuda.reset_peak_memory_stats(self._device)
-        return peak
+        # A recorded step takes no memory when it runs, but holds what it took when recorded.
+        return max(peak, self._execution.recorded_peak)
 
     def _on_device(self, data: LabelledImages) -> tuple[Tensor, Tensor]:
         with warnings.catch_warnings():
@@ -230,16 +246,12 @@ class TorchBackend(Backend):
         }
 
 
-def _multiply(product: Product, device: torch.device, array: NDArray[np.float32]) -> Multiply:
-    """What multiplies a matrix by itself, and returns when the device has done it."""
-    matrix = torch.from_numpy(array).to(device)
-
-    def multiply() -> None:
-        product(matrix, matrix)
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-
-    return multiply
+def _multiply(
+    product: Product, device: torch.device, dtype: torch.dtype, array: NDArray[np.float32]
+) -> Multiply:
+    """What has the device multiply a matrix by itself."""
+    matrix = torch.from_numpy(array).to(device, dtype)
+    return lambda: product(matrix, matrix)
 
 
 def _by_onednn(a: Tensor, b: Tensor) -> Tensor:

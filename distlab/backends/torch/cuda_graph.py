@@ -35,6 +35,11 @@ class RecordedStep:
         The optimizer's factors with which a step changes nothing, for the steps that warm up.
     device:
         The GPU.
+
+    Attributes
+    ----------
+    peak:
+        Most bytes that were held on the device while it was recorded.
     """
 
     def __init__(self, step: Step, local_batch: int, idle: Tensor, device: torch.device) -> None:
@@ -50,9 +55,12 @@ class RecordedStep:
                 self._one(step)
         torch.cuda.current_stream(device).wait_stream(stream)
         torch.cuda.synchronize(device)
+        # What searching for algorithms took is no part of the peak; what is recorded stays.
+        torch.cuda.reset_peak_memory_stats(device)
         self._graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(self._graph, stream=stream):
             self._one(step)
+        self.peak = torch.cuda.max_memory_allocated(device)
 
     def _one(self, step: Step) -> None:
         batch = self._batches.index_select(0, self._row).squeeze(0)

@@ -38,6 +38,7 @@ class Eager:
 
     compiled_from_cache: bool | None = None
     cold_compile_s: float | None = None
+    recorded_peak = 0
 
     def __init__(
         self, spec: ModelSpec, program: Program, device: torch.device, world_size: int

@@ -11,7 +11,10 @@ Tensors here are in torch's layout (dense weights ``[outputs, inputs]``), named 
 
 import os
 import shutil
+import sysconfig
+import warnings
 from collections.abc import Callable, Hashable, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -81,6 +84,11 @@ class Graph:
         if program.optimizer == "stock":
             self._stock = Fused([self._weights], program, [[moment] for moment in flat])
 
+    @property
+    def recorded_peak(self) -> int:
+        """Most bytes of the device that were held while the step was recorded, or 0."""
+        return self._recorded[1].peak if self._recorded else 0
+
     def _compiled_for(self, images: Tensor, labels: Tensor) -> dict[str, Callable[..., Any]]:
         """The compiled functions for data of this size, by the names of :meth:`_calls`."""
         size = tuple((t.shape, t.stride(), t.dtype) for t in (images, labels))
@@ -94,6 +102,8 @@ class Graph:
             self.compiled_from_cache, self.cold_compile_s = loaded.from_cache, loaded.cold_s
         else:
             require_c_compiler()
+            # Its advice to allow TF32, which precision=fp32 forbids on purpose.
+            warnings.filterwarnings("ignore", message="TensorFloat32 tensor cores")
             _make_room_for((self._loss, self._program.local_batch))
             for name, (function, _) in calls.items():
                 written: Callable[..., Any] = function.__call__
@@ -225,8 +235,8 @@ def _apart(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def require_c_compiler() -> None:
     """Raise an error if there is none: Triton, by which torch compiles for GPUs, calls it.
 
-    It takes ``CC``, gcc or clang (Triton's source, ``triton/runtime/build.py``). Not yet run on a
-    GPU.
+    It takes ``CC``, gcc or clang, and gives it what includes ``Python.h`` (Triton's source,
+    ``triton/runtime/build.py``). Not yet run on a GPU.
     """
     named = os.environ.get("CC")
     if not any(shutil.which(compiler) for compiler in ([named] if named else ["gcc", "clang"])):
@@ -234,6 +244,14 @@ def require_c_compiler() -> None:
             "execution=graph with framework=torch device=gpu",
             f"torch needs a C compiler to compile for a GPU, and there is no {named or 'gcc'}",
             "install gcc (apt-get install gcc)\nor execution=eager",
+        )
+    header = Path(sysconfig.get_path("include"), "Python.h")
+    if not header.is_file():
+        version = sysconfig.get_python_version()
+        raise DistlabError(
+            "execution=graph with framework=torch device=gpu",
+            f"torch compiles for a GPU with Python's C header, and there is no {header}",
+            f"install it (apt-get install python{version}-dev)\nor execution=eager",
         )
 
 

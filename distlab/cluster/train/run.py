@@ -274,7 +274,10 @@ class _Run:
             missing = set(range(len(group.seats))) - group.ready
             hosts = {rank: group.seats[rank].host for rank in missing}
             log = group.logs[min(missing)]
-            raise too_slow(self._timeout, len(group.seats), len(group.started), hosts, log)
+            raise too_slow(
+                *(self._timeout, len(group.seats), len(group.started), hosts, log),
+                self._experiment.device,
+            )
 
     def _error(self, group: _Group, lost: Lost) -> WorkerError:
         """The error for a group that is lost: of its first worker that died, else that failed."""

@@ -1,9 +1,9 @@
 """What a study's machine can multiply: one denominator of utilisation for all its frameworks.
 
-Each run measures the best float32 matrix product anew, and such measurements differ by a tenth. So
-a report takes the measurements of all its runs on a kind of device with as many workers and threads
-together: the median of each framework's runs, and of these the greatest, since the machine can do
-what the best library does.
+Each run measures the best matrix product in its precision anew, and such measurements differ by a
+tenth. So a report takes the measurements of all its runs on a kind of device with as many workers
+and threads together: the median of each framework's runs, and of these the greatest, since the
+machine can do what the best library does.
 """
 
 import statistics
@@ -19,7 +19,7 @@ Place = tuple[Any, ...]
 
 @dataclass(frozen=True)
 class Ceiling:
-    """The rate of float32 matrix products, over all workers.
+    """The rate of matrix products, over all workers.
 
     Attributes
     ----------

@@ -3,13 +3,14 @@
 import hashlib
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
+from statistics import median
 from typing import Any
 
 from distlab.console import counted
 from distlab.experiment.training import optimizer, rates
 from distlab.report.figures.ceiling import ceilings
 from distlab.report.figures.cells import Cell
-from distlab.report.figures.runs import precision
+from distlab.report.figures.runs import FP32, precision
 
 UNKNOWN = "not known"
 MOST_VALUES = 6
@@ -137,7 +138,7 @@ def _commit(study: dict[str, Any]) -> str:
 def _machine(study: dict[str, Any]) -> list[tuple[str, str]]:
     environment, runs = study.get("environment") or {}, study["runs"]
     gpus = [run for run in runs if run["device"] == "gpu"]
-    devices = [("GPU", _all(run.get("device_name") for run in gpus))] if gpus else []
+    devices = _gpus(gpus) if gpus else []
     model, memory = environment.get("processor_model"), environment.get("memory_bytes")
     return [
         *devices,
@@ -147,9 +148,41 @@ def _machine(study: dict[str, Any]) -> list[tuple[str, str]]:
         ("virtual machine", _yes(environment.get("virtual_machine"), "yes", "no")),
         ("clock rate", _clock_rate(runs)),
         ("threads a worker", _all(run.get("threads_per_worker") for run in runs)),
-        ("float32 matrix product", _products(runs)),
+        ("matrix product", _products(runs)),
+        ("energy", _energy(runs)),
         ("system", str(environment.get("platform") or UNKNOWN)),
     ]
+
+
+def _gpus(runs: Sequence[dict[str, Any]]) -> list[tuple[str, str]]:
+    """What the GPUs are called, their driver, and whether all frameworks had the same ones."""
+    told = [gpu for run in runs for gpu in run.get("gpus") or []]
+    rows = [("GPU", _all(run.get("device_name") for run in runs))]
+    if not told:
+        return [*rows, ("which GPUs", "not told: nvidia-ml-py is not installed")]
+    by_framework: dict[str, set[str]] = {}
+    for run in runs:
+        found = by_framework.setdefault(run["framework"], set())
+        found |= {str(gpu.get("uuid")) for gpu in run.get("gpus") or []}
+    every = set().union(*by_framework.values())
+    which = ", ".join(sorted(every))
+    if any(found != every for found in by_framework.values()):
+        each = (f"{name} {', '.join(sorted(by_framework[name]))}" for name in by_framework)
+        which = f"not the same for all: {'; '.join(each)}"
+    return [*rows, ("which GPUs", which), ("NVIDIA driver", _all(gpu["driver"] for gpu in told))]
+
+
+def _energy(runs: Sequence[dict[str, Any]]) -> str:
+    """Joule for each sample in the median of each cell's runs, and whose counter told it."""
+    cells: dict[str, list[float]] = {}
+    for run in runs:
+        if (joule := run.get("energy_j_per_sample")) is not None:
+            workers = counted(run["world_size"], "worker")
+            told = "" if precision(run) == FP32 else f" {precision(run)}"
+            name = f"{run['framework']} {run['execution']} {run['model']}{told}, {workers}"
+            cells.setdefault(f"{name} ({run['energy_meter']})", []).append(joule)
+    said = [f"{1e3 * median(found):.3g} mJ a sample: {name}" for name, found in cells.items()]
+    return "; ".join(said) or "not measured"
 
 
 def _yes(value: Any, yes: str, no: str) -> str:
@@ -167,10 +200,10 @@ def _clock_rate(runs: Sequence[dict[str, Any]]) -> str:
 def _products(runs: Sequence[dict[str, Any]]) -> str:
     """The denominators of the model FLOP utilisation, each with the range that runs measured."""
     said = [
-        f"{limit.flops_per_s / 1e9:,.0f} GFLOP/s with {counted(workers, 'worker')} of "
-        f"{counted(threads or 1, 'thread')} (runs measured {limit.low / 1e9:,.0f} to "
-        f"{limit.high / 1e9:,.0f})"
-        for (_, _, workers, threads), limit in ceilings(runs).items()
+        f"{limit.flops_per_s / 1e9:,.0f} GFLOP/s in {'float32' if rounded == FP32 else rounded} "
+        f"with {counted(workers, 'worker')} of {counted(threads or 1, 'thread')} "
+        f"(runs measured {limit.low / 1e9:,.0f} to {limit.high / 1e9:,.0f})"
+        for (_, rounded, workers, threads), limit in ceilings(runs).items()
     ]
     return "; ".join(said) or "not measured"
 

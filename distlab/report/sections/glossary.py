@@ -40,7 +40,7 @@ WORDS = [
     ),
     (
         "MFU",
-        "Model FLOP utilisation: the model's arithmetic over the float32 matrix products that the "
+        "Model FLOP utilisation: the model's arithmetic over the matrix products that the "
         "same threads of this machine can do, which is one figure for all frameworks.",
     ),
     (

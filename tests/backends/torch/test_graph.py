@@ -1,29 +1,37 @@
 """What torch's compiled steps need, without torch in the test's process."""
 
 import sys
+from pathlib import Path
 
 import fresh_process
 import pytest
 
 CHECK = """
+import sysconfig
 from distlab.backends.torch.graph import require_c_compiler
 from distlab.errors import DistlabError
+sysconfig.get_path = lambda name: HEADERS
 try:
     require_c_compiler()
 except DistlabError as error:
-    print(error.found)
+    print(error.found.rpartition(", and ")[2])
 """
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("environment", "found"),
+    ("environment", "headers", "found"),
     [
-        ({}, ""),
-        ({"PATH": ""}, "torch needs a C compiler to compile for a GPU, and there is no gcc"),
-        ({"CC": "no-cc"}, "torch needs a C compiler to compile for a GPU, and there is no no-cc"),
-        ({"PATH": "", "CC": sys.executable}, ""),
+        ({}, True, ""),
+        ({}, False, "there is no /none/Python.h"),
+        ({"PATH": ""}, True, "there is no gcc"),
+        ({"CC": "no-cc"}, True, "there is no no-cc"),
+        ({"PATH": "", "CC": sys.executable}, True, ""),
     ],
 )
-def test_a_gpus_compiler_needs_a_c_compiler(environment: dict[str, str], found: str) -> None:
-    assert fresh_process.run(CHECK, **environment).stdout.strip() == found
+def test_a_gpus_compiler_needs_a_c_compiler_and_pythons_header(
+    environment: dict[str, str], headers: bool, found: str, tmp_path: Path
+) -> None:
+    (tmp_path / "Python.h").touch()
+    check = CHECK.replace("HEADERS", repr(str(tmp_path) if headers else "/none"))
+    assert fresh_process.run(check, **environment).stdout.strip() == found

@@ -29,10 +29,11 @@ def test_every_condition_is_named() -> None:
     assert found["Machine: processor"] == "AMD EPYC 7B13"
     assert found["Machine: memory"] == found["Machine: virtual machine"] == "not known"
     assert found["Machine: threads a worker"] == "1"
-    assert found["Machine: float32 matrix product"] == (
-        "192 GFLOP/s with 1 worker of 1 thread (runs measured 192 to 192); "
-        "384 GFLOP/s with 2 workers of 1 thread (runs measured 384 to 384)"
+    assert found["Machine: matrix product"] == (
+        "192 GFLOP/s in float32 with 1 worker of 1 thread (runs measured 192 to 192); "
+        "384 GFLOP/s in float32 with 2 workers of 1 thread (runs measured 384 to 384)"
     )
+    assert found["Machine: energy"] == "not measured"
     assert found["Work: images"] == "28 x 28 pixels, 1 channel"
     assert found["Work: an epoch"] == "59,968, 59,904 samples"
     assert found["Software: tf"] == "2.21.0"
@@ -48,6 +49,26 @@ def test_a_condition_that_differs_between_runs_shows_all_its_values() -> None:
     found["runs"][0]["framework_version"] = "2.12.0"
     facts = dict(conditions(found, cells(found))["Software"])
     assert facts["torch"] == "2.12.0, 2.13.0"
+
+
+def test_energy_is_told_for_each_cell_with_its_meter() -> None:
+    found = study(models=["mlp"], scalings=["weak"], world_sizes=[1])
+    found["runs"] = [run for run in found["runs"] if run["framework"] == "tf"][:3]
+    for run, joule in zip(found["runs"], (0.002, 0.004, 0.003), strict=True):
+        run.update(energy_j_per_sample=joule, energy_meter="RAPL", execution="graph")
+    facts = dict(conditions(found, cells(found))["Machine"])
+    assert facts["energy"] == "3 mJ a sample: tf graph mlp, 1 worker (RAPL)"
+
+
+def test_frameworks_on_different_gpus_are_told() -> None:
+    found = study(models=["mlp"], scalings=["weak"], world_sizes=[1])
+    for run in found["runs"]:
+        run.update(device="gpu", device_name="Abacus", gpus=[{"uuid": "GPU-1", "driver": "580.1"}])
+    facts = dict(conditions(found, cells(found))["Machine"])
+    assert (facts["which GPUs"], facts["NVIDIA driver"]) == ("GPU-1", "580.1")
+    found["runs"][0]["gpus"] = [{"uuid": "GPU-2", "driver": "580.1"}]
+    told = dict(conditions(found, cells(found))["Machine"])["which GPUs"]
+    assert told.startswith("not the same for all: ") and "GPU-1, GPU-2" in told
 
 
 def test_of_many_values_of_a_condition_the_ends_are_told() -> None:
