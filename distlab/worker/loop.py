@@ -167,14 +167,9 @@ class Rank:
         with _Stopwatch(seconds, "warm_up"):
             optimizer_error, seconds["compile"] = probes.warm_up(backend, task, placement, steps)
         backend.set_weights(draw(task.spec, task.seed))
-<<<<<<< HEAD
         backend.set_optimizer_state(OptimizerState.zero(task.spec, task.program.moments))
-        resources = self._resources()
-=======
-        backend.set_optimizer_state(OptimizerState.zero(task.spec))
         backend.peak_device_memory()  # of the warm-up, in which libraries try their algorithms
         resources = self._resources(precision)
->>>>>>> main
         yield Ready(
             placement.rank, fingerprint(backend.weights()), optimizer_error, resources, seconds
         )
