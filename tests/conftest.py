@@ -18,7 +18,7 @@ from thread_backend import World
 from xdist.scheduler import LoadScopeScheduling
 
 from distlab.data import sources
-from distlab.data.sources import Dataset
+from distlab.data.dataset import Dataset
 from distlab.experiment import words
 from distlab.experiment.experiment import Experiment, resolve, validate
 from distlab.experiment.options import CONF, Options, register
@@ -38,6 +38,7 @@ RAY = (
     "tests/cluster/test_group.py",
     "tests/cluster/train/test_run.py",
     "tests/conformance/test_break_backends.py",
+    "tests/launch/test_postgresql.py",
     "tests/runs/test_studies.py",
     "tests/test_launch.py",
     "tests/test_readme.py",

@@ -68,7 +68,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from distlab.data.sources import LabelledImages
+from distlab.data.dataset import LabelledImages
 from distlab.models.spec import ModelSpec
 from distlab.models.weights import Weights
 

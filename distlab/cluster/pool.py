@@ -16,7 +16,7 @@ from omegaconf import OmegaConf
 from distlab.cluster import connect
 from distlab.cluster.group import WorkerGroup
 from distlab.cluster.worker_environment import tf32
-from distlab.data.sources import Dataset
+from distlab.data.dataset import Dataset
 from distlab.experiment.experiment import Experiment
 from distlab.experiment.options import ClusterMode
 

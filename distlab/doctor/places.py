@@ -12,7 +12,8 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from distlab.cluster.start import before, session
-from distlab.data import mirrors, sources
+from distlab.data import folders, sources
+from distlab.data.published import mirrors
 from distlab.doctor import preflight
 from distlab.doctor.finding import Finding, note, wrong
 from distlab.errors import DistlabError
@@ -95,7 +96,7 @@ def folder() -> Iterator[Finding]:
 
 def data(directory: str | None = None) -> Iterator[Finding]:
     """Whether MNIST is there, or would be downloaded."""
-    named = directory or os.environ.get(sources.FOLDER_VARIABLE)
+    named = directory or os.environ.get(folders.FOLDER_VARIABLE)
     if named:
         try:
             found = sources.load("mnist", named, progress=False)

@@ -14,8 +14,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from distlab.backends import registry
 from distlab.backends.base import Program
-from distlab.data import sources
+from distlab.data import asked, dataset
 from distlab.data.order import check_divisible
+from distlab.data.published.catalogue import DIGITS
 from distlab.errors import DistlabError
 from distlab.experiment import sizes
 from distlab.experiment.options import (
@@ -46,7 +47,7 @@ NOT_OF_A_SERIES = (
     "tracking.",
     "checkpoint.",
     "failures.",
-    "data.dir",
+    "data.",
     "repeats",
     "group_runs",
     "study",
@@ -58,6 +59,8 @@ NOT_OF_A_SERIES = (
 )
 LAYERS = ("model.layers", "model.hidden")
 """Options that make up a model; in hashes its digest stands for them."""
+KEYED_BY_NAME = ("mnist", "mnist5k")
+"""The data sets that records know by name: so it was before data were known by content."""
 KNOWN_BY_NAME = {"mlp": "be5019d348a37e81", "lenet5": "9e3df1a4ab5097e7"}
 """The digests of models that records know by name: so it was before models were config."""
 
@@ -85,8 +88,8 @@ class Experiment:
     world_size: int
     repeat: int = 0
     sizes: tuple[int, ...] = ()
-    input_shape: Shape = sources.SHAPE
-    classes: int = sources.CLASSES
+    input_shape: Shape = DIGITS.shape
+    classes: int = DIGITS.classes
 
     @property
     def run_seed(self) -> int:
@@ -141,8 +144,8 @@ class Experiment:
             and not is_standard(name, value)
             and not (name == "pin" and value is None)
         }
-        options |= known_by_layers(self.spec)
-        options |= known_by_content(self.options.data.name, data_checksum)
+        options |= known_by_layers(self.spec.name, self.spec.digest)
+        options |= known_by_content(data_checksum)
         if self.options.engine is Engine.train:
             options["engine"] = str(Engine.train)
         made_up_of = json.dumps([self.execution, options], sort_keys=True)
@@ -172,7 +175,8 @@ class Experiment:
             "threads_per_worker": options.threads_per_worker,
         }
         # Keys of runs recorded before there were these choices stay what they are.
-        equal |= {name: told for name, told in known_by_layers(self.spec).items() if name in LAYERS}
+        layers = known_by_layers(self.spec.name, self.spec.digest)
+        equal |= {name: told for name, told in layers.items() if name in LAYERS}
         equal |= beyond(flat(options))
         if options.precision is not Precision.fp32:
             equal["precision"] = str(options.precision)
@@ -184,7 +188,7 @@ class Experiment:
 
 
 def spec(
-    options: ModelOptions, input_shape: Shape = sources.SHAPE, classes: int = sources.CLASSES
+    options: ModelOptions, input_shape: Shape = DIGITS.shape, classes: int = DIGITS.classes
 ) -> ModelSpec:
     """The model that options describe, for data of a shape.
 
@@ -208,42 +212,55 @@ def spec(
     return grammar.build(options.name, layers, tuple(input_shape), classes, hidden)
 
 
-def _called(options: ModelOptions, model: ModelSpec) -> str:
+def digest(options: Options) -> str:
+    """What stands for the model's layers in hashes: its digest, if the form of its data is known.
+
+    Else that of its words, as they were written.
+    """
+    form = asked.form(options.data)
+    if form is not None:
+        return spec(options.model, *form).digest
+    written = json.dumps([options.model.layers, options.model.hidden], sort_keys=True)
+    return hashlib.sha256(written.encode()).hexdigest()[:16]
+
+
+def _called(options: ModelOptions, digest: str) -> str:
     """Its name; one that bears a shipped model's name and has other layers gets one of its own."""
     name = options.name
     if name not in shipped.NAMES or options.layers is None:
         return name
     values = shipped.file(name)
     if options.layers != values["layers"]:
-        return f"{name}-{model.digest[:6]}"
+        return f"{name}-{digest[:6]}"
     if options.hidden != values.get("hidden", []):
         return "-".join(map(str, (name, *options.hidden)))[:40]
     return name
 
 
-def known_by_layers(spec: ModelSpec) -> dict[str, str]:
+def known_by_layers(name: str, digest: str) -> dict[str, str]:
     """What stands for the model in a hash of options: its name, and its layers' digest.
 
     Hashes of the models that there were when models were known by name are what they were.
     """
-    known = KNOWN_BY_NAME.get(spec.name) == spec.digest
-    return {"model.name": spec.name} | ({} if known else {"model.layers": spec.digest})
+    known = KNOWN_BY_NAME.get(name) == digest
+    return {"model.name": name} | ({} if known else {"model.layers": digest})
 
 
-def known_by_content(name: str, checksum: str) -> dict[str, str]:
+def known_by_content(checksum: str) -> dict[str, str]:
     """What stands for the data in a hash of options: its name if that is what it is, else more.
 
     Hashes of the canonical data sets are so what they were when data were known by name alone.
 
     Parameters
     ----------
-    name:
-        The option ``data.name``.
     checksum:
         That of the images.
     """
-    known = sources.called(checksum)
-    return {"data.name": known} if known in sources.NAMES else {"data.name": name, "data": checksum}
+    known = dataset.KNOWN.get(checksum)
+    if known in KEYED_BY_NAME:
+        return {"data.name": known}
+    # Whichever option led to them; all that was not known by name was an IDX folder of data=mnist.
+    return {"data.name": "mnist", "data": checksum}
 
 
 def validate(config: DictConfig) -> Options:
@@ -267,7 +284,7 @@ def checked(options: Options) -> Options:
     DistlabError
         Naming the option, its value and the values that are possible.
     """
-    rate, sets = options.learning_rate, sources.NAMES
+    rate = options.learning_rate
     rules: list[tuple[str, bool, str, str]] = [
         ("epochs", options.epochs >= 1, "epochs count from 1", "10"),
         ("batch_size", options.batch_size >= 1, "samples count from 1", "64"),
@@ -323,7 +340,6 @@ def checked(options: Options) -> Options:
             "an experiment has a name",
             "distlab",
         ),
-        ("data.name", options.data.name in sets, f"the data sets are {', '.join(sets)}", sets[0]),
         (
             "model.name",
             bool(re.fullmatch(r"[\w.-]{1,40}", options.model.name)),
@@ -336,6 +352,7 @@ def checked(options: Options) -> Options:
             raise DistlabError(
                 f"{name}={flat(options)[name]}", rule, f"for example {name}={example}"
             )
+    asked.check(options.data)
     gpus = sizes.number(options.gpus)
     if bounds := sizes.bounds(options.gpus):
         gpus = options.gpus
@@ -352,8 +369,8 @@ def checked(options: Options) -> Options:
         _check_installed(options.framework)
     rates.check(options)
     options = replace(options, optimizer=optimizer.completed(options.optimizer))
-    model = spec(options.model)
-    options = replace(options, model=replace(options.model, name=_called(options.model, model)))
+    name = _called(options.model, digest(options))
+    options = replace(options, model=replace(options.model, name=name))
     _check_executions(options)
     return replace(options, gpus=gpus, tracking=with_mlflow_variables(options.tracking))
 
@@ -388,7 +405,9 @@ def resolve(options: Options, gpus_present: int) -> Experiment:
             "TensorFloat-32 is a number format of NVIDIA's GPUs",
             "precision=bf16 or precision=fp32",
         )
-    experiment = Experiment(options, "gpu" if on_gpu else "cpu", world_size, sizes=possible)
+    form = asked.form(options.data) or DIGITS
+    device = "gpu" if on_gpu else "cpu"
+    experiment = Experiment(options, device, world_size, 0, possible, *form)
     check_divisible(experiment.global_batch, world_size)
     if experiment.spec.buffers and experiment.program.local_batch < 2:
         raise DistlabError(

@@ -10,7 +10,7 @@ from typing import Any
 from distlab.experiment.options import Engine, Options, flat
 
 # What may differ between two sittings of a study without making another cell.
-SURROUNDINGS = ("tracking.", "cluster", "data.dir", "checkpoint.", "failures.")
+SURROUNDINGS = ("tracking.", "cluster", "data.dir", "data.file", "checkpoint.", "failures.")
 NOT_OF_A_CELL = (*SURROUNDINGS, "repeats", "group_runs", "study", "resume", "take_over")
 HELD = ("framework.name", "execution", "model.name", "gpus", "precision")
 """Options that every name of a cell holds, whether cells differ in them or not."""
@@ -35,7 +35,7 @@ def made_of(options: Options, data: str | None) -> dict[str, str]:
         What the data set is called (:func:`distlab.data.sources.called`); None if it isn't known,
         and then its folder stands for it.
     """
-    told = data or options.data.dir or options.data.name
+    told = data or options.data.dir or options.data.file or options.data.name
     engine = Engine.train if options.engine is Engine.train else Engine.actors
     resolved = {"execution": options.resolved_execution, "engine": engine}
     return chosen({**flat(options), **resolved, "data": told})

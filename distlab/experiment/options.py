@@ -9,6 +9,7 @@ from typing import Any
 from omegaconf import MISSING, OmegaConf
 
 from distlab.backends import registry
+from distlab.data.asked import DataOptions
 from distlab.files import slug
 
 _PACKAGED = Path(__file__).parents[1] / "conf"
@@ -126,14 +127,6 @@ class ModelOptions:
     target_accuracy: float = MISSING
     layers: Any = None
     hidden: list[int] = field(default_factory=list)
-
-
-@dataclass
-class DataOptions:
-    """One file of ``conf/data/``."""
-
-    name: str = MISSING
-    dir: str | None = None
 
 
 @dataclass

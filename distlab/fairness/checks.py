@@ -9,8 +9,8 @@ import math
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from distlab.data.dataset import normalize
 from distlab.data.order import digest, epoch_order
-from distlab.data.sources import normalize
 from distlab.experiment.options import Precision
 from distlab.fairness import reference
 from distlab.fairness.check import Check
@@ -21,6 +21,8 @@ from distlab.models.weights import draw, fingerprint
 from distlab.outcome.events import Ready
 from distlab.outcome.record import Record
 
+PART = 250 * 28 * 28
+"""Values of the images that are evaluated at a time, which bounds the memory."""
 MARGIN = 1e-3
 LOSS_TOLERANCE_PER_SAMPLE = 1e-6
 UPDATE_TOLERANCE = 1e-3
@@ -111,11 +113,13 @@ def recount(record: Record) -> Check:
     """
     if record.final_weights is None or not record.epochs:
         return Check(False, "there are no final weights")
-    images, labels = normalize(record.dataset.test_images), record.dataset.test_labels
+    images, labels = record.dataset.test_images, record.dataset.test_labels
     logits = np.concatenate(
         [
-            reference.logits(record.experiment.spec, record.final_weights, part, np.float32)
-            for part in np.array_split(images, max(1, len(images) // 250))
+            reference.logits(
+                record.experiment.spec, record.final_weights, normalize(part), np.float32
+            )
+            for part in np.array_split(images, max(1, images.size // PART))
         ]
     ).astype(np.float64)
     second, first = np.partition(logits, -2, axis=1)[:, -2:].T

@@ -18,8 +18,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from distlab.data.dataset import normalize
 from distlab.data.order import epoch_order
-from distlab.data.sources import normalize
 from distlab.experiment.options import Precision
 from distlab.fairness import kinks, optimizers, reference
 from distlab.fairness.check import Check

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distlab.backends.base import Weights
+from distlab.data.dataset import Dataset
 from distlab.data.order import digest
-from distlab.data.sources import Dataset
 from distlab.experiment.experiment import Experiment
 from distlab.experiment.names import made_of
 from distlab.machine.load import worst
@@ -40,6 +40,8 @@ class Epoch:
         float64 ``[steps]``: loss of each global batch, the mean over ranks of equal shards.
     evaluated:
         Test samples that were evaluated, over all ranks.
+    learnable:
+        Whether the accuracy means anything: of noise it does not.
     """
 
     index: int
@@ -50,6 +52,12 @@ class Epoch:
     test_accuracy: float
     test_loss: float
     evaluated: int
+    learnable: bool = True
+
+    @property
+    def told_accuracy(self) -> float | None:
+        """The accuracy, as records and people are told it: None of noise."""
+        return self.test_accuracy if self.learnable else None
 
     @property
     def train_loss(self) -> float:
@@ -198,6 +206,7 @@ class Record:
             test_accuracy=sum(part.evaluation.correct for part in parts) / max(evaluated, 1),
             test_loss=sum(part.evaluation.loss_sum for part in parts) / max(evaluated, 1),
             evaluated=evaluated,
+            learnable=self.dataset.learnable,
         )
         self.epochs.append(epoch)
         return epoch
@@ -333,9 +342,13 @@ class Record:
             "step_time_ms": step_times(slowest) if slowest else None,
             "train_loss": [epoch.train_loss for epoch in self.epochs],
             "test_loss": [epoch.test_loss for epoch in self.epochs],
-            "test_accuracy": [epoch.test_accuracy for epoch in self.epochs],
-            "time_to_accuracy_s": time_to_accuracy(
-                [epoch.test_accuracy for epoch in self.epochs], seconds, options.target_accuracy
+            "test_accuracy": [epoch.told_accuracy for epoch in self.epochs],
+            "time_to_accuracy_s": (
+                time_to_accuracy(
+                    [epoch.test_accuracy for epoch in self.epochs], seconds, options.target_accuracy
+                )
+                if self.dataset.learnable
+                else None
             ),
             "first_losses": self.first_losses,
             "loss_curve": self.loss_curve,

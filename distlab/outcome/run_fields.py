@@ -395,10 +395,10 @@ class Run(Strict):
     """Mean training loss of each epoch in nats."""
     test_loss: list[float]
     """Mean test loss after each epoch in nats."""
-    test_accuracy: list[Share]
-    """Share of the test samples that are classified rightly after each epoch."""
+    test_accuracy: list[Share | None]
+    """Share of the test samples that are classified rightly after each epoch; null of noise."""
     time_to_accuracy_s: Seconds | None
-    """Seconds of training until ``target_accuracy`` was first reached; null if it never was."""
+    """Seconds of training until ``target_accuracy`` was first reached; null if never, or noise."""
     first_losses: list[float]
     """Training losses of the first ten steps over the global batch, in nats."""
     loss_curve: LossCurve

@@ -5,13 +5,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from distlab.data import sources
+from distlab.data import asked
+from distlab.data.asked import DataOptions
+from distlab.data.dataset import Dataset, called
 from distlab.errors import DistlabError
-from distlab.experiment.options import DataOptions, Options
+from distlab.experiment.options import Options
 from distlab.runs.plan import Cell, cells, restored
 
 if TYPE_CHECKING:
     from distlab.runs.run import Session
+
+READ_FROM_FOLDERS = tuple(name for name, takes in asked.TAKES.items() if "dir" in takes)
 
 
 def planned_cells(planned: Sequence[Options], session: "Session", progress: bool) -> list[Cell]:
@@ -19,7 +23,9 @@ def planned_cells(planned: Sequence[Options], session: "Session", progress: bool
 
     Data that cannot be loaded are told of when it is the cell's turn to run.
     """
-    return cells(planned, [_checksum(one.data, session, progress) for one in planned])
+    found = [_loaded(one.data, session, progress) for one in planned]
+    known = [replace(one, data=data) for one, (data, _) in zip(planned, found, strict=True)]
+    return cells(known, [checksum for _, checksum in found])
 
 
 def recorded_cells(
@@ -51,15 +57,22 @@ def recorded_cells(
         of several data sets.
     """
     found = [_restored(number, values, recorded, now) for number, values in enumerate(plan)]
-    held = {folder: session.dataset(DataOptions("mnist", folder), False) for folder in folders}
+    wanted = [
+        replace(cell.options.data, dir=folder)
+        for folder in folders
+        for cell in found
+        if cell.options.data.name in READ_FROM_FOLDERS
+    ]
+    held = [(data, session.dataset(data, False)) for data in _different(wanted)]
     known = {cell.checksum for cell in found}
-    for folder, dataset in held.items():
-        if dataset.checksum not in known and None not in known:
-            raise _other_data(folder, dataset, found)
+    for folder in folders:
+        there = [dataset for data, dataset in held if data.dir == folder]
+        if there and None not in known and not known & {one.checksum for one in there}:
+            raise _other_data(folder, there[0], found)
     return [_placed(cell, held, now, session) for cell in found]
 
 
-def check(cell: Cell, dataset: sources.Dataset) -> None:
+def check(cell: Cell, dataset: Dataset) -> None:
     """Refuse to run a cell with other data than its own.
 
     Raises
@@ -71,11 +84,20 @@ def check(cell: Cell, dataset: sources.Dataset) -> None:
         raise _other_data(cell.options.data.dir, dataset, [cell])
 
 
-def _checksum(data: DataOptions, session: "Session", progress: bool) -> str | None:
+def _loaded(
+    data: DataOptions, session: "Session", progress: bool
+) -> tuple[DataOptions, str | None]:
+    """The options with what is known once the data are loaded, and their checksum."""
     try:
-        return session.dataset(data, progress).checksum
+        found = session.dataset(data, progress)
     except DistlabError:
-        return None
+        return data, None
+    return asked.told(data, found.form), found.checksum
+
+
+def _different(options: Sequence[DataOptions]) -> list[DataOptions]:
+    """Each once."""
+    return [one for place, one in enumerate(options) if one not in options[:place]]
 
 
 def _restored(
@@ -90,7 +112,7 @@ def _restored(
     key = cell.by_name
     seen = recorded.get(key, set())
     if len(seen) > 1:
-        names = " and ".join(sorted(map(sources.called, seen)))
+        names = " and ".join(sorted(map(called, seen)))
         raise DistlabError(
             f"study={now.study}",
             f"the runs of {cell.label} are of {names}: it was recorded when data of one name were "
@@ -102,25 +124,25 @@ def _restored(
 
 
 def _placed(
-    cell: Cell, held: Mapping[str, sources.Dataset], now: Options, session: "Session"
+    cell: Cell, held: Sequence[tuple[DataOptions, Dataset]], now: Options, session: "Session"
 ) -> Cell:
-    """The cell with the folder of its data: one of ``held``, its own, or the command's."""
+    """The cell with the place of its data: one of ``held``, its own, or the command's."""
     data = cell.options.data
-    for folder, dataset in held.items():
+    for there, dataset in held:
         if cell.checksum in (None, dataset.checksum):
-            data = DataOptions("mnist", folder)
+            data = there
             break
     else:
         lost = data.dir is not None and not Path(data.dir).expanduser().is_dir()
         if now.data.name == data.name and (data.dir is None or lost):
-            data = replace(now.data)
-    checksum = cell.checksum or _checksum(data, session, False)
+            data = replace(data, dir=now.data.dir, file=now.data.file or data.file)
+    checksum = cell.checksum
+    if checksum is None:
+        data, checksum = _loaded(data, session, False)
     return replace(cell, options=replace(cell.options, data=data), checksum=checksum)
 
 
-def _other_data(
-    folder: str | None, dataset: sources.Dataset, cells: Sequence[Cell]
-) -> DistlabError:
+def _other_data(folder: str | None, dataset: Dataset, cells: Sequence[Cell]) -> DistlabError:
     own = dict.fromkeys(f"{cell.data} (sha256 {cell.checksum})" for cell in cells)
     folders = dict.fromkeys(cell.options.data.dir or "/path/to/them" for cell in cells)
     return DistlabError(

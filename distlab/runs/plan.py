@@ -11,14 +11,15 @@ from typing import Any
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from distlab.data import sources
+from distlab.data import asked
+from distlab.data.dataset import called
 from distlab.errors import DistlabError
 from distlab.experiment.experiment import (
     LAYERS,
     checked,
+    digest,
     known_by_content,
     known_by_layers,
-    spec,
 )
 from distlab.experiment.names import (
     NOT_OF_A_CELL,
@@ -78,15 +79,18 @@ class Cell:
         options = {
             name: str(value)
             for name, value in made_up_of.items()
-            if not name.startswith((*NOT_OF_A_CELL, *LAYERS))
+            if not name.startswith((*NOT_OF_A_CELL, *LAYERS, "data."))
             and not is_standard(name, value)
             and ADDED.get(name) != str(value)
         }
-        options |= known_by_layers(spec(self.options.model))
+        options |= known_by_layers(self.options.model.name, digest(self.options))
         if self.checksum is not None:
-            options |= known_by_content(self.options.data.name, self.checksum)
-        elif self.options.data.dir is not None:
-            options["data"] = self.options.data.dir
+            options |= known_by_content(self.checksum)
+        else:
+            data = asked.given(self.options.data)
+            folder = {"data": data.pop("dir")} if "dir" in data else {}
+            named = {f"data.{name}": str(value) for name, value in data.items()}
+            options |= {"data.name": self.options.data.name, **folder, **named}
         return hashlib.sha256(json.dumps(options, sort_keys=True).encode()).hexdigest()[:16]
 
     @property
@@ -112,7 +116,7 @@ class Cell:
     @property
     def data(self) -> str | None:
         """What its data are called; None if they cannot be loaded."""
-        return None if self.checksum is None else sources.called(self.checksum)
+        return None if self.checksum is None else called(self.checksum, self.options.data.name)
 
     def alone(self, device: Device) -> "Cell":
         """The cell with one worker on a device."""

@@ -94,7 +94,8 @@ class Display:
 
     def epoch(self, epoch: Epoch) -> None:
         """Show a completed epoch."""
-        self._accuracy = f"  accuracy {epoch.test_accuracy:.2%}"
+        accuracy = epoch.told_accuracy
+        self._accuracy = "" if accuracy is None else f"  accuracy {accuracy:.2%}"
         figures = f"{epoch.throughput:,.0f} samples/s  loss {epoch.train_loss:.4f}{self._accuracy}"
         if self._bar is None:
             number = f"{epoch.index + 1:{len(str(self._epochs))}}/{self._epochs}"

@@ -16,13 +16,14 @@ from omegaconf import OmegaConf
 from distlab import files
 from distlab.cluster import connect, worker_environment
 from distlab.console import counted
-from distlab.data import sources
+from distlab.data import asked, sources
+from distlab.data.asked import DataOptions
+from distlab.data.dataset import Dataset
 from distlab.data.order import epoch_order
 from distlab.experiment import sizes, words
 from distlab.experiment.experiment import Experiment, engine, resolve
 from distlab.experiment.options import (
     ClusterMode,
-    DataOptions,
     Device,
     Engine,
     Options,
@@ -62,13 +63,17 @@ class Session:
 
     jobs: "Jobs | None" = None
     connection: "Connection | None" = None
-    _datasets: dict[tuple[str, str | None], sources.Dataset] = field(default_factory=dict)
+    _datasets: dict[str, Dataset] = field(default_factory=dict)
 
-    def dataset(self, options: DataOptions, progress: bool) -> sources.Dataset:
+    def dataset(self, options: DataOptions, progress: bool) -> Dataset:
         """Load a data set, or take it from an earlier run."""
-        key = (options.name, options.dir)
+        key = repr(options)
         if key not in self._datasets:
-            self._datasets[key] = sources.load(options.name, options.dir, progress=progress)
+            others = asked.given(options)
+            if options.shape is not None:
+                others["shape"] = tuple(options.shape)
+            directory = others.pop("dir", None)
+            self._datasets[key] = sources.load(options.name, directory, progress, **others)
         return self._datasets[key]
 
     def __enter__(self) -> "Session":
@@ -129,6 +134,7 @@ def execute(
         begun = time.time()
         dataset = session.dataset(options.data, progress=display.live)
         data_s = time.time() - begun
+        options = replace(options, data=asked.told(options.data, dataset.form))
         if options.cluster.mode is ClusterMode.local and options.device is Device.cpu:
             # Nothing that Ray knows is needed to see a mistake.
             _check_batch(resolve(options, gpus_present=0), dataset)
@@ -188,7 +194,7 @@ def go_on(
     return execute(taken.options, run_dir, command_time, display, session, taken=taken)
 
 
-def _check_batch(experiment: Experiment, dataset: sources.Dataset) -> None:
+def _check_batch(experiment: Experiment, dataset: Dataset) -> None:
     """Refuse a batch larger than the training set before anything is started."""
     samples = len(dataset.train_labels)
     epoch_order(experiment.run_seed, 0, samples, experiment.global_batch)
@@ -377,7 +383,7 @@ def _write_json(path: Path, value: Any) -> Path:
     return files.write(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
-def _announcement(experiment: Experiment, dataset: sources.Dataset) -> str:
+def _announcement(experiment: Experiment, dataset: Dataset) -> str:
     """One line on what is going to run and where."""
     options = experiment.options
     where = "CPU" if experiment.device == "cpu" else "GPU"

@@ -110,7 +110,15 @@ def _framework(summary: Summary) -> str:
     return f"{summary['framework']} {summary['framework_version']}"
 
 
+def _accuracy(summary: Summary) -> str:
+    """After the last epoch; of noise there is none."""
+    accuracy = summary["test_accuracy"][-1]
+    return "-" if accuracy is None else f"{accuracy:.2%}"
+
+
 def _time_to_accuracy(summary: Summary) -> str:
+    if summary["test_accuracy"][-1] is None:
+        return "-"
     seconds = summary["time_to_accuracy_s"]
     reached = "not reached" if seconds is None else f"{seconds:.2f} s"
     return f"{reached} ({summary['target_accuracy']:.1%})"
@@ -208,7 +216,7 @@ _FIGURES: list[Row] = [
     ("step time, mean", lambda s: f"{_step_ms(s):.2f} ms"),
     ("p50, p95, p99", _percentiles),
     ("epoch, mean", lambda s: f"{sum(s['epoch_time_s']) / len(s['epoch_time_s']):.2f} s"),
-    ("test accuracy", lambda s: f"{s['test_accuracy'][-1]:.2%}"),
+    ("test accuracy", _accuracy),
     ("time to accuracy", _time_to_accuracy),
     ("compilation", lambda s: f"{s['compile_s']:.1f} s"),
     ("start-up", lambda s: f"{s['startup_s']:.1f} s"),
@@ -220,6 +228,6 @@ _COMPACT: list[Row] = [
     ("workers", lambda s: f"{s['world_size']} {s['device']}"),
     ("samples/s", lambda s: f"{s['throughput_samples_per_s']:,.0f}"),
     ("step ms", lambda s: f"{_step_ms(s):.2f}"),
-    ("accuracy", lambda s: f"{s['test_accuracy'][-1]:.2%}"),
+    ("accuracy", _accuracy),
     ("verified", _brief_verified),
 ]

@@ -223,11 +223,13 @@ class Sitting:
         failed = [name for name, check in summary["checks"].items() if not check["passed"]]
         verdict = f"NOT verified: {', '.join(failed)}" if failed else "verified"
         found = caveats.of(summary)
+        accuracy = summary["test_accuracy"][-1]
+        reached = "" if accuracy is None else f"{accuracy:.2%}, "
         ranked = "NOT RANKED: " if caveats.doubts(summary) else ""
         return (
             f"[{done:{len(str(total))}}/{total}] {self._which(cell, repeat)}: "
             f"{summary['throughput_samples_per_s']:,.0f} samples/s, "
-            f"{summary['test_accuracy'][-1]:.2%}, {sum(summary['epoch_time_s']):.2f} s training, "
+            f"{reached}{sum(summary['epoch_time_s']):.2f} s training, "
             f"{summary['wall_s']:.1f} s in all, {verdict}"
             f"{', ' + ranked + caveats.told(found) if found else ''}"
         )

@@ -199,7 +199,7 @@ class Tracker:
         metrics = {
             "train_loss": epoch.train_loss,
             "test_loss": epoch.test_loss,
-            "test_accuracy": epoch.test_accuracy,
+            "test_accuracy": epoch.told_accuracy,
             "epoch_time_s": epoch.seconds,
             "throughput_samples_per_s": epoch.throughput,
             **{
@@ -209,7 +209,9 @@ class Tracker:
             },
         }
         step = epoch.index + 1
-        self._out.batch(metrics=[(name, value, step) for name, value in metrics.items()])
+        self._out.batch(
+            metrics=[(name, value, step) for name, value in metrics.items() if value is not None]
+        )
 
     def finish(self, summary: dict[str, Any]) -> None:
         """Log the figures of the whole run, the first losses, tags and a description."""
@@ -311,7 +313,8 @@ def _description(summary: dict[str, Any], failed: Sequence[str]) -> str:
         f"**Not verified**: {', '.join(failed)}." if failed else "Verified: all checks passed."
     )
     reached = summary["time_to_accuracy_s"]
-    target = f"{summary['target_accuracy']:.1%}"
+    target, accuracy = f"{summary['target_accuracy']:.1%}", summary["test_accuracy"][-1]
+    when = f"{reached:.2f} s to {target}" if reached is not None else f"{target} not reached"
     rounded = "" if summary["precision"] == "fp32" else f", {summary['precision']}"
     return (
         f"**{summary['framework']} {summary['framework_version']}** "
@@ -324,8 +327,8 @@ def _description(summary: dict[str, Any], failed: Sequence[str]) -> str:
         f"{summary['global_batch_size']} ({summary['scaling']} scaling).\n\n"
         "| throughput | test accuracy | time to accuracy | start-up |\n|---|---|---|---|\n"
         f"| {summary['throughput_samples_per_s']:,.0f} samples/s "
-        f"| {summary['test_accuracy'][-1]:.2%} "
-        f"| {f'{reached:.2f} s to {target}' if reached is not None else f'{target} not reached'} "
+        f"| {'none, of noise' if accuracy is None else f'{accuracy:.2%}'} "
+        f"| {'' if accuracy is None else when} "
         f"| {summary['startup_s']:.1f} s |\n\n{verdict}"
         f"{_exchange_line(summary)}{_caveat_lines(summary)}"
     )

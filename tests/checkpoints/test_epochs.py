@@ -7,7 +7,7 @@ from thread_backend import World, train
 
 from distlab.checkpoints import epochs
 from distlab.checkpoints.archive import DamagedError
-from distlab.data.sources import Dataset
+from distlab.data.dataset import Dataset
 from distlab.experiment.experiment import Experiment
 from distlab.fairness import checks
 from distlab.outcome.events import Begun, EpochDone, Event, Finished, Started

@@ -24,7 +24,7 @@ from distlab.cluster import connect
 from distlab.cluster.actor import RankActor
 from distlab.cluster.group import WorkerGroup
 from distlab.cluster.start import waiting
-from distlab.data.sources import Dataset
+from distlab.data.dataset import Dataset
 from distlab.errors import DistlabError, DivergedError, StalledError, WorkerError
 from distlab.experiment.experiment import Experiment, resolve, validate
 from distlab.experiment.options import ClusterMode

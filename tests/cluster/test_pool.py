@@ -10,7 +10,7 @@ import ray
 from distlab.cluster import pool
 from distlab.cluster.pool import Jobs, group_key
 from distlab.cluster.worker_environment import tf32
-from distlab.data.sources import Dataset
+from distlab.data.dataset import Dataset
 from distlab.experiment.experiment import Experiment, resolve
 from distlab.experiment.options import Precision
 

@@ -11,7 +11,7 @@ import pytest
 from distlab.backends.base import Evaluation
 from distlab.cluster import connect
 from distlab.cluster.restarts import in_step, lasting
-from distlab.data.sources import Dataset
+from distlab.data.dataset import Dataset
 from distlab.errors import DistlabError, RayLostError, WorkerError
 from distlab.experiment.experiment import Experiment
 from distlab.measure.clock import Window

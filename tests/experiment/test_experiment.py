@@ -10,6 +10,8 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
+from distlab.data import asked
+from distlab.data.dataset import Form
 from distlab.errors import DistlabError
 from distlab.experiment.experiment import Experiment, resolve, validate
 from distlab.experiment.options import CONF, Device, Options, Scaling, flat, register
@@ -22,16 +24,57 @@ def choices(group: str) -> list[str]:
 
 
 @pytest.mark.parametrize("model", sorted(set(choices("model")) - {"alexnet"}))  # larger images
-@pytest.mark.parametrize("data", choices("data"))
 @pytest.mark.parametrize("cluster", choices("cluster"))
 def test_every_choice_of_a_group_composes_and_is_valid(
-    compose: Compose, model: str, data: str, cluster: str
+    compose: Compose, model: str, cluster: str
 ) -> None:
-    composed = compose("framework=torch", f"model={model}", f"data={data}", f"cluster={cluster}")
+    composed = compose("framework=torch", f"model={model}", f"cluster={cluster}")
     options = validate(composed)
-    assert (options.model.name, options.data.name) == (model, data)
+    assert options.model.name == model
     assert options.target_accuracy == options.model.target_accuracy
     assert options.cluster.mode == cluster
+
+
+@pytest.mark.parametrize("data", choices("data"))
+def test_every_choice_of_data_composes_and_is_valid(compose: Compose, data: str) -> None:
+    needed = {"idx": ["data.dir=/a"], "npz": ["data.file=/a.npz"]}.get(data, [])
+    assert validate(compose("framework=torch", f"data={data}", *needed)).data.name == data
+
+
+@pytest.mark.parametrize(
+    ("data", "shape", "classes"),
+    [
+        (["data=emnist", "data.split=letters"], (1, 28, 28), 26),
+        (["data=cifar10"], (3, 32, 32), 10),
+        (["data=synthetic", "data.shape=[2,40,30]", "data.classes=7"], (2, 40, 30), 7),
+    ],
+)
+@pytest.mark.parametrize("model", ["mlp", "lenet5", "resnet20"])
+def test_models_take_shape_and_classes_from_the_data(
+    compose: Compose, model: str, data: list[str], shape: tuple[int, ...], classes: int
+) -> None:
+    options = validate(compose("framework=torch", "device=cpu", f"model={model}", *data))
+    found = resolve(options, 0)
+    assert (found.spec.input_shape, found.spec.classes) == (shape, classes)
+    assert options.model.name == model
+
+
+def test_a_model_that_does_not_fit_the_data_is_refused_before_they_are_loaded(
+    compose: Compose,
+) -> None:
+    with pytest.raises(DistlabError, match="47 classes"):
+        validate(compose("data=emnist", "model.layers=[flatten,{dense:10}]"))
+    with pytest.raises(DistlabError, match="layer 3"):
+        validate(compose("data=synthetic", "data.shape=[3,10,10]", "model=alexnet"))
+    validate(compose("data=synthetic", "data.shape=[3,64,64]", "model=alexnet"))
+
+
+def test_files_tell_their_form_when_they_are_read(compose: Compose) -> None:
+    options = validate(compose("data=npz", "data.file=/a.npz", "model=alexnet", "device=cpu"))
+    assert asked.form(options.data) is None
+    known = replace(options, data=asked.told(options.data, Form((3, 64, 64), 5)))
+    assert resolve(known, 0).spec.input_shape == (3, 64, 64)
+    assert asked.told(known.data, Form((1, 2, 3), 4)) == known.data
 
 
 @pytest.mark.parametrize("framework", choices("framework"))
@@ -358,15 +401,24 @@ def test_comparison_key_is_equal_across_what_a_comparison_varies(
 
 
 @pytest.mark.parametrize(
-    "overrides", [["gpus=4"], ["device=cpu"], ["repeats=9"], ["execution=graph"], ["data.dir=/x"]]
+    "overrides", [["gpus=4"], ["device=cpu"], ["repeats=9"], ["execution=graph"]]
 )
 def test_a_series_is_one_over_numbers_of_workers(
     experiment: Callable[..., Experiment], overrides: list[str]
 ) -> None:
-    asked = [*overrides, f"execution={experiment(*overrides).execution}"]
-    assert experiment(*overrides).series("0" * 64) == experiment(*asked).series("0" * 64)
+    told = [*overrides, f"execution={experiment(*overrides).execution}"]
+    assert experiment(*overrides).series("0" * 64) == experiment(*told).series("0" * 64)
     same = experiment(f"execution={experiment(*overrides).execution}")
     assert experiment(*overrides).series("0" * 64) == same.series("0" * 64)
+
+
+def test_a_series_is_of_the_content_of_data_wherever_they_lie(
+    experiment: Callable[..., Experiment],
+) -> None:
+    folder = experiment("data=mnist", "data.dir=/x").series("0" * 64)
+    assert folder == experiment("data=mnist", "data.dir=/y").series("0" * 64)
+    assert folder == experiment("data=fashion_mnist", "data.samples=100").series("0" * 64)
+    assert folder != experiment("data=mnist", "data.dir=/x").series("1" * 64)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import pytest
 from thread_backend import train
 
 from distlab.backends.base import Evaluation
-from distlab.data.sources import Dataset
+from distlab.data.dataset import Dataset
 from distlab.experiment.experiment import Experiment
 from distlab.experiment.options import (
     Execution,

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from thread_backend import train
 
-from distlab.data.sources import Dataset
+from distlab.data.dataset import Dataset
 from distlab.experiment.experiment import Experiment
 from distlab.fairness import trajectory
 from distlab.fairness.rounding import FP32_FIRST

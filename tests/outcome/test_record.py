@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from distlab.backends.base import Evaluation
+from distlab.data.dataset import Dataset
 from distlab.data.order import digest, epoch_order, shard
-from distlab.data.sources import Dataset
 from distlab.experiment.experiment import Experiment
 from distlab.machine.load import CpuSeconds
 from distlab.measure.clock import Window

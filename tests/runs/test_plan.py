@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from distlab.data import sources
+from distlab.data import dataset
+from distlab.data.asked import DataOptions
 from distlab.errors import DistlabError
 from distlab.experiment.experiment import Experiment
-from distlab.experiment.options import DataOptions, Device, Options
+from distlab.experiment.options import Device, Options
 from distlab.masking import masked
 from distlab.runs.contents import check, planned_cells, recorded_cells
 from distlab.runs.plan import (
@@ -35,7 +36,7 @@ def options(experiment: Callable[..., Experiment]) -> Of:
     return lambda *overrides: experiment(*overrides).options
 
 
-def key(options: Options, checksum: str | None = sources.MNIST5K_CHECKSUM) -> str:
+def key(options: Options, checksum: str | None = dataset.MNIST5K_CHECKSUM) -> str:
     return Cell(options, "folder", checksum).key
 
 
@@ -54,8 +55,9 @@ def test_options_come_back_from_json_as_they_were(options: Of) -> None:
 
 
 def test_where_a_study_is_recorded_and_run_is_the_new_commands_business(options: Of) -> None:
-    before = options("epochs=3", "repeats=4")
+    before = options("data=mnist", "epochs=3", "repeats=4")
     now = options(
+        "data=mnist",
         "tracking.uri=http://there",
         "cluster.start_timeout_s=7",
         "data.dir=/data",
@@ -96,7 +98,7 @@ def test_each_option_of_an_experiment_makes_another_cell(options: Of, override: 
 
 @pytest.mark.parametrize(
     "override",
-    ["repeats=3", "study=a", "tracking.uri=b", "cluster=existing", "data.dir=c"],
+    ["repeats=3", "study=a", "tracking.uri=b", "cluster=existing"],
 )
 def test_what_differs_between_sittings_makes_no_other_cell(options: Of, override: str) -> None:
     assert key(options(override)) == key(options())
@@ -177,10 +179,10 @@ def test_data_are_known_by_their_content(options: Of) -> None:
     assert of(a, *here) != of(b, *here), "other content in one folder"
     assert of(a, *here) == of(a, *there), "one content in two folders"
     assert of(None, *here) != of(None, *there), "not to be loaded, so known by the folder alone"
-    assert of(sources.MNIST_CHECKSUM, *here) == of(sources.MNIST_CHECKSUM, "data=mnist")
-    assert of(sources.MNIST5K_CHECKSUM, *here) == of(sources.MNIST5K_CHECKSUM, "data=mnist5k")
+    assert of(dataset.MNIST_CHECKSUM, *here) == of(dataset.MNIST_CHECKSUM, "data=mnist")
+    assert of(dataset.MNIST5K_CHECKSUM, *here) == of(dataset.MNIST5K_CHECKSUM, "data=mnist5k")
     # Recorded keys of the canonical data sets were made of their names.
-    assert of(sources.MNIST_CHECKSUM, *here) == Cell(options(*here), "folder").by_name
+    assert of(dataset.MNIST_CHECKSUM, *here) == Cell(options(*here), "folder").by_name
 
 
 def test_one_content_in_two_folders_is_told_and_runs_once(options: Of) -> None:
@@ -353,17 +355,17 @@ def test_a_cell_recorded_without_a_checksum_has_that_of_its_runs(
     (again,) = recorded_cells(old, {cell.by_name: {checksum}}, [], options(), session)
     assert (again.checksum, again.key) == (checksum, cell.by_name), "its runs are found by this key"
     assert recorded_cells(as_recorded([again]), {}, [], options(), session) == [again]
-    with pytest.raises(DistlabError, match=sources.called(checksum)):
+    with pytest.raises(DistlabError, match=dataset.called(checksum)):
         recorded_cells(old, {cell.by_name: {checksum}}, [b], options("study=a"), session)
     with pytest.raises(DistlabError, match="begin a study anew"):
         recorded_cells(old, {cell.by_name: {checksum, "b" * 64}}, [], options("study=a"), session)
     # Of the canonical sets, the key is what it was.
-    embedded = replace(cell, options=options(), checksum=sources.MNIST5K_CHECKSUM)
+    embedded = replace(cell, options=options(), checksum=dataset.MNIST5K_CHECKSUM)
     assert embedded.key == embedded.by_name
 
 
 def test_a_recorded_text_is_no_interpolation(options: Of, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PASSPHRASE", "not for the store")
-    values = plain(Cell(options(), "folder"))
+    values = plain(Cell(options("data=mnist"), "folder"))
     values["data"]["dir"] = "${oc.env:PASSPHRASE}"
     assert restored(values, options())[0].data.dir == "${oc.env:PASSPHRASE}"

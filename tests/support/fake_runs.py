@@ -10,7 +10,7 @@ import studies
 from mlflow import MlflowClient
 from mlflow.entities import Param, Run
 
-from distlab.data import sources
+from distlab.data import dataset, sources
 from distlab.experiment.names import made_of
 from distlab.experiment.options import Options, flat
 from distlab.outcome import schema
@@ -115,8 +115,8 @@ def summarized(
         "repeat": repeat,
         "position": part.position if part else None,
         "run_seed": options.seed + repeat,
-        "data": sources.called(sources.MNIST5K_CHECKSUM),
-        "data_sha256": sources.MNIST5K_CHECKSUM,
+        "data": dataset.called(dataset.MNIST5K_CHECKSUM),
+        "data_sha256": dataset.MNIST5K_CHECKSUM,
         "options": made_of(options, "mnist5k"),
         "throughput_samples_per_s": 1000.0 * (1 + workers) / 2 + repeat,
         "mlflow": {

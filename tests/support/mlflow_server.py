@@ -16,7 +16,7 @@ SECONDS = 300
 
 
 class Server:
-    """``mlflow server`` over SQLite in a folder, always on the same port.
+    """``mlflow server`` over SQLite in a folder, or another store, always on the same port.
 
     Parameters
     ----------
@@ -24,11 +24,17 @@ class Server:
         Where its database and artifacts are.
     tables:
         A folder with a database that has MLflow's tables, which is copied.
+    store:
+        The address of another database, instead of that.
     """
 
-    def __init__(self, folder: Path, tables: Path) -> None:
+    def __init__(
+        self, folder: Path, tables: Path | None = None, *, store: str | None = None
+    ) -> None:
         self.folder = folder
-        shutil.copytree(tables, folder)
+        self._store = store or f"sqlite:///{folder}/mlflow.db"
+        if tables:
+            shutil.copytree(tables, folder)
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = int(free.getsockname()[1])
@@ -41,7 +47,7 @@ class Server:
             [
                 *(sys.executable, "-m", "mlflow", "server", "--workers", "1"),
                 *("--host", "127.0.0.1", "--port", str(self.port)),
-                *("--backend-store-uri", f"sqlite:///{self.folder}/mlflow.db"),
+                *("--backend-store-uri", self._store),
                 *("--artifacts-destination", str(self.folder / "artifacts")),
             ],
             env={**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},

@@ -21,7 +21,7 @@ from distlab.backends.base import (
     Program,
 )
 from distlab.checkpoints.state import State
-from distlab.data.sources import Dataset
+from distlab.data.dataset import Dataset
 from distlab.experiment.experiment import Experiment
 from distlab.fairness import optimizers, reference
 from distlab.models.spec import ModelSpec

@@ -9,7 +9,7 @@ import pytest
 from mlflow import MlflowClient
 from thread_backend import train
 
-from distlab.data.sources import Dataset
+from distlab.data.dataset import Dataset
 from distlab.errors import DistlabError
 from distlab.experiment.experiment import Experiment
 from distlab.experiment.options import TrackingOptions, flat

@@ -13,8 +13,8 @@ from thread_backend import ThreadBackend, World, in_single_precision, train
 
 from distlab.backends.base import Evaluation
 from distlab.checkpoints.state import State
+from distlab.data.dataset import Dataset
 from distlab.data.order import epoch_order
-from distlab.data.sources import Dataset
 from distlab.errors import DistlabError
 from distlab.experiment.experiment import Experiment
 from distlab.fairness import checks, reference

@@ -7,7 +7,7 @@ import pytest
 from thread_backend import ThreadBackend, World
 
 from distlab.backends.base import OptimizerState, Placement, Program
-from distlab.data.sources import Dataset
+from distlab.data.dataset import Dataset
 from distlab.experiment.experiment import Experiment
 from distlab.experiment.task import Task
 from distlab.fairness import optimizers

@@ -30,7 +30,7 @@ from distlab.cluster.train import mailbox
 from distlab.cluster.train.mailbox import Lost, Message, Seated, Steered, Told
 from distlab.cluster.watch.watching import Watch
 from distlab.cluster.worker_environment import WorkerEnvironment
-from distlab.data.sources import Dataset
+from distlab.data.dataset import Dataset
 from distlab.errors import DistlabError, RayLostError, StalledError, WorkerError
 from distlab.experiment.experiment import Experiment
 from distlab.experiment.options import ClusterMode

@@ -276,7 +276,7 @@ def _cell(runs: list[Run], failed: list[Run]) -> Cell:
     counted = [run for run in runs if counts(run)]
     fresh = [run for run in counted if run.get("group_run", 0) == 0]
     first_time = fresh or [run for run in counted if run is runs[0]]
-    accuracies = [run["test_accuracy"][-1] for run in counted]
+    accuracies = [last for run in counted if (last := run["test_accuracy"][-1]) is not None]
     speeds = _values(counted, SPEED)
     throughput = _mean(counted, SPEED)
     groups = {run.get("group") for run in counted}

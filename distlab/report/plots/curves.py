@@ -33,7 +33,7 @@ LEAST_DIFFERENCE = 1e-8
 
 def accuracy(group: Group, styles: Styles) -> Chart | None:
     """Test accuracy after each epoch against training time: each run, and the runs' mean."""
-    cells = group.ranked
+    cells = [cell for cell in group.ranked if cell.accuracy_mean is not None]
     if not cells:
         return None
     with canvas(3.0) as (figure, axes):

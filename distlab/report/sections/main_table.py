@@ -127,6 +127,8 @@ def _accuracy(cell: Cell) -> Value:
 
 def _time_to_accuracy(cell: Cell) -> Value:
     """Known to one epoch, so that a figure without an interval has two digits."""
+    if cell.counted and cell.accuracy_mean is None:
+        return Value(NOTHING)  # of noise
     time: Estimate | None = cell.time_to_accuracy_s
     reached = f"{cell.reached} of {len(cell.counted)} runs"
     all_did = cell.reached == len(cell.counted)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from distlab.checkpoints import epochs
 from distlab.checkpoints.archive import DamagedError
 from distlab.checkpoints.files import EPOCH, Checkpoints
-from distlab.data.sources import Dataset
+from distlab.data.dataset import Dataset
 from distlab.errors import DistlabError
 from distlab.experiment.named import unnamed
 from distlab.experiment.names import SURROUNDINGS
@@ -174,6 +174,7 @@ def _asked(
                 f"the run, with resume={found.run_id}",
             )
     named = {one.lstrip("+~").split("=")[0] for one in overrides}
+    moved = [name for name in ("dir", "file") if f"data.{name}" in named]
     options = replace(
         options,
         study=None,
@@ -182,7 +183,7 @@ def _asked(
         gpus=options.gpus or size,
         device=device,
         failures=now.failures if "failures.max" in named else options.failures,
-        data=now.data if "data.dir" in named else options.data,
+        data=replace(options.data, **{name: getattr(now.data, name) for name in moved}),
     )
     return options, Checkpoints(place, options.checkpoint.keep, say), about
 

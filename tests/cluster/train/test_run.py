@@ -17,7 +17,7 @@ from ray.util.placement_group import placement_group_table
 from distlab.cluster import connect, restarts
 from distlab.cluster.pool import Jobs
 from distlab.cluster.train import run as train
-from distlab.data.sources import Dataset
+from distlab.data.dataset import Dataset
 from distlab.experiment.experiment import Experiment, resolve, validate
 from distlab.experiment.task import Task
 from distlab.outcome.events import Begun, EpochDone, Event, Finished, Notice, Started

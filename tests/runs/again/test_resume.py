@@ -16,7 +16,7 @@ from distlab.checkpoints.files import STATE, Checkpoints
 from distlab.checkpoints.state import State
 from distlab.cluster import connect, restarts
 from distlab.data import sources
-from distlab.data.sources import Dataset
+from distlab.data.dataset import Dataset
 from distlab.errors import DistlabError
 from distlab.experiment.experiment import Experiment
 from distlab.experiment.options import Options

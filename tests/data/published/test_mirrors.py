@@ -1,5 +1,6 @@
 import hashlib
 import os
+import re
 import resource
 import subprocess
 import sys
@@ -12,11 +13,17 @@ from pathlib import Path
 import pooch
 import pytest
 
-from distlab.data import mirrors
+from distlab.data.published import mirrors
+from distlab.data.published.catalogue import PUBLISHED, Published
 from distlab.errors import DistlabError
 
 CONTENT = {f"file{i}.gz": bytes([i]) * 150_000 for i in range(4)}
 FILES = {name: hashlib.sha256(content).hexdigest() for name, content in CONTENT.items()}
+
+
+def published(*urls: str) -> Published:
+    """The files above as a data set of these mirrors."""
+    return Published("MNIST", "MNIST", urls, FILES, 1)
 
 
 def assert_filled(folder: Path) -> None:
@@ -30,11 +37,11 @@ def assert_empty(folder: Path) -> None:
 
 def failure(folder: Path, *urls: str) -> DistlabError:
     with pytest.raises(DistlabError) as caught:
-        mirrors.fetch(folder, urls, FILES, progress=False)
+        mirrors.fetch(published(*urls), folder, progress=False)
     assert str(folder) in caught.value.asked
     assert "file0.gz" in caught.value.asked
     assert "data=mnist5k" in caught.value.fix
-    assert "data.dir=/path/to/idx/files" in caught.value.fix
+    assert "data.dir=/path/to/files" in caught.value.fix
     assert caught.value.__cause__ is None
     assert caught.value.__suppress_context__ or caught.value.__context__ is None
     return caught.value
@@ -42,17 +49,17 @@ def failure(folder: Path, *urls: str) -> DistlabError:
 
 def test_a_sound_cache_needs_no_network(tmp_path: Path, make_mirror) -> None:
     mirror = make_mirror(CONTENT)
-    mirrors.fetch(tmp_path / "new" / "cache", (mirror.url,), FILES, progress=False)
+    mirrors.fetch(published(mirror.url), tmp_path / "new" / "cache", progress=False)
     assert_filled(tmp_path / "new" / "cache")
     assert mirror.requests == list(FILES)
-    mirrors.fetch(tmp_path / "new" / "cache", (mirror.url,), FILES, progress=False)
+    mirrors.fetch(published(mirror.url), tmp_path / "new" / "cache", progress=False)
     assert mirror.requests == list(FILES)
 
 
 def test_a_damaged_cache_is_mended(tmp_path: Path, make_mirror) -> None:
     mirror = make_mirror(CONTENT)
     (tmp_path / "file2.gz").write_bytes(CONTENT["file2.gz"][:-1])
-    mirrors.fetch(tmp_path, (mirror.url,), FILES, progress=False)
+    mirrors.fetch(published(mirror.url), tmp_path, progress=False)
     assert_filled(tmp_path)
 
 
@@ -112,7 +119,7 @@ def short_timeout(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def test_the_second_mirror_is_used_when_the_first_fails(tmp_path: Path, make_mirror, fault) -> None:
     bad, good = make_mirror(), make_mirror(CONTENT)
     fault(bad)
-    mirrors.fetch(tmp_path, (bad.url, good.url), FILES, progress=False)
+    mirrors.fetch(published(bad.url, good.url), tmp_path, progress=False)
     assert_filled(tmp_path)
     assert len(bad.requests) <= 1  # the mirror that worked goes first from then on
     assert good.requests == list(FILES)
@@ -137,7 +144,7 @@ def test_when_all_mirrors_fail_each_reason_is_told(tmp_path: Path, make_mirror) 
 def test_what_one_mirror_delivered_stays_when_the_rest_fails(tmp_path: Path, make_mirror) -> None:
     mirror = make_mirror({"file0.gz": CONTENT["file0.gz"], "file1.gz": b"bad"})
     with pytest.raises(DistlabError, match=r"file1\.gz"):
-        mirrors.fetch(tmp_path, (mirror.url,), FILES, progress=False)
+        mirrors.fetch(published(mirror.url), tmp_path, progress=False)
     assert [path.name for path in tmp_path.iterdir()] == ["file0.gz"]
 
 
@@ -201,8 +208,10 @@ def test_two_processes_fill_one_cache_at_once(tmp_path: Path, make_mirror) -> No
     # Only the first: after it, one process may find what the other has already finished.
     mirror = make_mirror({**CONTENT, "file0.gz": both_under_way("file0.gz")})
     program = (
-        "import sys; from pathlib import Path; from distlab.data import mirrors;"
-        "mirrors.fetch(Path(sys.argv[1]), (sys.argv[2],), eval(sys.argv[3]), progress=False)"
+        "import sys; from pathlib import Path; from distlab.data.published import mirrors;"
+        "from distlab.data.published.catalogue import Published;"
+        "wanted = Published('MNIST', 'MNIST', (sys.argv[2],), eval(sys.argv[3]), 1);"
+        "mirrors.fetch(wanted, Path(sys.argv[1]), progress=False)"
     )
     command = [sys.executable, "-c", program, str(tmp_path / "cache"), mirror.url, repr(FILES)]
     processes = [
@@ -221,13 +230,13 @@ def test_progress_is_shown_on_standard_error_only_when_asked(
     tmp_path: Path, make_mirror, capfd: pytest.CaptureFixture[str]
 ) -> None:
     mirror = make_mirror(CONTENT)
-    mirrors.fetch(tmp_path / "quiet", (mirror.url,), FILES, progress=False)
+    mirrors.fetch(published(mirror.url), tmp_path / "quiet", progress=False)
     assert capfd.readouterr() == ("", "")
-    mirrors.fetch(tmp_path / "shown", (mirror.url,), FILES, progress=True)
+    mirrors.fetch(published(mirror.url), tmp_path / "shown", progress=True)
     out, err = capfd.readouterr()
     assert out == ""
     assert [line for line in err.splitlines() if "file3.gz" in line and "150.0/150.0 kB" in line]
-    mirrors.fetch(tmp_path / "shown", (mirror.url,), FILES, progress=True)
+    mirrors.fetch(published(mirror.url), tmp_path / "shown", progress=True)
     assert capfd.readouterr().err.strip() == ""  # nothing to download, nothing to show
 
 
@@ -236,9 +245,14 @@ def test_the_cache_lies_in_the_users_cache_folder(
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert mirrors.cache_folder() == tmp_path / "distlab" / "mnist"
+    assert mirrors.cache_folder("kmnist") == tmp_path / "distlab" / "kmnist"
 
 
-def test_there_is_more_than_one_mirror_and_each_is_encrypted() -> None:
-    assert len(set(mirrors.MIRRORS)) >= 2
-    assert all(url.startswith("https://") for url in mirrors.MIRRORS)
-    assert len(mirrors.CANONICAL) == 4
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_there_is_more_than_one_mirror_and_the_first_is_encrypted(name: str) -> None:
+    wanted = PUBLISHED[name]
+    assert len(set(wanted.mirrors)) >= 2
+    assert wanted.mirrors[0].startswith("https://")
+    # What comes unencrypted is as safe, for it must have the checksum.
+    assert all(re.fullmatch("[0-9a-f]{64}", sha256) for sha256 in wanted.files.values())
+    assert len(wanted.files) == (1 if name in ("emnist", "cifar10") else 4)

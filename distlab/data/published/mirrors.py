@@ -1,29 +1,13 @@
-"""MNIST's four files from public mirrors, verified and kept in the user's cache folder."""
+"""Files from public mirrors, verified and kept in the user's cache folder."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from distlab.data.idx import OTHER_DATA
+from distlab.data.formats.bounded import OTHER_DATA
+from distlab.data.published.catalogue import Published
 from distlab.errors import DistlabError
-
-MIRRORS = (
-    "https://ossci-datasets.s3.amazonaws.com/mnist/",
-    "https://storage.googleapis.com/cvdf-datasets/mnist/",
-)
-"""Folders that hold the original files: PyTorch's and the Common Visual Data Foundation's."""
-
-CANONICAL = {
-    f"{name}-ubyte.gz": sha256
-    for name, sha256 in (
-        ("train-images-idx3", "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609"),
-        ("train-labels-idx1", "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c"),
-        ("t10k-images-idx3", "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6"),
-        ("t10k-labels-idx1", "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6"),
-    )
-}
-"""SHA-256 of the original gzip files by name."""
 
 TIMEOUT_S = (5.0, 15.0)
 """Seconds to wait for a mirror: for the connection, and for the next piece of the answer."""
@@ -31,18 +15,15 @@ TIMEOUT_S = (5.0, 15.0)
 _PIECE = 2**16
 
 
-def cache_folder() -> Path:
-    """Where downloads are kept: ``distlab/mnist`` in the operating system's user cache folder."""
+def cache_folder(name: str = "mnist") -> Path:
+    """Where a data set is kept: ``distlab/NAME`` in the operating system's user cache folder."""
     import pooch
 
-    return Path(pooch.os_cache("distlab")) / "mnist"
+    return Path(pooch.os_cache("distlab")) / name
 
 
 def fetch(
-    folder: Path,
-    mirrors: tuple[str, ...] = MIRRORS,
-    files: Mapping[str, str] = CANONICAL,
-    progress: bool = True,
+    wanted: Published, folder: Path, mirrors: tuple[str, ...] | None = None, progress: bool = True
 ) -> None:
     """Make sure that ``folder`` holds all files with the right checksums.
 
@@ -52,12 +33,13 @@ def fetch(
 
     Parameters
     ----------
+    wanted:
+        The data set: its mirrors, and the SHA-256 of each of its files.
     folder:
         The cache; made if it does not exist.
     mirrors:
-        URLs of folders, tried in turn; the last one that worked goes first for the next file.
-    files:
-        SHA-256 in hexadecimal by file name.
+        Other mirrors than the data set's. They are tried in turn; the last one that worked goes
+        first for the next file.
     progress:
         Whether to show a progress bar on standard error.
 
@@ -71,11 +53,11 @@ def fetch(
     import pooch
 
     pooch.get_logger().setLevel(logging.WARNING)
-    candidates = list(mirrors)
-    for name, sha256 in files.items():
+    candidates = list(mirrors or wanted.mirrors)
+    for name, sha256 in wanted.files.items():
         reasons = {}
         for mirror in candidates:
-            reason = _retrieve(f"{mirror.rstrip('/')}/{name}", folder, name, sha256, progress)
+            reason = _retrieve(wanted, f"{mirror.rstrip('/')}/{name}", folder, name, progress)
             if reason is None:
                 candidates.remove(mirror)
                 candidates.insert(0, mirror)
@@ -84,14 +66,14 @@ def fetch(
         else:
             listed = "".join(f"\n  {mirror}: {reason}" for mirror, reason in reasons.items())
             raise DistlabError(
-                asked=f"download MNIST's {name} into {folder}",
+                asked=f"download {wanted.title}'s {name} into {folder}",
                 found=f"no mirror delivered the file with SHA-256 {sha256}:{listed}",
                 fix="try again with a network connection (HTTPS_PROXY=http://host:port behind a "
-                f"proxy)\ndata.dir=/path/to/idx/files (a folder that holds them)\n{OTHER_DATA}",
+                f"proxy)\ndata.dir=/path/to/files (a folder that holds them)\n{OTHER_DATA}",
             )
 
 
-def _retrieve(url: str, folder: Path, name: str, sha256: str, progress: bool) -> str | None:
+def _retrieve(wanted: Published, url: str, folder: Path, name: str, progress: bool) -> str | None:
     """Fetch one file unless it is there; return why the mirror failed, None if it did not."""
     import pooch
     import requests
@@ -99,18 +81,18 @@ def _retrieve(url: str, folder: Path, name: str, sha256: str, progress: bool) ->
     try:
         with _progress_bar(name, progress) as bar:
             download = pooch.HTTPDownloader(bar, chunk_size=_PIECE, timeout=TIMEOUT_S)
-            pooch.retrieve(url, sha256, fname=name, path=folder, downloader=download)
+            pooch.retrieve(url, wanted.files[name], fname=name, path=folder, downloader=download)
     except (requests.RequestException, ConnectionError, TimeoutError) as error:
         return _network_reason(error)
     except ValueError:
         return "delivered something else (SHA-256 differs), which was deleted"
     except OSError as error:
         raise DistlabError(
-            asked=f"keep MNIST's {name} in the cache folder {folder}",
+            asked=f"keep {wanted.title}'s {name} in the cache folder {folder}",
             found=f"the folder cannot be used: {error.strerror or error}",
-            fix="make room for 12 MB and make the folder writable\n"
+            fix=f"make room for {wanted.megabytes} MB and make the folder writable\n"
             "XDG_CACHE_HOME=/path/to/another/cache (an environment variable)\n"
-            f"data.dir=/path/to/idx/files (if you have the files elsewhere)\n{OTHER_DATA}",
+            f"data.dir=/path/to/files (if you have the files elsewhere)\n{OTHER_DATA}",
         ) from None
     return None
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
-from distlab.data import idx
+from distlab.data.formats import idx
 from distlab.errors import DistlabError
 
 Encode = Callable[..., bytes]
@@ -117,12 +117,15 @@ def test_trailing_bytes_are_refused(tmp_path: Path, encode: Encode, compress: bo
     [
         (b"", "it begins with nothing"),
         (b"<!DOCTYPE html>", "it begins with 3c 21 44 4f"),
-        (bytes.fromhex("00000d01 00000001 00000000"), "type 0x0d"),
+        (bytes.fromhex("00000c01 00000001 00000000"), "type 0x0c"),
         (bytes.fromhex("00000800 07"), "dimensions"),
-        (bytes.fromhex("00000804 00000001 00000001 00000001 00000001 07"), "dimensions"),
+        (bytes.fromhex("00000805" + 5 * "00000001" + "07"), "dimensions"),
         (bytes.fromhex("00000803 00000001"), "within the header"),
         (bytes.fromhex("00000801 00000000"), "announces 0"),
-        (bytes.fromhex("00000803 00000002 00000002 00000002 01020304"), "ends after 4 of them"),
+        (
+            bytes.fromhex("00000803 00000002 00000002 00000002 01020304"),
+            "after 4 bytes of them",
+        ),
         (b"\x1f\x8b" + b"\0" * 40, "corrupt"),
     ],
 )

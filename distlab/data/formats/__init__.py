@@ -1,0 +1,1 @@
+"""File formats of images and labels: each read within bounds, and refused in one clear error."""
