@@ -184,6 +184,7 @@ def train(
         live,
         experiment.options.measure_exchange,
         checkpoint_every,
+        experiment.rates(len(dataset.train_labels) // experiment.global_batch),
     )
     events: list[Event] = []
     errors: list[BaseException] = []
