@@ -1,12 +1,14 @@
 # distlab's commands. `make quickstart` and `make test` need Python 3.11 or newer and gcc with g++.
 PYTHON ?= python3
 VENV ?= .venv
+# Of gpu-check: gpu, or cpu for its twin.
+DEVICE ?= gpu
 BIN := $(VENV)/bin
 
 # The arguments of Python that run the quickstart; its pictures are made of the same.
 QUICKSTART := -m distlab.launch -m experiment=quickstart framework=torch,tf,paddle
 
-.PHONY: help quickstart test test-fast lint format types fuzz ui ui-login bench faults records pictures lock audit clean
+.PHONY: help quickstart test test-fast lint format types fuzz ui ui-login bench gpu-check faults records pictures lock audit clean
 
 help:  ## Show these commands
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
@@ -74,7 +76,10 @@ bench: $(VENV)/installed-cpu  ## Measure distlab against hand-written peers (idl
 	$(BIN)/python benchmarks/report_size.py
 	$(BIN)/python benchmarks/planted.py
 
-faults: $(VENV)/installed-cpu  ## Kill and stop parts of runs at random moments; what survives (an hour)
+gpu-check:  ## Check backends on a borrowed machine: right, how fast? (PYTHON with NumPy and a framework)
+	$(PYTHON) benchmarks/gpu_check/gpu_check.py --device $(DEVICE)
+
+faults: $(VENV)/installed-cpu  ## Kill and stop parts of runs at random moments; what survives (an hour or two)
 	$(BIN)/python benchmarks/fault_campaign.py
 
 records: $(VENV)/installed-cpu  ## Make docs/records.md, what each recorded field means, from the schema

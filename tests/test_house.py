@@ -23,6 +23,7 @@ ROOMS = (
     "checkpoints",
     "outcome",
     "experiment",
+    "environment",
     "backends",
     "data",
     "models",

@@ -54,7 +54,7 @@ def main() -> None:
     """Train and print the record."""
     arguments, record = options(), Record()
     paddle.seed(0)
-    paddle.set_device("cpu")
+    paddle.set_device(arguments.device)
     images, labels = training_set(arguments.data)
     dataset = Images(images[:, np.newaxis], labels)
     loader = paddle.io.DataLoader(dataset, batch_size=arguments.batch, shuffle=True, drop_last=True)
@@ -71,6 +71,8 @@ def main() -> None:
             optimizer.step()
             optimizer.clear_grad()
             record.first_step_done()
+        if arguments.device == "gpu":
+            paddle.device.synchronize()
         record.end_epoch(len(loader))
     checksum = sum(float(p.astype("float64").sum()) for p in model.parameters())
     record.write(float(loss), 1, checksum)

@@ -14,6 +14,7 @@ def options() -> argparse.Namespace:
     parser.add_argument("--data", choices=("mnist", "mnist5k"), default="mnist")
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--device", choices=("cpu", "gpu"), default="cpu", help="of quickstarts")
     return parser.parse_args()
 
 

@@ -64,6 +64,8 @@ def main() -> None:
     tf.keras.utils.set_random_seed(0)
     tf.config.threading.set_intra_op_parallelism_threads(1)
     tf.config.threading.set_inter_op_parallelism_threads(1)
+    if arguments.device == "cpu":  # else Keras takes the GPU by itself
+        tf.config.set_visible_devices([], "GPU")
     images, labels = training_set(arguments.data)
     steps = len(labels) // arguments.batch
     images, labels = images[: steps * arguments.batch], labels[: steps * arguments.batch]

@@ -42,7 +42,8 @@ def main() -> None:
     images, labels = training_set(arguments.data)
     dataset = TensorDataset(torch.from_numpy(images).unsqueeze(1), torch.from_numpy(labels))
     loader = DataLoader(dataset, batch_size=arguments.batch, shuffle=True, drop_last=True)
-    model = network(arguments.model)
+    device = "cuda" if arguments.device == "gpu" else "cpu"
+    model = network(arguments.model).to(device)
     loss_fn = nn.CrossEntropyLoss()
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
     loss = torch.tensor(0.0)
@@ -50,12 +51,16 @@ def main() -> None:
         record.begin_epoch()
         model.train()
         for x, y in loader:
+            if device != "cpu":
+                x, y = x.to(device), y.to(device)
             prediction = model(x)
             loss = loss_fn(prediction, y)
             loss.backward()
             optimizer.step()
             optimizer.zero_grad()
             record.first_step_done()
+        if device != "cpu":
+            torch.cuda.synchronize()
         record.end_epoch(len(loader))
     record.write(loss.item(), 1, sum(p.double().sum().item() for p in model.parameters()))
 

@@ -21,17 +21,40 @@ from typing import Any
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
+from fsspec.registry import known_implementations
 
 from distlab import files
 from distlab.backends.base import MOMENTS
 from distlab.checkpoints.archive import DamagedError
 from distlab.checkpoints.state import State
 from distlab.errors import DistlabError
+from distlab.masking import mask
 from distlab.models.spec import ModelSpec
 
 STATE, EPOCH = "state", "epoch"
 RUN, RUN_BYTES = "run.json", 1 << 20
 NAME = re.compile(rf"({STATE}|{EPOCH})-(\d+)\.npz")
+
+
+def check(address: str) -> None:
+    """See that an address is of a kind that is installed here; nothing is asked for over a network.
+
+    Raises
+    ------
+    DistlabError
+        If it is not, naming the package to install.
+    """
+    kind = fsspec.utils.get_protocol(address)
+    try:
+        fsspec.get_filesystem_class(kind)
+    except (ImportError, ValueError) as error:
+        package = known_implementations.get(kind, {}).get("class", "").split(".")[0]
+        install = {"": "", "fsspec": "install what it names"}.get(package, f"pip install {package}")
+        raise DistlabError(
+            f"checkpoint.dir={mask(address)}",
+            f"fsspec cannot open it: {error}",
+            f"{install}\nor a folder of this machine: checkpoint.dir=PATH".removeprefix("\nor "),
+        ) from error
 
 
 class Checkpoints:
@@ -54,15 +77,8 @@ class Checkpoints:
 
     def __init__(self, address: str, keep: int, say: Callable[[str], None]) -> None:
         self.address, self._keep, self._say = address, keep, say
-        try:
-            self._store, self._folder = fsspec.core.url_to_fs(address)
-        except (ImportError, ValueError) as error:
-            raise DistlabError(
-                f"checkpoint.dir={address}",
-                f"fsspec cannot open it: {error}",
-                "install what it names (for s3://: pip install s3fs)\n"
-                "or a folder of this machine: checkpoint.dir=PATH",
-            ) from error
+        check(address)
+        self._store, self._folder = fsspec.core.url_to_fs(address)
 
     def save(self, kind: str, number: int, data: bytes) -> None:
         """Write a file; of states, those that are too old go.
@@ -98,7 +114,9 @@ class Checkpoints:
             If it is no such thing.
         """
         try:
-            about = json.loads(self._store.cat_file(self._path(RUN), 0, RUN_BYTES))
+            with _as_os_error():
+                text = self._store.cat_file(self._path(RUN), 0, RUN_BYTES)
+            about = json.loads(text)
         except (ValueError, RecursionError) as error:
             raise DamagedError(f"{RUN}: {error}") from error
         if not isinstance(about, dict):
@@ -106,9 +124,16 @@ class Checkpoints:
         return about
 
     def numbers(self, kind: str) -> list[int]:
-        """The numbers of the files of a kind, the least first."""
+        """The numbers of the files of a kind, the least first.
+
+        Raises
+        ------
+        OSError
+            If the store cannot be asked.
+        """
         try:
-            found = self._store.ls(self._folder, detail=False, refresh=True)
+            with _as_os_error():
+                found = self._store.ls(self._folder, detail=False, refresh=True)
         except FileNotFoundError:
             return []
         names = (NAME.fullmatch(posixpath.basename(path)) for path in found)
@@ -122,7 +147,8 @@ class Checkpoints:
         OSError
             If it is not there or cannot be read.
         """
-        return bytes(self._store.cat_file(self._path(f"{kind}-{number:06d}.npz")))
+        with _as_os_error():
+            return bytes(self._store.cat_file(self._path(f"{kind}-{number:06d}.npz")))
 
     def states(
         self, spec: ModelSpec, moments: Collection[str] = MOMENTS
@@ -168,3 +194,14 @@ class Checkpoints:
             return
         Path(self._folder).mkdir(parents=True, exist_ok=True)
         files.write(Path(path), data)
+
+
+@contextlib.contextmanager
+def _as_os_error() -> Iterator[None]:
+    """Errors of a store's client, which raises what it likes, become those of files."""
+    try:
+        yield
+    except OSError:
+        raise
+    except Exception as error:
+        raise OSError(str(error) or type(error).__name__) from error

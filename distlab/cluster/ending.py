@@ -1,7 +1,7 @@
 """Why a run ended early: which worker, on which host, of what."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,14 +9,20 @@ import ray
 from ray.exceptions import OutOfMemoryError, RayActorError, RayError
 
 from distlab.cluster.start.causes import cause
-from distlab.errors import DistlabError, DivergedError, WorkerError
+from distlab.cluster.watch.watching import Watch
+from distlab.cluster.watch.witness import STOPPED
+from distlab.errors import DistlabError, DivergedError, StalledError, WorkerError
 from distlab.experiment.task import Task
+from distlab.machine.process import Doing
 from distlab.outcome.events import Divergence, Failed
 
 LAST_WORDS_S = 2.0
 """For how long the last words of workers are waited for."""
 PORT_TAKEN = re.compile(r"address already in use|EADDRINUSE|could not start gRPC", re.IGNORECASE)
 """What frameworks say where a port is another's."""
+
+IN_STEP_S = 5.0
+"""No rank that trains in step with others is silent for so much longer than they are."""
 
 NODE_LOST = "its node has died"
 """What Ray says of a worker whose machine is lost."""
@@ -28,11 +34,12 @@ class PortTakenError(WorkerError):
 
 @dataclass(frozen=True)
 class Ending:
-    """A run that ended early: the events of its ranks, their hosts and logs, by rank."""
+    """A run that ended early: the events, hosts and logs of its ranks, and the watch over them."""
 
     streams: list[Any]
     hosts: list[str]
     logs: list[str]
+    watch: Watch
 
     def error(self, seen: RayError | None = None, failed: Failed | None = None) -> Exception:
         """The error for it.
@@ -60,10 +67,11 @@ class Ending:
                 died.may_pass = NODE_LOST in str(error)
                 return died
         if failed is not None:
-            kind = PortTakenError if PORT_TAKEN.search(failed.traceback) else WorkerError
-            told = self._told(failed.rank, f"failed: {failed.message}", kind)
-            told.raised = True
-            return told
+            if not PORT_TAKEN.search(failed.traceback):
+                return failing(failed, self.hosts, self.logs, self.watch)
+            taken = self._told(failed.rank, f"failed: {failed.message}", PortTakenError)
+            taken.raised = True
+            return taken
         for rank, error in errors.items():
             if error is not None:
                 return self._told(rank, f"failed: {cause(error)}")
@@ -72,6 +80,36 @@ class Ending:
 
     def _told(self, rank: int, what: str, kind: type[WorkerError] = WorkerError) -> WorkerError:
         return kind(f"worker {rank} on {self.hosts[rank]} {what}", self.logs[rank])
+
+
+def failing(failed: Failed, hosts: Sequence[str], logs: Sequence[str], watch: Watch) -> WorkerError:
+    """The error for a rank that failed, perhaps for want of others.
+
+    A framework may notice sooner than distlab that another rank says nothing. One that is stopped
+    is blamed; of one that computes it is told, if it has told nothing for longer than ranks do that
+    train in step.
+
+    Parameters
+    ----------
+    failed:
+        What a rank said of its failure.
+    hosts, logs:
+        Those of all, by rank.
+    watch:
+        The watch over all.
+    """
+    others = watch.doing(rank for rank in range(len(hosts)) if rank != failed.rank)
+    stopped = [rank for rank, one in others.items() if one.state == "stopped"]
+    hang = [
+        rank
+        for rank, one in others.items()
+        if one.state == "running" and watch.seconds(rank) > IN_STEP_S
+    ]
+    told = "; ".join(f"worker {n} on {hosts[n]} is {others[n]}" for n in stopped or hang)
+    what = f"worker {failed.rank} on {hosts[failed.rank]} failed: {failed.message}"
+    if stopped:
+        return StalledError(f"{told}; {what}", logs[stopped[0]], stopped)
+    return WorkerError(f"{what}; {told}" if told else what, logs[failed.rank], raised=True)
 
 
 def diverging(first: Divergence, task: Task) -> DivergedError:
@@ -89,9 +127,10 @@ def too_slow(
     workers: int,
     started: int,
     late: Mapping[int, str],
+    does: Mapping[int, Doing],
     log: str,
     device: str = "cpu",
-) -> DistlabError:
+) -> StalledError | DistlabError:
     """The error for a start that takes longer than ``cluster.start_timeout_s``.
 
     Parameters
@@ -102,12 +141,21 @@ def too_slow(
         How many workers there are to be, and how many processes have started.
     late:
         Which ranks are not ready, and on which hosts.
+    does:
+        What they do, as far as they have started. Where some are stopped, others may take their
+        place; one that computes may only be slow.
     log:
         The output of one of them.
     device:
         ``cpu`` or ``gpu``.
     """
-    where = ", ".join(f"{rank} on {host}" for rank, host in sorted(late.items()))
+    told = {
+        rank: f"{rank} on {host}" + (f" ({does[rank]})" if rank in does else "")
+        for rank, host in sorted(late.items())
+    }
+    if stopped := [rank for rank in told if rank in does and does[rank].state in STOPPED]:
+        which = "; ".join(f"worker {one}" for one in told.values())
+        return StalledError(f"not ready after {timeout:.0f} s: {which}", log, stopped)
     more = "cluster.start_timeout_s=600"
     if device == "gpu":
         more = (
@@ -117,7 +165,7 @@ def too_slow(
         )
     return DistlabError(
         f"{workers} workers within cluster.start_timeout_s={timeout:g} seconds",
-        f"{started} of them started; not ready: ranks {where}",
+        f"{started} of them started; not ready: ranks {', '.join(told.values())}",
         f"see the workers' output: {log}\nor allow more: {more}",
         may_pass=True,
     )

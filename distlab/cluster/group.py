@@ -22,10 +22,9 @@ from distlab.cluster.ending import Ending, PortTakenError, diverging, too_slow
 from distlab.cluster.logs import elsewhere, log_of
 from distlab.cluster.start import interpreter, local_ray, seats, waiting
 from distlab.cluster.start.causes import cause
-from distlab.cluster.watch.watching import Watch
-from distlab.cluster.watch.witness import STOPPED
+from distlab.cluster.watch.watching import TURN_S, Watch
 from distlab.cluster.worker_environment import WorkerEnvironment
-from distlab.errors import DistlabError, RayLostError, StalledError
+from distlab.errors import DistlabError, RayLostError
 from distlab.experiment.experiment import Experiment
 from distlab.experiment.options import ClusterMode
 from distlab.experiment.task import Task
@@ -179,23 +178,15 @@ class WorkerGroup:
         unfinished: list[Any] = list(streams)
         while unfinished:
             arrived: list[Any]
-            arrived, _ = ray.wait(unfinished, num_returns=1, timeout=waiting.SIGNALS_S)
+            arrived, _ = ray.wait(unfinished, num_returns=1, timeout=TURN_S)
             yield from watch.turn()
             if not arrived and len(ready) < self.world_size and time.monotonic() > deadline:
-                missing = set(range(self.world_size)) - ready
-                does = watch.doing(missing)
-                late = {
-                    rank: self._hosts[rank] + (f" ({does[rank]})" if rank in does else "")
-                    for rank in sorted(missing)
-                }
-                log = self._log(min(late), log_dir)
-                if STOPPED & {one.state for one in does.values()}:
-                    told = "; ".join(f"worker {rank} on {host}" for rank, host in late.items())
-                    raise StalledError(
-                        f"not ready after {self._timeout:.0f} s: {told}", log, sorted(missing)
-                    )
+                missing = sorted(set(range(self.world_size)) - ready)
+                late = {rank: self._hosts[rank] for rank in missing}
                 raise too_slow(
-                    *(self._timeout, self.world_size, len(started), late, log), self._device
+                    *(self._timeout, self.world_size, len(started), late, watch.doing(missing)),
+                    self._log(missing[0], log_dir),
+                    self._device,
                 )
             if diverged and time.monotonic() > deadline:
                 break
@@ -210,7 +201,7 @@ class WorkerGroup:
                     if diverged:
                         unfinished.remove(stream)
                         continue
-                    raise self._ending(streams, log_dir).error(error) from None
+                    raise self._ending(streams, log_dir, watch).error(error) from None
                 watch.heard(event)
                 match event:
                     case Started(rank=rank):
@@ -224,7 +215,7 @@ class WorkerGroup:
                             deadline = time.monotonic() + OTHERS_DIVERGE_S
                         diverged.setdefault(rank, event)
                     case Failed() if not diverged:
-                        raise self._ending(streams, log_dir).error(failed=event)
+                        raise self._ending(streams, log_dir, watch).error(failed=event)
                 if not diverged:
                     yield event
             if len(diverged) == self.world_size:
@@ -279,10 +270,10 @@ class WorkerGroup:
                 )
             )
 
-    def _ending(self, streams: list[Any], log_dir: Path) -> Ending:
+    def _ending(self, streams: list[Any], log_dir: Path, watch: Watch) -> Ending:
         """What there is to find out of a run that ended early."""
         logs = [self._log(rank, log_dir) for rank in range(self.world_size)]
-        return Ending(streams, self._hosts, logs)
+        return Ending(streams, self._hosts, logs, watch)
 
     def _log(self, rank: int, log_dir: Path) -> str:
         """Where a rank's output is."""

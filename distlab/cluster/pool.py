@@ -98,6 +98,7 @@ def group_key(experiment: Experiment, dataset: Dataset) -> Hashable:
         options.framework.name,
         tuple(sorted(options.framework.env.items())),
         OmegaConf.to_yaml(OmegaConf.create({"runtime_env": options.framework.runtime_env})),
+        (options.framework.environment, options.framework.version),
         tuple(tf32(options.precision)),
         experiment.device,
         experiment.world_size,

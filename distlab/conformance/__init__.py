@@ -22,21 +22,20 @@ from dataclasses import dataclass
 from functools import cache, partial
 from typing import Any
 
-import yaml
-
 from distlab.conformance.checks.compare import ConformanceError
 from distlab.conformance.checks.contract import CHECKS
 from distlab.conformance.checks.evidence import Evidence
 from distlab.conformance.checks.layers import layers
 from distlab.conformance.checks.rules import optimizers
-from distlab.conformance.problem import PROGRAMS, pose
+from distlab.conformance.problem import PROGRAMS, Problem, pose
 from distlab.conformance.rank import processes
-from distlab.experiment.options import CONF
 
 LAYERS = "layers"
 """In place of a model: the small ones that hold each kind of layer."""
 MODELS = (*PROGRAMS, LAYERS)
 TIMEOUT_S = 180.0
+PAIRED = ("workers", "replicas", "barrier", "exchange_off")
+"""Checks that need a world of two."""
 THREADS = {"mlp": {1: 2, 2: 1}, "lenet5": {1: 1, 2: 1}, LAYERS: {1: 1, 2: 1}}
 """Threads of each process by model and world size: not always 1, to see that they are obeyed."""
 
@@ -59,6 +58,9 @@ def examine(
     execution: str | None = None,
     env: Mapping[str, str] | None = None,
     timeout_s: float = TIMEOUT_S,
+    device: str = "cpu",
+    worlds: Sequence[int] = (1, 2),
+    problems: Mapping[str, Problem] | None = None,
 ) -> list[Outcome]:
     """Run the suite.
 
@@ -75,6 +77,13 @@ def examine(
         the framework's file in ``conf/framework/``, if it has one.
     timeout_s:
         When the processes of one execution and model are killed.
+    device:
+        ``cpu``, or ``gpu`` for a GPU for each rank, without what makes bits change from one time
+        to the next (:attr:`distlab.backends.base.Placement.deterministic`).
+    worlds:
+        ``(1, 2)``, or ``(1,)`` where there is one GPU: checks of two workers are left out then.
+    problems:
+        What is asked, by model, in place of :func:`distlab.conformance.problem.pose`.
 
     Returns
     -------
@@ -87,22 +96,25 @@ def examine(
     index = 0
     while index < len(executions):
         for model in models:
-            problem = None if model == LAYERS else pose(model)
-            worlds = processes.run(
-                framework, execution or index, problem, THREADS[model], environment, timeout_s
+            problem = None if model == LAYERS else (problems or {}).get(model) or pose(model)
+            threads = {world: THREADS[model][world] for world in worlds}
+            found = processes.run(
+                framework, execution or index, problem, threads, environment, timeout_s, device
             )
+            solo, pair = found[1], found.get(2, [])
             if execution is None:
-                executions = worlds[1][0].notes.get("executions") or executions
+                executions = solo[0].notes.get("executions") or executions
             if problem is None:
                 for check in (layers, optimizers):
-                    result = _result(partial(check, worlds[1], worlds[2]))
+                    result = _result(partial(check, solo, pair))
                     outcomes.append(Outcome(check.__name__, executions[index], model, *result))
                 continue
             name = None if ":" in framework else framework
-            evidence = Evidence(name, problem, worlds[1], worlds[2])
+            evidence = Evidence(name, problem, solo, pair)
             outcomes += [
                 Outcome(check, executions[index], model, *_result(partial(CHECKS[check], evidence)))
                 for check in CHECKS
+                if pair or check not in PAIRED
             ]
         index += 1
     return outcomes
@@ -143,6 +155,10 @@ def suite(
 
 def shipped_environment(framework: str) -> dict[str, str]:
     """The section ``env`` of ``conf/framework/<framework>.yaml``, if there is such a file."""
+    import yaml
+
+    from distlab.experiment.options import CONF
+
     file = CONF / "framework" / f"{framework}.yaml"
     if not file.is_file():
         return {}

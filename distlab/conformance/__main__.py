@@ -22,6 +22,14 @@ def main() -> int:
     parser.add_argument(
         "--execution", choices=["eager", "graph"], help="one execution only (default: all)"
     )
+    parser.add_argument("--device", choices=["cpu", "gpu"], default="cpu", help="default: cpu")
+    parser.add_argument(
+        "--worlds",
+        type=int,
+        choices=[1, 2],
+        default=2,
+        help="1 for a single worker, as with one GPU; 2 (the default) for that and two",
+    )
     parser.add_argument("--timeout", type=float, default=TIMEOUT_S, metavar="SECONDS")
     arguments = parser.parse_args()
     models = [arguments.model] if arguments.model else MODELS
@@ -31,6 +39,8 @@ def main() -> int:
         models=models,
         execution=arguments.execution,
         timeout_s=arguments.timeout,
+        device=arguments.device,
+        worlds=range(1, arguments.worlds + 1),
     )
     seconds = time.perf_counter() - start
 

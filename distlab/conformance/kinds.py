@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
-import yaml
 from numpy.typing import NDArray
 
 from distlab.backends.base import LabelledImages, Program
@@ -88,6 +87,8 @@ TOGETHER = tuple(_TOGETHER)
 @cache
 def model(kind: str) -> ModelSpec:
     """The small model of one of :data:`KINDS`."""
+    import yaml
+
     return build("small", yaml.safe_load(f"[{_WORDS[kind]}]"), SHAPE, CLASSES)
 
 

@@ -10,6 +10,7 @@ batch. The models differ in Adam's constants, on purpose:
 - ``lenet5`` takes those that runs use.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -17,7 +18,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distlab.backends.base import LabelledImages, OptimizerState, Placement, Program
-from distlab.data import sources
 from distlab.data.order import epoch_order, evaluation_range
 from distlab.fairness import reference
 from distlab.models.shipped import MODELS
@@ -122,11 +122,32 @@ class Job:
     problem: Problem | None
 
 
+def _embedded() -> tuple[LabelledImages, LabelledImages]:
+    """The images of ``mnist5k``."""
+    from distlab.data import sources  # needs packages that a borrowed machine has not got
+
+    return sources.load("mnist5k").normalized()
+
+
 @lru_cache
-def pose(model: str) -> Problem:
-    """Make the problem of one of the models ``mlp`` and ``lenet5``."""
-    spec, program = MODELS[model], PROGRAMS[model]
-    (images, labels), (test_images, test_labels) = sources.load("mnist5k").normalized()
+def pose(
+    model: str,
+    spec: ModelSpec | None = None,
+    load: Callable[[], tuple[LabelledImages, LabelledImages]] | None = None,
+) -> Problem:
+    """Make the problem of one of the models ``mlp`` and ``lenet5``.
+
+    Parameters
+    ----------
+    model:
+        Its name.
+    spec:
+        The model, where its file can't be read.
+    load:
+        Gives a training and a test set of images in place of ``mnist5k``, at least 2,000 and 1,127.
+    """
+    spec, program = spec or MODELS[model], PROGRAMS[model]
+    (images, labels), (test_images, test_labels) = (load or _embedded)()
     train = images[:TRAIN_SAMPLES], labels[:TRAIN_SAMPLES]
     order = epoch_order(SEED, 0, TRAIN_SAMPLES, GLOBAL_BATCH)[:STEPS]
     initial = draw(spec, SEED)

@@ -1,12 +1,12 @@
 """The experiment as a validated value: checked options, resolved devices, comparison key."""
 
 import hashlib
-import importlib.util
 import json
 import math
 import re
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,7 @@ from distlab.backends.base import Program
 from distlab.data import asked, dataset
 from distlab.data.order import check_divisible
 from distlab.data.published.catalogue import DIGITS
+from distlab.environment import kept
 from distlab.errors import DistlabError
 from distlab.experiment import sizes
 from distlab.experiment.options import (
@@ -56,6 +57,9 @@ NOT_OF_A_SERIES = (
     "engine",
     "execution",
     "framework.execution",
+    # What they lead to is told by the version that workers report.
+    "framework.version",
+    "framework.environment",
 )
 LAYERS = ("model.layers", "model.hidden")
 """Options that make up a model; in hashes its digest stands for them."""
@@ -341,6 +345,21 @@ def checked(options: Options) -> Options:
             "distlab",
         ),
         (
+            "framework.version",
+            options.framework.version is None
+            or bool(kept.VERSION.fullmatch(options.framework.version)),
+            "a version is numbers with dots",
+            "2.13.0",
+        ),
+        (
+            "framework.environment",
+            options.framework.environment is None
+            or kept.is_path(options.framework.environment)
+            or bool(kept.NAME.fullmatch(options.framework.environment)),
+            "an environment is auto, null, a name of python -m distlab.environment list, or a path",
+            kept.AUTO,
+        ),
+        (
             "model.name",
             bool(re.fullmatch(r"[\w.-]{1,40}", options.model.name)),
             "a model's name is a word of up to 40 letters, digits, dots and dashes",
@@ -499,6 +518,22 @@ def _not_run(asked: str, framework: FrameworkOptions, option: str) -> DistlabErr
     return DistlabError(asked, found, f"{option}={framework.executions[0]}")
 
 
+def interpreter_of(framework: FrameworkOptions) -> Path | None:
+    """The Python that a framework's workers start with; None for the one that is there anyway.
+
+    Raises
+    ------
+    DistlabError
+        If what is asked for is not there, with the command that makes it.
+    """
+    if framework.runtime_env:
+        return None
+    return kept.interpreter(
+        *(framework.name, framework.package, framework.extra),
+        *(framework.environment, framework.version),
+    )
+
+
 def _check_installed(framework: FrameworkOptions) -> None:
     """Refuse a framework that isn't there, without importing it."""
     if not registry.is_known(framework.name):
@@ -507,10 +542,12 @@ def _check_installed(framework: FrameworkOptions) -> None:
             f"backends are installed for {', '.join(sorted(registry.available()))}",
             "install the package that offers this backend, or name one as module:Class",
         )
-    elsewhere = bool(framework.runtime_env)
-    if not elsewhere and importlib.util.find_spec(framework.package) is None:
+    environment = framework.environment
+    if not framework.runtime_env:
+        interpreter_of(framework)
+    elif environment not in (None, kept.AUTO):
         raise DistlabError(
-            f"framework={framework.name}",
-            f"the package {framework.package} is not installed",
-            f'pip install "distlab[{framework.extra}]"',
+            f"framework.environment={environment} and a framework.runtime_env",
+            "each of them says where the workers' framework is",
+            "one of them: framework.runtime_env=null",
         )

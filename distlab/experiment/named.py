@@ -1,8 +1,8 @@
 """Which options of a recorded plan would become code, and are named by nobody here.
 
 Who may write to a store may write a plan. Workers import ``framework.name`` and start in
-``framework.runtime_env`` and ``framework.env``: of a plan, these are taken only where this
-installation or this command's own environment says the same.
+``framework.environment``, ``framework.runtime_env`` and ``framework.env``: of a plan, these are
+taken only where this installation or this command's own environment says the same.
 """
 
 import os
@@ -11,6 +11,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from distlab.backends import registry
+from distlab.environment import kept
 from distlab.experiment.options import CONF, FrameworkOptions
 
 
@@ -27,6 +28,10 @@ def unnamed(framework: FrameworkOptions) -> list[str]:
     for name, value in framework.env.items():
         if name not in (own.get("env") or {}) and os.environ.get(name) != value:
             found.append(f"framework.env.{name}={value}")
+    environment = framework.environment
+    # A name is of one that this user made; a path may lead anywhere.
+    if environment not in (None, own.get("environment")) and kept.is_path(environment):
+        found.append(f"framework.environment={environment}")
     if framework.runtime_env not in (None, own.get("runtime_env")):
         found.append(f"framework.runtime_env={framework.runtime_env}")
     return found

@@ -10,6 +10,7 @@ from omegaconf import MISSING, OmegaConf
 
 from distlab.backends import registry
 from distlab.data.asked import DataOptions
+from distlab.environment import kept
 from distlab.files import slug
 
 _PACKAGED = Path(__file__).parents[1] / "conf"
@@ -112,6 +113,8 @@ class FrameworkOptions:
     execution_by_model: dict[str, Execution] = field(default_factory=dict)
     executions: list[Execution] = field(default_factory=lambda: list(Execution))
     env: dict[str, str] = field(default_factory=dict)
+    version: str | None = None
+    environment: str | None = kept.AUTO
     runtime_env: Any = None
 
 
@@ -262,18 +265,28 @@ def register() -> None:
     """Give Hydra the schema, and a ``framework`` choice for each backend of another package.
 
     In config files, ``${case:VALUE,{NAME:RESULT}}`` is the result for a value, null without one,
-    and ``${slug:TEXT}`` is :func:`distlab.files.slug` of a text.
+    ``${slug:TEXT}`` is :func:`distlab.files.slug` of a text, and ``${run:RESUME,FRAMEWORK,MODEL}``
+    is how the folder of a run by itself is called.
     """
     from hydra.core.config_store import ConfigStore  # Workers do without Hydra.
 
     OmegaConf.register_new_resolver("slug", lambda text: slug(str(text)), replace=True)
     OmegaConf.register_new_resolver("case", lambda value, results: results.get(value), replace=True)
+    OmegaConf.register_new_resolver("run", _run_folder, replace=True)
     store = ConfigStore.instance()
     store.store(name="schema", node=Options)
     for name, entry in registry.available().items():
         if entry.dist is not None and entry.dist.name != "distlab":
             node = {"name": name, "package": entry.module.split(".")[0], "extra": name}
             store.store(group="framework", name=name, node=node)
+
+
+def _run_folder(resume: str | None, framework: str, model: str) -> str:
+    """How the folder of a run is called: by what it is, or by the run that it goes on with.
+
+    Of that, the command says no more than the id; framework and model are but its defaults.
+    """
+    return f"resumed_{slug(str(resume))[:8]}" if resume else f"{slug(framework)}_{slug(model)}"
 
 
 def names() -> list[str]:

@@ -4,8 +4,6 @@ import socket
 from dataclasses import dataclass
 from pathlib import Path
 
-import psutil
-
 HOSTS = Path("/etc/hosts")
 LOOPBACK = "127.0.0.1"
 """The address of this machine for itself, which no other machine reaches."""
@@ -32,6 +30,8 @@ class Name:
 
 def interface(address: str) -> str | None:
     """The network interface that holds an address of this host; None if none does."""
+    import psutil
+
     held = {one.address: name for name, all in psutil.net_if_addrs().items() for one in all}
     return held.get(address)
 

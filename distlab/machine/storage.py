@@ -7,7 +7,9 @@ import psutil
 
 HERE = ("file", "local", "memory")
 """Kinds of addresses of what this machine alone has (fsspec's names)."""
-NETWORK = re.compile(r"nfs|cifs|smb|lustre|gpfs|beegfs|ceph|gluster|afs|orangefs|s3|gcs|blob")
+NETWORK = re.compile(
+    r"nfs|cifs|smb|sshfs|juicefs|wekafs|panfs|lustre|gpfs|beegfs|ceph|gluster|afs|orangefs|s3|gcs|blob"
+)
 """File systems of networks, by parts of the names that Linux has for them."""
 
 

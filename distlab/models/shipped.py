@@ -6,8 +6,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from distlab.errors import DistlabError
 from distlab.models.grammar import build
 from distlab.models.layers import Shape
@@ -33,6 +31,8 @@ def read(path: Path, asked: str) -> dict[str, Any]:
     DistlabError
         If it can't be read or isn't such a file; ``asked`` is how the user named it.
     """
+    import yaml
+
     example = "for example\nname: small\ntarget_accuracy: 0.9\nlayers:\n- flatten\n- dense: classes"
     try:
         found = yaml.safe_load(path.read_text("utf-8"))

@@ -2,6 +2,7 @@
 
 import getpass
 import hashlib
+import json
 import os
 import platform
 import re
@@ -57,6 +58,24 @@ def software() -> dict[str, str]:
 def _packages() -> dict[str, str]:
     """The versions of all installed packages, when they were first asked for."""
     return dict(sorted((d.metadata["Name"].lower(), d.version) for d in distributions()))
+
+
+@cache
+def lock() -> str:
+    """The packages of this process's Python, as ``pip freeze`` would list them.
+
+    Its lines are ``name==version`` or, of what was installed from elsewhere than an index,
+    ``name @ address`` (PEP 610); a folder that is installed editable is told by its version alone.
+    """
+    lines = set()
+    for one in distributions():
+        name = one.metadata["Name"]
+        origin = json.loads(one.read_text("direct_url.json") or "{}")
+        commit = origin.get("vcs_info", {}).get("commit_id")
+        url = f"{origin['vcs_info']['vcs']}+{origin['url']}@{commit}" if commit else ""
+        url = url or (origin["url"] if "archive_info" in origin else "")
+        lines.add(f"{name} @ {url}" if url else f"{name}=={one.version}")
+    return "".join(f"{line}\n" for line in sorted(lines, key=str.lower))
 
 
 @cache

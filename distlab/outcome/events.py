@@ -75,6 +75,8 @@ class Ready:
         Durations of the start by cause: ``data``, ``framework_import``, ``process_group``,
         ``build``, ``warm_up`` (with ``compile`` contained in it) and ``limits``. In a process that
         is kept from an earlier run, the first three are 0.
+    packages:
+        What its Python has installed (:func:`distlab.outcome.environment.lock`); rank 0 only.
     """
 
     rank: int
@@ -82,6 +84,7 @@ class Ready:
     optimizer_error: float | None
     resources: dict[str, Any]
     seconds: dict[str, float]
+    packages: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True)

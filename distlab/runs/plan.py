@@ -35,6 +35,7 @@ from distlab.masking import HIDDEN
 
 # Options that were added later; cells in which they have these values keep the keys they had.
 ADDED = {"precision": "fp32", "engine": "auto", "pin": "None", "framework.execution_by_model": "{}"}
+ADDED |= {"framework.version": "None", "framework.environment": "auto"}
 
 
 @dataclass(frozen=True)

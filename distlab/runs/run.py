@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import OmegaConf
 
 from distlab import files
+from distlab.checkpoints import files as checkpoints
 from distlab.cluster import connect, worker_environment
 from distlab.console import counted
 from distlab.data import asked, sources
 from distlab.data.asked import DataOptions
 from distlab.data.dataset import Dataset
 from distlab.data.order import epoch_order
+from distlab.environment import kept
 from distlab.experiment import sizes, words
 from distlab.experiment.experiment import Experiment, engine, resolve
 from distlab.experiment.options import (
@@ -38,6 +40,7 @@ from distlab.outcome import environment
 from distlab.outcome.caveats import Caveat, oversubscribed
 from distlab.outcome.events import Checkpoint, Event, Notice, Progress, Ready
 from distlab.outcome.record import Record
+from distlab.runs.again import full_disk
 from distlab.runs.again.keeping import Keeper
 from distlab.runs.again.resume import Resumed, resumed
 from distlab.runs.progress import Display
@@ -124,6 +127,8 @@ def execute(
     distlab.errors.WorkerError
         If a worker failed; the run is recorded as FAILED.
     """
+    if options.checkpoint.dir is not None:
+        checkpoints.check(options.checkpoint.dir)
     if session.connection is None:
         store.check(options.tracking, Path.cwd())
     if told := mlflow_variables(options.tracking):
@@ -273,6 +278,7 @@ def _tracked(
     config_file = run_dir / "config.yaml"
     files.write(config_file, OmegaConf.to_yaml(OmegaConf.create(_plain(masked(asdict(options))))))
     environment_file = _write_json(run_dir / "environment.json", environment.describe())
+    packages = run_dir / "packages.txt"
     display.detail(_announcement(experiment, dataset))
     display.detail(f"logs: {run_dir / 'logs'}")
     display.waiting("starting workers")
@@ -296,6 +302,8 @@ def _tracked(
         with closing(events):
             for event in events:
                 _take(event, record, display, tracker, keeper)
+                if isinstance(event, Ready) and event.packages:
+                    files.write(packages, event.packages)
         display.waiting("checking")
         results = checks.run_all(record)
         summary = masked(
@@ -314,8 +322,12 @@ def _tracked(
                 },
             }
         )
-        files.write(run_dir / "summary.json", schema.written("summary.json", summary))
         tracker.finish(summary)
+        full_disk.write(
+            *(run_dir / "summary.json", schema.written("summary.json", summary)),
+            otherwise=tracker.summary,
+            say=display.say,
+        )
         if experiment.repeat == 0:
             tracker.model(record, run_dir)
         if keeper is not None:
@@ -327,10 +339,15 @@ def _tracked(
         display.close()
         if keeper is not None:
             keeper.broken_off()
+        if full_disk.is_cause(error):
+            one = f"study={part.study}" if part else f"resume={tracker.run_id}"
+            again = one if part or keeper else None
+            raise full_disk.told(error, run_dir, again) from error
         raise
     finally:
         display.close()
-        tracker.artifacts(config_file, environment_file, run_dir / "summary.json", run_dir / "logs")
+        written = config_file, environment_file, packages, run_dir / "summary.json"
+        tracker.artifacts(*written, run_dir / "logs")
     return summary
 
 
@@ -345,6 +362,10 @@ def _take(
     if isinstance(event, Notice):
         display.say(event.text)
         return
+    if isinstance(event, Ready):
+        framework = experiment.options.framework
+        found = str(event.resources["framework_version"])
+        kept.refuse_other(framework.name, framework.version, found)
     epoch = record.add(event)
     if isinstance(event, Ready) and record.stretches[-1].whole:
         steps = len(record.dataset.train_labels) // experiment.global_batch

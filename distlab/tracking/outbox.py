@@ -26,6 +26,8 @@ from distlab.tracking.store import Store, now_ms, unanswered
 
 _log = logging.getLogger(__name__)
 _Answer = TypeVar("_Answer")
+SQLALCHEMYS = ("(raised as a result of", "(Background on this error")
+"""How lines begin that SQLAlchemy adds to what a database says."""
 PROBE_S = 3
 """How long a server that was lost is given to answer before the next run."""
 
@@ -56,7 +58,8 @@ class Connection:
         self.store, self._folder, self._say = store, folder, say
         self.lost = ""
         self.begun: set[tuple[str, int]] = set()
-        self._was_lost = self._refused = False
+        self._was_lost = False
+        self._refused: set[bool] = set()
 
     @property
     def _later(self) -> str:
@@ -78,14 +81,23 @@ class Connection:
             )
 
     def refused(self, error: BaseException, kept: bool) -> None:
-        """The store answers, and doesn't take a record."""
+        """The store answers, and doesn't take a record; said once of what is kept and what isn't.
+
+        Parameters
+        ----------
+        error:
+            What it says.
+        kept:
+            Whether the record is in the file from which it can be sent later.
+        """
         _log.info("MLflow refuses a record", exc_info=error)
-        if not self._refused and not self.lost:
-            self._say(
-                f"MLflow refuses a record: {mask(str(error)).partition(chr(10))[0]}"
-                + (f"; it is kept in {self._folder}, try again with: {self._later}" * kept)
-            )
-            self._refused = True
+        if kept not in self._refused and not self.lost:
+            self._refused.add(kept)
+            if kept:
+                where = f"; it is kept in {self._folder}, try again with: {self._later}"
+            else:
+                where = f", and {self._folder} does not keep it" if self._folder else ""
+            self._say(f"MLflow refuses a record: {_why(error)}{where}")
 
     def answers(self) -> bool:
         """Whether the store answers; one that was lost is asked again, for a few seconds."""
@@ -153,9 +165,11 @@ class Outbox:
         self._known = run_id is not None
         self.run_id = run_id or self._made() or uuid.uuid4().hex
         self._unsent: set[int] = set()
+        self._unkept: set[int] = set()
         self._count = 0
+        self._numbering = threading.Lock()
         self._calls: queue.SimpleQueue[tuple[int, Call] | None] = queue.SimpleQueue()
-        self._quiet = threading.Condition()
+        self._quiet = threading.Lock()
         self._file: IO[str] | None = None
         self._path = folder / f"mlflow-{self.run_id[:8]}.jsonl" if folder else None
         if not self._known:
@@ -192,16 +206,18 @@ class Outbox:
         self._write({"head": head})
 
     def put(self, *calls: Call) -> None:
-        """Keep calls and have them sent; returns at once."""
-        if self._count == 0 and self._known:
-            self._open()
-        for call in calls:
-            self._count += 1
-            call = _told_by(call)
-            with self._quiet:
-                self._unsent.add(self._count)
-            self._write({"n": self._count, **call})
-            self._calls.put((self._count, call))
+        """Keep calls and have them sent; returns at once. Several threads may have some."""
+        told = [_told_by(call) for call in calls]
+        with self._numbering:
+            if self._count == 0 and self._known:
+                self._open()
+            for call in told:
+                self._count += 1
+                with self._quiet:
+                    self._unsent.add(self._count)
+                if not self._write({"n": self._count, **call}):
+                    self._unkept.add(self._count)
+                self._calls.put((self._count, call))
 
     def batch(self, **values: Any) -> None:
         """Metrics, parameters and tags of the run: see :func:`distlab.tracking.journal.batch`."""
@@ -215,11 +231,12 @@ class Outbox:
         """The run's end, now."""
         self.put({"call": "end", "run": self.run_id, "status": status, "time": now_ms()})
 
-    def flush(self) -> None:
-        """Wait until all is sent that can be sent now; each call is bounded."""
+    def flush(self) -> bool:
+        """Wait until all is sent that can be sent now; each call is bounded. Whether it was all."""
         done = threading.Event()
         self._calls.put((0, {"call": "done", "event": done}))
         done.wait()
+        return self._known and not self._unsent
 
     def close(self) -> None:
         """Wait for the last call, and remove the file if nothing is left in it."""
@@ -240,24 +257,26 @@ class Outbox:
                 try:
                     journal.send(call, self.connection.store, self.folder)
                 except Exception as error:
-                    self._failed(error)
+                    self._failed(error, number)
                     continue
                 with self._quiet:
                     self._unsent.discard(number)
                 self._write({"sent": number})
 
-    def _failed(self, error: Exception) -> None:
+    def _failed(self, error: Exception, number: int = 0) -> None:
         if unanswered(error):
             self.connection.lose(error)
         else:
-            self.connection.refused(error, self.folder is not None)
+            self.connection.refused(error, self.folder is not None and number not in self._unkept)
 
-    def _write(self, line: Mapping[str, Any]) -> None:
-        """One line into the file, from the caller's thread or the sender's."""
+    def _write(self, line: Mapping[str, Any]) -> bool:
+        """One line into the file, from the caller's thread or the sender's; whether it is there."""
         if self._file is not None:
             with self._told(), self._quiet:
                 self._file.write(json.dumps(line, default=str) + "\n")
                 self._file.flush()
+                return True
+        return False
 
     @contextlib.contextmanager
     def _told(self) -> Iterator[None]:
@@ -272,6 +291,12 @@ def _told_by(call: Call) -> Call:
     """A call without secrets: what is shown of it is masked, what it works with is not."""
     shown = ("params", "tags", "text", "source")
     return {name: masked(value) if name in shown else value for name, value in call.items()}
+
+
+def _why(error: BaseException) -> str:
+    """What a store says, in its first line that is not about SQLAlchemy itself."""
+    lines = [line for line in mask(str(error)).splitlines() if not line.startswith(SQLALCHEMYS)]
+    return lines[0] if lines else type(error).__name__
 
 
 @contextlib.contextmanager

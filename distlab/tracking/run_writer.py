@@ -238,6 +238,11 @@ class Tracker:
             },
         )
 
+    def summary(self, text: str) -> bool:
+        """Upload ``summary.json`` where no disk keeps it; whether MLflow has all of the run."""
+        self._out.text(text, "summary.json")
+        return self._out.flush()
+
     def artifacts(self, *paths: Path) -> None:
         """Upload files and folders of the run's output; those that are missing are left out."""
         self._out.put(*journal.files(self.run_id, self._out.folder, paths))

@@ -6,6 +6,7 @@ happens as events.
 
 import contextlib
 import gc
+import hashlib
 import json
 import math
 import mmap
@@ -33,7 +34,7 @@ from distlab.machine.devices.nvml import Gpu, refuse_slices
 from distlab.machine.load import CpuSeconds
 from distlab.measure.clock import Window, span_lengths
 from distlab.models.weights import draw, fingerprint
-from distlab.outcome.environment import processor, software
+from distlab.outcome.environment import lock, processor, software
 from distlab.outcome.events import (
     Checkpoint,
     Divergence,
@@ -169,10 +170,12 @@ class Rank:
         backend.set_weights(draw(task.spec, task.seed))
         backend.set_optimizer_state(OptimizerState.zero(task.spec, task.program.moments))
         backend.peak_device_memory()  # of the warm-up, in which libraries try their algorithms
-        resources = self._resources(precision)
-        yield Ready(
-            placement.rank, fingerprint(backend.weights()), optimizer_error, resources, seconds
-        )
+        resources, packages = self._resources(precision), ""
+        if placement.rank == 0:
+            packages = lock()
+            resources["packages_sha256"] = hashlib.sha256(packages.encode()).hexdigest()
+        begins_with = fingerprint(backend.weights())
+        yield Ready(*(placement.rank, begins_with, optimizer_error, resources, seconds, packages))
         # What is there by now need not be searched for garbage inside timed windows.
         gc.collect()
         gc.freeze()

@@ -1,18 +1,24 @@
-"""The table of the fault campaign: what it says of a run that went on, and of one that did not."""
+"""The table of the fault campaign: what it says of runs that went on, and of those that did not."""
 
-from fault_campaign import Row, markdown
+from pathlib import Path
+
+from campaign.rows import Row, add, read, table
+
+ROWS = [
+    Row("torch", "actors", "stop 0", 12, "went on", lost_epochs=1, seconds=14.6, equal=True),
+    Row("tf", "actors", "stop 0", 3, "went on", lost_epochs=0, seconds=9.0, equal=False),
+    Row("tf", "actors", "stop 0", 3, "went on", lost_epochs=0, seconds=11.2, equal=True),
+    Row("tf", "train", "command", 3, "not resumed", -9, "RUNNING", left="2 processes (raylet)"),
+]
 
 
-def test_a_row_says_what_was_lost_and_what_was_left() -> None:
-    rows = [
-        Row("torch", "actors", "stop 0", 12, "went on", 1, 14.6, "nothing", equal=True),
-        Row("tf", "train", "command", 3, "exit -9, not resumed", left="2 processes (raylet)"),
-        Row("tf", "train", "rank 1", 3, "went on", 0, 9.0, equal=False),
-    ]
-    head, line, *told = markdown(rows).splitlines()
-    assert head.count("|") == line.count("|") == 10
+def test_a_line_is_of_all_faults_of_a_sort(tmp_path: Path) -> None:
+    head, line, *told = table(ROWS).splitlines()
+    assert head.count("|") == line.count("|") == told[0].count("|")
     assert told == [
-        "| torch | actors | stop 0 | 12 | went on | 1 | 15 | yes | nothing |",
-        "| tf | train | command | 3 | exit -9, not resumed |  |  | - | 2 processes (raylet) |",
-        "| tf | train | rank 1 | 3 | went on | 0 | 9 | NO | nothing |",
+        "| actors | stop 0 | 3 | 3 | 0 | 2 | 0 to 1 | 15, 15 | 10, 11 | nothing |",
+        "| train | command | 1 | 0 | 0 | 0 | 0 |  |  | 2 processes (raylet) |",
     ]
+    for row in ROWS:
+        add(tmp_path / "rows", row)
+    assert read(tmp_path / "rows") == ROWS

@@ -1,8 +1,10 @@
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import fsspec
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 
 from distlab.backends.base import OptimizerState
 from distlab.checkpoints.files import EPOCH, STATE, Checkpoints
@@ -112,6 +114,39 @@ def test_a_file_is_there_whole_or_not_at_all(
     assert not [file for file in tmp_path.iterdir() if "part" in file.name]
 
 
-def test_an_address_of_no_kind_that_is_installed_is_refused() -> None:
-    with pytest.raises(DistlabError, match=r"checkpoint\.dir=nowhere://x"):
-        Checkpoints("nowhere://x", 2, print)
+def test_what_a_stores_client_raises_is_told_as_of_files(
+    spec: ModelSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class NoAnswerError(Exception):
+        pass
+
+    def away(*_: object, **__: object) -> None:
+        raise NoAnswerError("could not connect to the endpoint")
+
+    files = kept("memory://away", spec)
+    files.note({})
+    for name in ("ls", "cat_file"):
+        monkeypatch.setattr(MemoryFileSystem, name, away)
+    for ask in (files.noted, lambda: files.numbers(STATE), lambda: files.load(EPOCH, 1)):
+        with pytest.raises(OSError, match="could not connect"):
+            ask()
+
+
+@pytest.mark.parametrize(
+    ("address", "found", "fix"),
+    [
+        ("nowhere://x", "Protocol not known: nowhere", "a folder of this machine"),
+        ("s3://bucket/states", "Install s3fs", "pip install s3fs\nor a folder"),
+        ("gs://bucket/states", "install gcsfs", "pip install gcsfs\nor a folder"),
+        ("abfs://container/states", "Install adlfs", "pip install adlfs\nor a folder"),
+    ],
+)
+def test_an_address_of_no_kind_that_is_installed_is_refused(
+    address: str, found: str, fix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for package in ("s3fs", "gcsfs", "adlfs"):
+        monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(DistlabError, match=found) as refused:
+        Checkpoints(address, 2, print)
+    assert refused.value.asked == f"checkpoint.dir={address}"
+    assert refused.value.fix.startswith(fix)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import command
+import fresh_process
 import psutil
 import pytest
 import ray
@@ -44,6 +45,26 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+NODE_DIED = """
+import os, sys
+import distlab.launch
+from distlab.cluster import connect
+
+assert "ray" not in sys.modules, "it would not see the settings"
+os.environ.update(connect.SETTINGS)
+from ray._private.worker import print_to_stdstream
+
+said = "The node with node id: 5ebb and address: 10.0.0.2 has been marked dead\\nbecause ..."
+print_to_stdstream({"lines": [said], "pid": "raylet", "is_err": False}, ignore_prefix=False)
+"""
+
+
+@pytest.mark.slow  # it imports Ray anew, which alone reads its settings then
+def test_what_ray_prints_of_a_node_that_died_stays_off_the_terminal() -> None:
+    ended = fresh_process.run(NODE_DIED)
+    assert (ended.stdout, ended.stderr) == ("", "")
 
 
 @pytest.mark.parametrize(

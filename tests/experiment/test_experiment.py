@@ -225,11 +225,15 @@ def test_a_backend_that_no_package_offers(compose: Compose) -> None:
     assert "abacus" in caught.value.asked and "torch" in caught.value.found
 
 
-def test_a_framework_that_is_not_installed_names_the_extra(compose: Compose) -> None:
+def test_a_framework_that_is_not_installed_names_the_extra(
+    compose: Compose, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))  # no environment that a user has made
     with pytest.raises(DistlabError) as caught:
         validate(compose("framework=torch", "framework.package=torch_that_is_missing"))
     assert "torch_that_is_missing is not installed" in caught.value.found
-    assert caught.value.fix == 'pip install "distlab[torch]"'
+    create = "python -m distlab.environment create torch"
+    assert caught.value.fix == f'pip install "distlab[torch]"\nor: {create}'
 
 
 def test_a_study_goes_on_where_the_default_framework_is_not_installed(compose: Compose) -> None:
@@ -242,6 +246,36 @@ def test_a_framework_in_an_environment_of_its_own_need_not_be_installed_here(
 ) -> None:
     elsewhere = "+framework.runtime_env.py_executable=/opt/tf/bin/python"
     validate(compose("framework.package=torch_that_is_missing", elsewhere))
+
+
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        (["framework.version=2.13.0;rm"], "numbers with dots"),
+        (["framework.environment='a b'"], "or a path"),
+        (["framework.environment=a", "+framework.runtime_env.pip=[]"], "each of them"),
+        (["framework.version=0.0.1"], "this Python has torch 2"),
+    ],
+)
+def test_an_environment_that_cannot_be_is_refused(
+    compose: Compose,
+    words: list[str],
+    found: str,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    with pytest.raises(DistlabError, match=found):
+        validate(compose(*words))
+
+
+def test_a_version_is_no_other_series_and_an_unnamed_one_no_other_cell(compose: Compose) -> None:
+    here = importlib.metadata.version("torch").partition("+")[0]
+    one, other = (
+        resolve(validate(compose(f"framework.version={version}")), 0) for version in (here, "null")
+    )
+    assert one.series("0") == other.series("0")
+    assert one.comparison_key("0", "cpu") == other.comparison_key("0", "cpu")
 
 
 def test_another_packages_backend_is_a_choice_of_framework(

@@ -40,6 +40,16 @@ def test_code_that_nobody_here_names_is_found(shipped: FrameworkOptions) -> None
     ]
 
 
+def test_a_path_to_an_environment_is_code_and_a_name_is_this_users_own(
+    shipped: FrameworkOptions,
+) -> None:
+    for name in ("auto", "paddle-3.3.1", None):
+        assert unnamed(replace(shipped, environment=name)) == []
+    for path in ("/tmp/planted", "~/planted", "../planted"):
+        found = unnamed(replace(shipped, environment=path))
+        assert found == [f"framework.environment={path}"]
+
+
 def test_a_variable_of_the_commands_own_environment_is_named(
     shipped: FrameworkOptions, monkeypatch: pytest.MonkeyPatch
 ) -> None:

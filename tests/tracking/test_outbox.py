@@ -1,6 +1,8 @@
 """A server that stops answering costs a run nothing, and its records nothing."""
 
 import json
+import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,7 @@ from mlflow_server import Server
 from distlab.errors import DistlabError
 from distlab.experiment.options import TrackingOptions
 from distlab.outcome.run_fields import Run
-from distlab.tracking import reader
+from distlab.tracking import journal, reader
 from distlab.tracking.__main__ import main
 from distlab.tracking.journal import FILES, Kept, _check_inside
 from distlab.tracking.outbox import Connection, Outbox
@@ -154,6 +156,32 @@ def test_what_a_store_refuses_is_kept_and_the_rest_is_sent(
     assert len(list(tmp_path.glob(FILES))) == 1
 
 
+FULL = """(raised as a result of Query-invoked autoflush; consider using a no_autoflush block)
+(sqlite3.OperationalError) database or disk is full
+[SQL: INSERT INTO metrics (key, value) VALUES (?, ?)]
+(Background on this error at: https://sqlalche.me/e/20/e3q8)"""
+
+
+def test_what_neither_the_store_nor_the_disk_takes_is_said_to_be_kept_nowhere(
+    study_store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: list[str]
+) -> None:
+    def full(*_: object) -> None:
+        raise RuntimeError(FULL)
+
+    store = open_store(TrackingOptions(study_store, "e"), tmp_path)
+    connection = Connection(store, tmp_path / "study", said.append)
+    monkeypatch.setattr(journal, "send", full)
+    for folder in (tmp_path / "study" / "a", Path("/dev/full/b")):
+        out = Outbox(connection, folder, "full", {})
+        out.batch(tags={"a": "b"})
+        assert not out.flush()
+        out.close()
+    kept, lost = said
+    refused = "MLflow refuses a record: (sqlite3.OperationalError) database or disk is full"
+    assert kept.startswith(f"{refused}; it is kept in {tmp_path / 'study'}, try again with:")
+    assert lost == f"{refused}, and {tmp_path / 'study'} does not keep it"
+
+
 def test_a_run_that_was_lost_with_its_server_is_made_anew(
     server: Server, options: TrackingOptions, tmp_path: Path
 ) -> None:
@@ -194,6 +222,40 @@ def test_a_command_that_is_none_is_answered_with_one_that_is(
     assert main(words) == 1
     error = capsys.readouterr().err
     assert found in error and "python -m distlab.tracking sync outputs" in error
+
+
+def test_threads_that_tell_at_once_leave_nothing_unsent(
+    study_store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: list[str]
+) -> None:
+    """A run's epochs come from one thread, what its machine was busy with from another."""
+    sent: list[int] = []
+    monkeypatch.setattr(journal, "send", lambda call, *_: sent.append(call["metrics"][0][3]))
+    connection = Connection(open_store(TrackingOptions(study_store, "e"), tmp_path), tmp_path)
+    monkeypatch.setattr(connection, "_say", said.append)
+    out = Outbox(connection, tmp_path, "two threads", {})
+
+    def tell(first: int) -> None:
+        for step in range(first, first + 300):
+            out.batch(metrics=[("m", 1.0, step)])
+
+    others = [threading.Thread(target=tell, args=[first]) for first in (0, 300, 600)]
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        for one in others:
+            one.start()
+        for one in others:
+            one.join()
+    finally:
+        sys.setswitchinterval(before)
+    out.flush()
+    (file,) = tmp_path.glob(FILES)
+    lines = [json.loads(line) for line in file.read_text().splitlines()]
+    assert sorted(one["n"] for one in lines if "n" in one) == list(range(1, 901))
+    out.close()
+    connection.catch_up()
+    assert sorted(sent) == list(range(900))
+    assert not said and not file.exists()
 
 
 def test_a_file_that_cannot_be_written_ends_nothing(

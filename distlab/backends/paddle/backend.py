@@ -27,7 +27,6 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_info
 
 from distlab.backends.base import (
     Backend,
@@ -51,6 +50,15 @@ from distlab.models.spec import ModelSpec
 
 EVALUATION_BATCH = 100
 """Test samples of one forward pass: bounds the memory, and changes no sum but by rounding."""
+
+
+def _thread_pools() -> list[dict[str, Any]]:
+    """Those of the process; none where there is no threadpoolctl (``make gpu-check``)."""
+    try:
+        from threadpoolctl import threadpool_info
+    except ModuleNotFoundError:
+        return []
+    return list(threadpool_info())
 
 
 def _shared(array: NDArray[Any]) -> Any:
@@ -118,7 +126,7 @@ class PaddleBackend(Backend):
 
     def describe(self) -> dict[str, Any]:
         """What is in use: see :meth:`Backend.describe`."""
-        pools = [pool for pool in threadpool_info() if "paddle" in pool["filepath"]]
+        pools = [pool for pool in _thread_pools() if "paddle" in pool["filepath"]]
         grouped = self._placement.world_size > 1
         return {
             "framework_version": paddle.__version__,

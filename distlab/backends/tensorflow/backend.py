@@ -11,6 +11,7 @@ strategy is needed for the all-reduce only, and world size 1 has none.
 
 import json
 import os
+import tempfile
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
@@ -63,6 +64,9 @@ class TensorFlowBackend(Backend):
 
     def __init__(self, placement: Placement) -> None:
         self._placement = placement
+        if placement.folder:
+            # Autograph leaves a file for each function there unless its process ends by itself.
+            tempfile.tempdir = placement.folder
         tf.config.threading.set_intra_op_parallelism_threads(placement.threads)
         tf.config.threading.set_inter_op_parallelism_threads(1)
         tf.config.experimental.enable_tensor_float_32_execution(False)

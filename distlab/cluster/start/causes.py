@@ -38,5 +38,5 @@ def cause(error: BaseException) -> str:
 
 def node_of(error: BaseException) -> str | None:
     """The address of the node on which it failed, where Ray names it."""
-    named = re.search(r"\[Node ([^\]]+)\]|\bip=([\w.:-]+)", str(error))
-    return (named[1] or named[2]) if named else None
+    named = re.search(r"\[Node ([^\]]+)\]|\bip=([\w.:-]+)|\bnode \(IP: ([\w.:-]+)", str(error))
+    return next(filter(None, named.groups())) if named else None

@@ -18,6 +18,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from distlab import __version__
 from distlab.errors import DistlabError
+from distlab.experiment.experiment import interpreter_of
 from distlab.experiment.options import ClusterMode, FrameworkOptions, Options
 
 ANSWER_S = 20.0
@@ -49,7 +50,7 @@ def environment(options: Options) -> dict[str, Any] | None:
     DistlabError
         If Ray knows no such field, or the interpreter cannot be one of the workers'.
     """
-    given = dict(options.framework.runtime_env or {})
+    given = fields(options.framework)
     known = ray.runtime_env.RuntimeEnv.known_fields
     unknown = sorted(given.keys() - known)
     if unknown and not os.environ.get("RAY_RUNTIME_ENV_PLUGINS"):
@@ -64,6 +65,13 @@ def environment(options: Options) -> dict[str, Any] | None:
         elif (quoted := shlex.quote(sys.executable)) != sys.executable:
             given["py_executable"] = quoted
     return given or None
+
+
+def fields(framework: FrameworkOptions) -> dict[str, Any]:
+    """``framework.runtime_env``, with the Python of ``framework.environment``."""
+    found = interpreter_of(framework)
+    own = {} if found is None else {"py_executable": shlex.quote(str(found))}
+    return {**(framework.runtime_env or {}), **own}
 
 
 def refuse_if_unfit(framework: FrameworkOptions, node: str, where: str) -> None:
@@ -83,7 +91,7 @@ def refuse_if_unfit(framework: FrameworkOptions, node: str, where: str) -> None:
     DistlabError
         With what is wrong with it.
     """
-    given = framework.runtime_env or {}
+    given = fields(framework)
     command = given.get("py_executable") or shlex.quote(sys.executable)
     # Another backend's module may lie on a path that only its workers have.
     package = framework.package if ":" not in framework.name else "distlab"
@@ -93,7 +101,9 @@ def refuse_if_unfit(framework: FrameworkOptions, node: str, where: str) -> None:
     if why is not None:
         runs = answer[0] not in NOT_FOUND
         raise DistlabError(
-            f"framework.runtime_env={{py_executable: {command}}}"
+            f"workers of framework={framework.name} in {command}"
+            if not framework.runtime_env and given
+            else f"framework.runtime_env={{py_executable: {command}}}"
             if "py_executable" in given
             else f"workers that run in {command}",
             f"{where}{why}",

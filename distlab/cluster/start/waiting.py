@@ -12,6 +12,7 @@ from ray.util.placement_group import PlacementGroup, placement_group_table
 from distlab.cluster.actor import Seat
 from distlab.cluster.start import interpreter
 from distlab.cluster.start.causes import cause, node_of
+from distlab.cluster.watch.head import Head
 from distlab.errors import DistlabError, WorkerError
 from distlab.experiment.options import Options
 from distlab.outcome.events import Notice
@@ -80,7 +81,7 @@ class Wait:
 
     def _look_at_interpreters(self, nodes: dict[int, str]) -> None:
         """Refuse an environment in which no worker can run, on any of the nodes."""
-        runtime_env = self._options.framework.runtime_env or {}
+        runtime_env = interpreter.fields(self._options.framework)
         looked: set[str] = set()
         for index, node in nodes.items():
             here = node == ray.get_runtime_context().get_node_id()
@@ -117,9 +118,13 @@ class Request:
             If their environment is a mistake, or there are not all of them by the deadline.
         WorkerError
             If one died.
+        RayLostError
+            If Ray itself is gone.
         """
         wait = Wait(self.options, len(self.seats), deadline)
+        head = Head.connected()
         while True:
+            head.check()
             left = min(SIGNALS_S, max(0.0, deadline - time.monotonic()))
             done, missing = ray.wait(self.seats, num_returns=len(self.seats), timeout=left)
             for seat in done:

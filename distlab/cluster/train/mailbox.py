@@ -109,6 +109,11 @@ def put(mailbox: Any, message: Message) -> Any:
     return mailbox.put.remote(cloudpickle.dumps(message))
 
 
-def take(mailbox: Any, timeout: float) -> list[Message]:
-    """All messages there are, as :meth:`Mailbox.take`."""
-    return [cloudpickle.loads(one) for one in ray.get(mailbox.take.remote(timeout))]
+def asked(mailbox: Any, timeout: float) -> Any:
+    """Ray's promise of what :meth:`Mailbox.take` gives; read it with :func:`taken`."""
+    return mailbox.take.remote(timeout)
+
+
+def taken(promise: Any) -> list[Message]:
+    """All messages that there were."""
+    return [cloudpickle.loads(one) for one in ray.get(promise)]

@@ -19,7 +19,7 @@ from ray.util.placement_group import PlacementGroup, placement_group_table, remo
 
 from distlab.cluster import connect
 from distlab.cluster.actor import Seat
-from distlab.cluster.ending import NODE_LOST, diverging, too_slow
+from distlab.cluster.ending import NODE_LOST, diverging, failing, too_slow
 from distlab.cluster.group import OTHERS_DIVERGE_S
 from distlab.cluster.logs import elsewhere, log_of
 from distlab.cluster.pool import Jobs
@@ -28,7 +28,8 @@ from distlab.cluster.start import interpreter, local_ray, seats, waiting
 from distlab.cluster.start.causes import cause
 from distlab.cluster.train import mailbox
 from distlab.cluster.train.mailbox import Lost, Message, Seated, Steered, Told
-from distlab.cluster.watch.watching import Watch
+from distlab.cluster.watch.head import Head
+from distlab.cluster.watch.watching import TURN_S, Watch
 from distlab.cluster.worker_environment import WorkerEnvironment
 from distlab.data.dataset import Dataset
 from distlab.errors import DistlabError, RayLostError, StalledError, WorkerError
@@ -36,6 +37,9 @@ from distlab.experiment.experiment import Experiment
 from distlab.experiment.options import ClusterMode
 from distlab.experiment.task import Task
 from distlab.outcome.events import Checkpoint, Divergence, Event, Failed, Notice, Ready, Started
+
+END_S = 60.0
+"""How long it takes at most until Ray Train has told that a worker was ended."""
 
 
 def lasting(
@@ -54,11 +58,20 @@ def lasting(
     never kept; those that are kept from other runs of the command end, for want of room.
     """
     jobs.renew()
-    run = _Run(experiment, jobs.data(dataset), task, log_dir, Life(most, start, failure))
-    try:
-        yield from run.events()
-    finally:
-        run.close()
+    ours = experiment.options.cluster.mode is ClusterMode.local
+    life = Life(most, start, failure)
+    while True:
+        run = _Run(experiment, jobs.data(dataset), task, log_dir, life)
+        try:
+            yield from run.events()
+            return
+        except RayLostError as error:
+            if not ours:
+                raise
+            yield life.survived(error)
+        finally:
+            run.close()
+        connect.connect(experiment.options)
 
 
 @dataclass
@@ -74,7 +87,7 @@ class _Group:
     ready: set[int] = field(default_factory=set)
     diverged: dict[int, Divergence] = field(default_factory=dict)
     failed: Failed | None = None
-    stalled: bool = False
+    stalled: StalledError | None = None
 
 
 class _Run:
@@ -99,15 +112,20 @@ class _Run:
         """What happens, until the run has ended; another controller follows one that dies."""
         while True:
             try:
-                yield from self._until_the_end(self._fit())
-                return
+                try:
+                    yield from self._until_the_end(self._fit())
+                    return
+                except RayActorError as error:
+                    Head.connected().check(now=True)
+                    self._give_back()
+                    who = "Ray Train's controller"
+                    if error.actor_id == self._mailbox._actor_id.hex():
+                        who, self._mailbox = "what collects the events of workers", mailbox.opened()
+                    why = WorkerError(f"{who} died: {cause(error)}", str(self._log_dir))
+                yield self._life.survived(why)
             except RayLostError:
                 connect.leave_lost()
                 raise
-            except RayActorError as error:
-                self._give_back()
-                why = f"Ray Train's controller died: {cause(error)}"
-                yield self._life.survived(WorkerError(why, str(self._log_dir)))
 
     def close(self) -> None:
         """End the workers and all that Ray Train started for them."""
@@ -182,7 +200,10 @@ class _Run:
         """Messages as they come, and None each time that there are no more for now."""
         while True:
             over = end.done()
-            messages = mailbox.take(self._mailbox, 0 if over else waiting.SIGNALS_S)
+            promise = mailbox.asked(self._mailbox, 0 if over else waiting.SIGNALS_S)
+            while not ray.wait([promise], timeout=TURN_S)[0]:
+                yield None
+            messages = mailbox.taken(promise)
             for message in messages:
                 if isinstance(message, Steered):
                     self._controller = message.controller
@@ -230,18 +251,21 @@ class _Run:
                 case Told(attempt=group.attempt, event=event):
                     group.watch.heard(event)
                     yield from self._told(group, event)
-            self._check_time(group)
             yield from self._silent(group)
 
     def _silent(self, group: _Group) -> Iterator[Notice]:
         """Tell of workers that fall silent; those that do for too long are ended, as if killed."""
+        if group.stalled is not None:
+            if time.monotonic() > group.deadline:
+                raise group.stalled
+            return
         try:
-            if not group.stalled:
-                yield from group.watch.turn()
+            self._check_time(group)
+            yield from group.watch.turn()
         except StalledError as error:
-            group.stalled = True
             yield Notice(f"{error}; it is ended")
             group.watch.end(error.ranks)
+            group.stalled, group.deadline = error, time.monotonic() + END_S
 
     def _told(self, group: _Group, event: Event) -> Iterator[Event]:
         """Note what a rank tells, and hand it on."""
@@ -271,26 +295,26 @@ class _Run:
             first = min(group.diverged.values(), key=lambda one: (one.epoch, one.step, one.rank))
             raise diverging(first, self._task)
         if late and len(group.ready) < len(group.seats):
-            missing = set(range(len(group.seats))) - group.ready
-            hosts = {rank: group.seats[rank].host for rank in missing}
-            log = group.logs[min(missing)]
+            missing = sorted(set(range(len(group.seats))) - group.ready)
             raise too_slow(
-                *(self._timeout, len(group.seats), len(group.started), hosts, log),
+                *(self._timeout, len(group.seats), len(group.started)),
+                {rank: group.seats[rank].host for rank in missing},
+                *(group.watch.doing(missing), group.logs[missing[0]]),
                 self._experiment.device,
             )
 
     def _error(self, group: _Group, lost: Lost) -> WorkerError:
         """The error for a group that is lost: of its first worker that died, else that failed."""
-        raised = not lost.died
-        if raised and group.failed is not None:
-            rank, why = group.failed.rank, group.failed.message
-        else:
-            rank, why = min((lost.died or lost.failed).items())
-        what = "failed" if raised else "died"
-        error = WorkerError(
-            f"worker {rank} on {group.seats[rank].host} {what}: {why}", group.logs[rank]
-        )
-        error.raised, error.may_pass = raised, NODE_LOST in why
+        if group.stalled is not None:
+            return group.stalled
+        hosts = [seat.host for seat in group.seats]
+        logs = [group.logs[rank] for rank in range(len(hosts))]
+        if not lost.died and group.failed is not None:
+            return failing(group.failed, hosts, logs, group.watch)
+        rank, why = min((lost.died or lost.failed).items())
+        what = "died" if lost.died else "failed"
+        error = WorkerError(f"worker {rank} on {hosts[rank]} {what}: {why}", logs[rank])
+        error.raised, error.may_pass = not lost.died, NODE_LOST in why
         return error
 
     def _places(self) -> list[dict[str, Any]]:

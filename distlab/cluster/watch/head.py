@@ -1,9 +1,12 @@
 """Whether Ray is still there: its head (the GCS) and the raylet of this machine.
 
-Where one of them is lost, Ray ends the driver's process from C++, some 10 s (raylet) or 60 s (head)
-later, and no Python sees it. So the driver looks itself, and leaves Ray before.
+Where one of them is lost, Ray ends the driver's process from C++, and no Python sees it: 60 s after
+the head; after the raylet as soon as it gives an object back, such as what a dead worker was told,
+and that a worker is dead it knows a second later. So the driver looks itself, and leaves Ray
+before.
 """
 
+import functools
 import socket
 import time
 from typing import Any
@@ -16,7 +19,7 @@ from distlab.errors import RayLostError
 NO_SETTINGS = bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
 """The frame with which a client of HTTP/2 begins (RFC 9113, 6.5), after which a server answers."""
 LOOK_S = 2.0
-"""How often it is looked."""
+"""How often it is looked for the head."""
 ANSWER_S = 2.0
 MUTE_S = 30.0
 """How long a head that takes connections may leave them without an answer: its machine is busy."""
@@ -46,24 +49,16 @@ class Head:
         return cls(node.gcs_address, node.raylet_socket_name, str(node.get_logs_dir_path()))
 
     def check(self, now: bool = False) -> None:
-        """Look whether Ray is there, at most every 2 s unless ``now``.
+        """Look whether Ray is there: for its head at most every 2 s unless ``now``.
 
         Raises
         ------
         RayLostError
             If its head or this machine's raylet is gone.
         """
+        self._look_for_raylet()
         if not now and time.monotonic() - self._looked < LOOK_S:
             return
-        try:
-            with socket.socket(socket.AF_UNIX) as raylet:
-                raylet.settimeout(ANSWER_S)
-                raylet.connect(self._raylet)
-        except TimeoutError:
-            pass  # stopped, or its queue is full: not gone
-        except OSError as error:
-            why = f"its process on this machine (raylet) is gone: {error.strerror}"
-            raise self._lost(why) from None
         host, _, port = self._head.rpartition(":")
         try:
             with socket.create_connection((host.strip("[]"), int(port)), ANSWER_S) as head:
@@ -81,5 +76,30 @@ class Head:
                 raise self._lost(why) from None
         self._looked = time.monotonic()
 
+    def _look_for_raylet(self) -> None:
+        """The raylet says nothing on its line, which ends with its process."""
+        try:
+            ended, why = not _line(self._raylet).recv(1), "it has hung up"
+        except (TimeoutError, BlockingIOError):
+            return  # stopped, or its queue is full; or there and silent
+        except OSError as error:
+            ended, why = True, str(error.strerror)
+        if ended:
+            raise self._lost(f"its process on this machine (raylet) is gone: {why}")
+
     def _lost(self, why: str) -> RayLostError:
         return RayLostError(f"Ray is lost: {why}", self._logs)
+
+
+@functools.cache
+def _line(raylet: str) -> socket.socket:
+    """A connection to a raylet, which has its own socket in each Ray."""
+    line = socket.socket(socket.AF_UNIX)
+    try:
+        line.settimeout(ANSWER_S)
+        line.connect(raylet)
+    except OSError:
+        line.close()
+        raise
+    line.setblocking(False)
+    return line

@@ -10,6 +10,9 @@ from distlab.errors import StalledError
 from distlab.machine.process import Doing
 from distlab.outcome.events import Event, Notice, Started
 
+TURN_S = 0.25
+"""How long the driver's loop waits for events at most, before it looks around."""
+
 
 class Watch:
     """The watch over the ranks of one run, from their first words on.
@@ -34,7 +37,7 @@ class Watch:
         self._silence.heard(event)
 
     def turn(self) -> Iterator[Notice]:
-        """Look after the ranks and Ray, and tell who has been silent for long; each second or two.
+        """Look after the ranks and Ray, and tell who has been silent for long; each :data:`TURN_S`.
 
         Raises
         ------
@@ -68,6 +71,10 @@ class Watch:
     def end(self, ranks: Iterable[int]) -> None:
         """End the processes of ranks that cannot be asked to."""
         witness.end([self._started[rank] for rank in ranks])
+
+    def seconds(self, rank: int) -> float:
+        """For how long a rank has told nothing."""
+        return self._silence.seconds(rank)
 
     def doing(self, ranks: Iterable[int]) -> dict[int, Doing]:
         """What ranks do, as far as they have started."""

@@ -32,7 +32,7 @@ def layers(solo: list[Witness], pair: list[Witness]) -> str:
     """
     refused: dict[str, str] = {}
     counted = 0
-    for ranks in (solo, pair):
+    for ranks in filter(None, (solo, pair)):
         found = [seen(witness, "kinds") for witness in ranks]
         for kind in found[0]:
             if isinstance(found[0][kind], str):

@@ -78,7 +78,8 @@ def precision(evidence: Evidence) -> str:
     texts = []
     for name in rounded:
         for who, ranks in (("1 worker", evidence.solo), ("2 workers", evidence.pair)):
-            texts.append(_require_rounded(evidence, ranks, name, f"{who}, {name}"))
+            if ranks:
+                texts.append(_require_rounded(evidence, ranks, name, f"{who}, {name}"))
     if rounded:
         for who, witness in evidence.ranks:
             when = f"{who}: after {' and '.join(rounded)} and a rebuild to fp32"

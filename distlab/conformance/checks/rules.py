@@ -27,7 +27,7 @@ def optimizers(solo: list[Witness], pair: list[Witness]) -> str:
     Its state is read and set again bit for bit, and holds what the formula needs and no more.
     """
     names: list[str] = []
-    for ranks in (solo, pair):
+    for ranks in filter(None, (solo, pair)):
         found = [seen(witness, "optimizers") for witness in ranks]
         names = list(found[0])
         for name in names:

@@ -17,7 +17,6 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from distlab.backends.base import Placement
-from distlab.cluster import worker_environment
 from distlab.conformance.problem import Job, Problem
 from distlab.errors import DistlabError
 from distlab.machine import guard, network
@@ -66,6 +65,7 @@ def run(
     threads: Mapping[int, int],
     environment: Mapping[str, str],
     timeout_s: float,
+    device: str = "cpu",
 ) -> dict[int, list[Witness]]:
     """Run a world of every size at the same time and return its ranks' witnesses by world size.
 
@@ -79,6 +79,8 @@ def run(
         Variables to set in the processes, before the framework is imported.
     timeout_s:
         When processes that have not ended are killed.
+    device:
+        ``cpu``, or ``gpu``: rank k of a world has the machine's GPU k.
     """
     with TemporaryDirectory(prefix="distlab-conformance-") as folder, ExitStack() as stack:
         ranks = {
@@ -86,7 +88,11 @@ def run(
                 Job(
                     framework,
                     execution,
-                    Placement(rank, world, rank, "cpu", endpoints, threads[world]),
+                    Placement(
+                        *(rank, world, rank, "gpu" if device == "gpu" else "cpu", endpoints),
+                        threads[world],
+                        deterministic=device == "gpu",
+                    ),
                     problem,
                 ),
                 Path(folder),
@@ -144,15 +150,26 @@ class _Process:
 
 def _environment(placement: Placement, asked: Mapping[str, str]) -> dict[str, str]:
     """The whole environment of a rank's process, as a worker of a run would have it."""
-    kept_out = worker_environment.foreign(os.environ)
+    try:
+        from distlab.cluster import worker_environment
+    except ModuleNotFoundError as error:  # where Ray is not installed, one process is all there is
+        if placement.world_size > 1 or error.name not in ("ray", "omegaconf", "hydra"):
+            raise
+        kept_out: dict[str, str] = {}
+    else:
+        kept_out = worker_environment.foreign(os.environ)
+    own = {"CUDA_VISIBLE_DEVICES": str(placement.rank), "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
     environment = {
         **{name: value for name, value in os.environ.items() if name not in kept_out},
+        **(own if placement.device == "gpu" and placement.world_size > 1 else {}),
+        # As cuBLAS wants it for the same bits each time (its documentation, "Reproducibility").
+        **({"CUBLAS_WORKSPACE_CONFIG": ":4096:8"} if placement.deterministic else {}),
         **asked,
         "OMP_NUM_THREADS": str(placement.threads),
         "PYTHONPATH": os.pathsep.join(path or str(Path.cwd()) for path in sys.path),
     }
-    worker_environment.ask_no_proxy(environment, placement.hosts)
     if placement.world_size > 1:
+        worker_environment.ask_no_proxy(environment, placement.hosts)
         environment[guard.PRELOAD] = guard.preloaded(_guard()[1], environment)
     return environment
 

@@ -214,10 +214,13 @@ def _software(study: dict[str, Any]) -> list[tuple[str, str]]:
     versions: dict[str, list[str]] = {}
     for run in study["runs"]:
         versions.setdefault(run["framework"], []).append(run.get("framework_version") or UNKNOWN)
+    locks = {(run.get("resources") or {}).get("packages_sha256") for run in study["runs"]} - {None}
+    several = len(locks) > 1
     return [
         *((name, _all(found)) for name, found in versions.items()),
         *((name, installed[name]) for name in ("ray", "mlflow", "numpy") if name in installed),
         *([("all packages", _lock(study))] if installed else []),
+        *([("workers' packages", f"packages.txt of each run, {len(locks)} different")] * several),
         ("Python", str(environment.get("python") or UNKNOWN)),
     ]
 

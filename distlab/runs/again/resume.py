@@ -95,7 +95,20 @@ class Resumed:
         -------
         Checkpoint
             None where no epoch was kept: then the run begins anew.
+
+        Raises
+        ------
+        DistlabError
+            If what keeps them does not answer.
         """
+        try:
+            self.files.numbers(EPOCH)
+        except OSError as error:
+            raise DistlabError(
+                f"resume={self.run_id}",
+                f"its checkpoints in {mask(self.files.address)} cannot be read: {error}",
+                f"when they can: resume={self.run_id}",
+            ) from error
         one = record.experiment
         for state, data in self.files.states(one.spec, one.program.moments):
             try:

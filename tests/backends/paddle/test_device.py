@@ -16,6 +16,7 @@ pytestmark = [
 def test_gpu_figures_are_unknown_on_a_cpu_and_powers_of_betas_stay_there() -> None:
     run(
         """
+        from distlab.machine import ceiling
         from distlab.backends.paddle import device
         from distlab.backends.base import OptimizerState, Placement, Program
         from distlab.backends.paddle.backend import PaddleBackend
@@ -33,7 +34,7 @@ def test_gpu_figures_are_unknown_on_a_cpu_and_powers_of_betas_stay_there() -> No
                 assert tensor.place.is_cpu_place() and abs(tensor.item() - beta) < 1e-7
         waited = []
         paddle.device.synchronize = lambda: waited.append(1)
-        device.SIZES = {"gpu": (32,)}
+        ceiling.SIZES, ceiling.SECONDS = {"gpu": (32,)}, {"gpu": 0.01}
         assert 1e3 < device.product_rate("gpu") < 1e15
         assert len(waited) > 1
         """
@@ -52,6 +53,9 @@ def test_autotuning_is_turned_on_for_gpus_unless_the_environment_has_it() -> Non
             paddle.set_flags = lambda flags: given.extend(flags.values())
             device.prepare()
             assert given == {expected}, given
+            given.clear()
+            device.prepare(deterministic=True)
+            assert given == [False, True], given
             """,
             **forced,
         )

@@ -6,8 +6,10 @@ This file runs itself in a child process: TensorFlow and Paddle imported in one 
 import gc
 import json
 import sys
+import tempfile
 from dataclasses import replace
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import fresh_process
@@ -115,7 +117,8 @@ def child() -> dict[str, Any]:
     from distlab.backends.tensorflow.model import logits
     from distlab.backends.tensorflow.optimizers import ReferenceAdam, StockAdam
 
-    backend = TensorFlowBackend(Placement(0, 1, 0, "cpu", (), threads=1))
+    folder = tempfile.mkdtemp()
+    backend = TensorFlowBackend(Placement(0, 1, 0, "cpu", (), threads=1, folder=folder))
     backend.build(SPEC, PROGRAM)
     weights, images, labels = experiment()
     backend.load_data((images, labels), (images, labels))
@@ -224,6 +227,7 @@ def child() -> dict[str, Any]:
         "pooled": pooled,
         "tied": tied,
         "memory": memory,
+        "generated": sorted(one.name for one in Path(folder).iterdir()),
         **moved,
     }
 
@@ -313,6 +317,10 @@ def test_data_is_shared_where_it_can_be(found: dict[str, Any]) -> None:
     # What does not begin at a multiple of 64 bytes is copied: kernels would abort the process.
     assert not memory["unaligned_shared"]
     assert memory["unaligned_equal"]
+
+
+def test_generated_files_are_where_they_go_with_the_ranks(found: dict[str, Any]) -> None:
+    assert any(name.startswith("__autograph_generated_file") for name in found["generated"])
 
 
 if __name__ == "__main__":

@@ -210,6 +210,14 @@ def no_gpu() -> list[str] | None:
     assert {"torch"} <= set(rates) <= {"torch", "torch's oneDNN"}
     assert all(1e6 < rate < 1e15 for rate in rates.values())
     assert backend.peak_device_memory() is None
+    assert not torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction
+    # What a bf16 run is held against are products of bfloat16.
+    multiplied = []
+    backend.build(SPEC, replace(PROGRAM, precision="bf16"))
+    mm, torch.mm = torch.mm, lambda a, b: (multiplied.append(a.dtype), mm(a, b))[1]
+    assert backend.matrix_product_rates()["torch"] > 0
+    torch.mm = mm
+    assert set(multiplied) == {torch.bfloat16}
     if torch.cuda.is_available():
         return None
     try:

@@ -44,7 +44,11 @@ To disable worker killing, set the environment variable `RAY_memory_monitor_refr
         (ENVIRONMENT, "RuntimeError: Please install virtualenv", "10.0.0.7"),
         (CREATION, "ModuleNotFoundError: No module named 'distlab'", "10.0.0.8"),
         (DEATH, "Worker unexpectedly exits with a connection error code 2. End of file.", None),
-        (MEMORY, "its host ran out of memory (5.36GB of 23.54GB in use), and Ray ended it", None),
+        (
+            MEMORY,
+            "its host ran out of memory (5.36GB of 23.54GB in use), and Ray ended it",
+            "127.0.0.1",
+        ),
         ("/nope is not a valid path.", "/nope is not a valid path.", None),
         ("a long reason " * 100, "a long reason " * 99 + "a long reason", None),
     ],

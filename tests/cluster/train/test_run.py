@@ -1,4 +1,5 @@
-"""Ray Train as the second engine, on a real Ray, with a backend that starts at once."""
+"""Ray Train as the second engine, on a real Ray, with a backend that starts at once; and torch on
+own actors, beside it, on the same Ray."""
 
 import os
 import signal
@@ -39,13 +40,13 @@ def experiment_of_two(compose: Callable[..., DictConfig]) -> Iterator[Experiment
         ray.shutdown()
 
 
-def controller() -> psutil.Process:
-    """The process of Ray Train's controller."""
+def actor(kind: str) -> psutil.Process:
+    """The process of an actor of a class."""
     below = psutil.Process().children(recursive=True)
-    return next(one for one in below if "TrainController" in " ".join(one.cmdline()))
+    return next(one for one in below if kind in " ".join(one.cmdline()))
 
 
-def test_a_run_that_loses_a_rank_and_its_controller_ends_as_one_that_lost_nothing(
+def test_a_run_that_loses_a_rank_its_controller_and_its_mailbox_ends_as_one_that_lost_nothing(
     experiment_of_two: Experiment, dataset: Dataset, tmp_path: Path
 ) -> None:
     program = replace(experiment_of_two.program, local_batch=2)
@@ -64,16 +65,42 @@ def test_a_run_that_loses_a_rank_and_its_controller_ends_as_one_that_lost_nothin
                 elif isinstance(event, EpochDone) and (event.rank, event.epoch) == (0, 2):
                     os.kill(pids[1], signal.SIGKILL)
                 elif isinstance(event, EpochDone) and (event.rank, event.epoch) == (0, 20):
-                    controller().kill()
+                    actor("TrainController").kill()
+                elif isinstance(event, EpochDone) and (event.rank, event.epoch) == (0, 40):
+                    actor("Mailbox").kill()
     ends = [{e.weights_sha256 for e in one if isinstance(e, Finished)} for one in (plain, events)]
     assert ends[0] == ends[1] and len(ends[0]) == 1
     begun = [event for event in events if isinstance(event, Begun)]
-    assert [one.world_size for one in begun] == [2, 2, 2]
-    assert 0 == begun[0].epoch < begun[1].epoch < begun[2].epoch
+    assert [one.world_size for one in begun] == [2, 2, 2, 2]
+    assert 0 == begun[0].epoch < begun[1].epoch < begun[2].epoch < begun[3].epoch
     assert begun[0].failure is None and begun[1].failure and begun[2].failure
     assert "worker 1 on" in begun[1].failure and "controller died" in begun[2].failure
+    assert begun[3].failure and "what collects the events of workers died" in begun[3].failure
     notices = [event.text for event in events if isinstance(event, Notice)]
-    assert any("restart 2 of at most 3" in text for text in notices)
+    assert any("restart 3 of at most 3" in text for text in notices)
     assert {table["state"] for table in placement_group_table().values()} == {"REMOVED"}
     names = {path.name for path in (tmp_path / "train").iterdir()}
     assert names == {"rank-0.log", "rank-1.log"}
+
+
+def test_torch_that_loses_a_rank_ends_with_the_same_bits_on_other_workers(
+    experiment_of_two: Experiment, dataset: Dataset, tmp_path: Path
+) -> None:
+    program = replace(experiment_of_two.program, local_batch=2)
+    task = Task("torch", experiment_of_two.spec, program, 12, 4, seed=3, checkpoint_every=1)
+    events: list[Event] = []
+    pids: dict[int, int] = {}
+    with Jobs() as jobs:
+        told = jobs, experiment_of_two, dataset, task
+        plain = list(restarts.lasting(*told, tmp_path, 0))
+        for event in restarts.lasting(*told, tmp_path, 1):
+            events.append(event)
+            if isinstance(event, Started):
+                pids[event.rank] = event.pid
+            elif isinstance(event, EpochDone) and (event.rank, event.epoch) == (0, 2):
+                os.kill(pids[1], signal.SIGKILL)
+    ends = [{e.weights_sha256 for e in one if isinstance(e, Finished)} for one in (plain, events)]
+    assert ends[0] == ends[1] and len(ends[0]) == 1
+    first, second = (event for event in events if isinstance(event, Begun))
+    assert first.epoch == 0 and second.epoch > 0 and second.group != first.group
+    assert second.failure and "worker 1 on" in second.failure

@@ -65,6 +65,22 @@ def test_a_raylet_that_is_gone_is_told(listening: socket.socket, tmp_path: Path)
         Head(address(listening), str(tmp_path / "none"), "logs").check(now=True)
 
 
+def test_a_raylet_that_ends_meanwhile_is_told_without_waiting_for_the_next_look(
+    listening: socket.socket, tmp_path: Path
+) -> None:
+    path = str(tmp_path / "raylet")
+    with socket.socket(socket.AF_UNIX) as living:
+        living.bind(path)
+        living.listen()
+        one = Head(address(listening), path, "logs")
+        one.check()
+        connection, _ = living.accept()
+        one.check()
+    connection.close()
+    with pytest.raises(RayLostError, match=r"\(raylet\) is gone: it has hung up"):
+        one.check()
+
+
 def test_a_head_that_says_nothing_is_lost_only_after_a_while(
     listening: socket.socket, raylet: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -76,5 +92,5 @@ def test_a_head_that_says_nothing_is_lost_only_after_a_while(
         one.check(now=True)
 
 
-def test_it_is_looked_every_two_seconds_only(raylet: str) -> None:
+def test_it_is_looked_for_the_head_every_two_seconds_only(raylet: str) -> None:
     Head("127.0.0.1:1", raylet, "logs").check()

@@ -1,5 +1,6 @@
 """A run that is broken off and goes on: a real store and real files; ranks are threads, no Ray."""
 
+import errno
 import json
 import os
 import time
@@ -12,6 +13,7 @@ import pytest
 from mlflow import MlflowClient
 from thread_backend import World, in_single_precision, train
 
+from distlab import files
 from distlab.checkpoints.files import STATE, Checkpoints
 from distlab.checkpoints.state import State
 from distlab.cluster import connect, restarts
@@ -25,6 +27,7 @@ from distlab.outcome.events import Begun, Checkpoint, Event, Started
 from distlab.outcome.record import Record
 from distlab.runs import run
 from distlab.runs.progress import Display
+from distlab.tracking import journal
 
 pytestmark = pytest.mark.slow
 
@@ -225,3 +228,50 @@ def test_a_place_that_cannot_be_written_ends_no_training(
     assert not list(Path("outputs").rglob("checkpoints"))
     assert summary["epochs"] == len(summary["epoch_time_s"]) == 4
     assert capsys.readouterr().out.count("checkpoints cannot be written") == 1
+
+
+class Full:
+    """A disk that takes no ``summary.json``, and a store that takes it if ``taken``."""
+
+    def __init__(self, patch: pytest.MonkeyPatch, taken: bool) -> None:
+        self.write, send = files.write, journal.send
+
+        def write(path: Path, text: str | bytes) -> Path:
+            if path.name == "summary.json":
+                raise OSError(errno.ENOSPC, "No space left on device", str(path))
+            return self.write(path, text)
+
+        def sent(call: dict[str, Any], *told: Any) -> None:
+            if call["call"] == "text" and not taken:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            send(call, *told)
+
+        patch.setattr(files, "write", write)
+        patch.setattr(journal, "send", sent)
+
+
+def test_a_run_that_ends_on_a_full_disk_is_in_mlflow_or_goes_on_with_room_again(
+    command: Command, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with monkeypatch.context() as patch:
+        Full(patch, taken=True)
+        whole = command.execute()
+    run_id = whole["mlflow"]["run_id"]
+    assert "summary.json cannot be written: No space left" in capsys.readouterr().out
+    (file,) = (one for one in command.client.list_artifacts(run_id) if one.path == "summary.json")
+    kept = json.loads(Path(command.client.download_artifacts(run_id, file.path)).read_text())
+    assert kept["final_weights_sha256"] == whole["final_weights_sha256"]
+    assert command.client.get_run(run_id).info.status == "FINISHED"
+
+    with monkeypatch.context() as patch:
+        Full(patch, taken=False)
+        with pytest.raises(DistlabError, match="No space left on device; MLflow has") as refused:
+            command.execute()
+    (run_id,) = (one.info.run_id for one in command.runs() if one.info.status == "FAILED")
+    assert f"resume={run_id}" in refused.value.fix
+    found = command.go_on(run_id)
+    # Nothing is trained again.
+    assert command.engine.starts == [0, 0, 4]
+    assert {name: found[name] for name in SAME} == {name: whole[name] for name in SAME}
+    assert command.client.get_run(run_id).info.status == "FINISHED"
+    assert command.client.get_run(run_id).data.metrics["throughput"] > 0
