@@ -14,6 +14,7 @@ ROOMS = (
     "launch",
     "runs",
     "doctor",
+    "predict",
     "report",
     "conformance",
     "tracking",
@@ -35,7 +36,7 @@ ROOMS = (
     "errors",
 )
 """From the roof down: a room imports only from rooms below it."""
-REPORT = ("publish", "formats", "contents", "sections", "plots", "figures")
+REPORT = ("asked", "publish", "formats", "contents", "sections", "plots", "figures")
 """The same inside ``report/``."""
 HOMES = {
     "ray": "distlab/cluster",

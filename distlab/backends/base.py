@@ -61,7 +61,7 @@ never values: what it is given comes back bit for bit.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -262,6 +262,25 @@ class Evaluation:
     loss_sum: float
 
 
+@dataclass(frozen=True)
+class Averaging:
+    """An array that every rank holds on its device, and that ranks average again and again.
+
+    Two functions, so that a clock around the first holds no copy to NumPy.
+
+    Attributes
+    ----------
+    run:
+        Replace the array by its mean over the ranks, the same bits on each, as training averages
+        gradients. When it returns, the device has done it. All ranks call it.
+    read:
+        What the array holds now, as a copy.
+    """
+
+    run: Callable[[], None]
+    read: Callable[[], NDArray[np.float32]]
+
+
 class Backend(ABC):
     """One framework, one device, one rank. See the module's text for its life and its rules.
 
@@ -418,5 +437,24 @@ class Backend(ABC):
 
         What its allocator handed out, not what it keeps in reserve. None (what this method returns
         unless it is overridden) on a CPU and where it is not known.
+        """
+        return None
+
+    def averaging(self, values: NDArray[np.float32]) -> Averaging | None:
+        """Put values on the device, to be averaged over the ranks by the collective of training.
+
+        distlab times it for arrays of several lengths, of which it predicts what the exchange
+        costs more ranks. It is called among several ranks, in a model that is built with
+        :attr:`Program.exchange`, and by all of them with the same length.
+
+        Parameters
+        ----------
+        values:
+            ``[n]``: this rank's own; they are copied.
+
+        Returns
+        -------
+        Averaging or None
+            None (what this method returns unless it is overridden) where that is not offered.
         """
         return None

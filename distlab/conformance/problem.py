@@ -44,6 +44,11 @@ SPECIAL_STEP = 7
 MOMENTS = ("first_moment", "second_moment")
 
 
+def averaged_values(rank: int) -> NDArray[np.float32]:
+    """What a rank gives to be averaged over the ranks: 1,001 values of its own."""
+    return np.random.default_rng([SEED, rank]).standard_normal(1_001, np.float32)
+
+
 @dataclass(frozen=True)
 class Trajectory:
     """The oracle's way: losses before each step, and where it ends (float64)."""

@@ -55,6 +55,8 @@ NOT_OF_A_SERIES = (
     "resume",
     "take_over",
     "engine",
+    "placement",
+    "network.",
     "execution",
     "framework.execution",
     # What they lead to is told by the version that workers report.
@@ -376,6 +378,12 @@ def checked(options: Options) -> Options:
     if bounds := sizes.bounds(options.gpus):
         gpus = options.gpus
         _check_elastic(options, *bounds)
+    if options.network.interface and options.cluster.mode is ClusterMode.local:
+        raise DistlabError(
+            f"network.interface={options.network.interface}",
+            "workers of cluster=local are all on this machine and use its loopback",
+            "{command} network.interface=null",
+        )
     if options.cluster.address and options.cluster.mode is ClusterMode.local:
         address = f"cluster.address={options.cluster.address}"
         raise DistlabError(
@@ -394,8 +402,17 @@ def checked(options: Options) -> Options:
     return replace(options, gpus=gpus, tracking=with_mlflow_variables(options.tracking))
 
 
-def resolve(options: Options, gpus_present: int) -> Experiment:
+def resolve(options: Options, gpus_present: int, may_grow: bool = False) -> Experiment:
     """Decide device and world size, given how many GPUs Ray has, and check the batch.
+
+    Parameters
+    ----------
+    options:
+        The validated options.
+    gpus_present:
+        How many GPUs Ray has.
+    may_grow:
+        Whether it has more when they are asked for.
 
     Raises
     ------
@@ -411,7 +428,7 @@ def resolve(options: Options, gpus_present: int) -> Experiment:
         world_size = possible[0]
     else:
         world_size = options.gpus or (max(gpus_present, 1) if on_gpu else 1)
-    if on_gpu and gpus_present < world_size:
+    if on_gpu and gpus_present < world_size and not may_grow:
         raise DistlabError(
             f"{world_size} worker{'s' * (world_size > 1)} with one GPU each "
             f"(gpus={'null' if options.gpus is None else options.gpus} device={options.device})",

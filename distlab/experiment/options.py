@@ -58,6 +58,13 @@ class Engine(StrEnum):
     train = "train"
 
 
+class Packing(StrEnum):
+    """How many hosts the workers of a run share: as few as there is room on, or as many."""
+
+    pack = "pack"
+    spread = "spread"
+
+
 class Pin(StrEnum):
     """What of a machine each worker has for itself."""
 
@@ -183,6 +190,13 @@ class ClusterOptions:
 
 
 @dataclass
+class NetworkOptions:
+    """The section ``network``."""
+
+    interface: str | None = None
+
+
+@dataclass
 class CheckpointOptions:
     """The section ``checkpoint``."""
 
@@ -206,6 +220,7 @@ class Options:
     model: ModelOptions = field(default_factory=ModelOptions)
     data: DataOptions = field(default_factory=DataOptions)
     cluster: ClusterOptions = field(default_factory=ClusterOptions)
+    network: NetworkOptions = field(default_factory=NetworkOptions)
     optimizer: OptimizerOptions = field(default_factory=OptimizerOptions)
     rate: RateOptions = field(default_factory=RateOptions)
     tracking: TrackingOptions = field(default_factory=TrackingOptions)
@@ -223,6 +238,7 @@ class Options:
     threads_per_worker: int = 1
     engine: Engine = Engine.auto
     pin: Pin | None = None
+    placement: Packing = Packing.pack
     target_accuracy: float = MISSING
     measure_exchange: bool = True
     repeats: int = 1

@@ -49,13 +49,15 @@ class Begun:
 class Started:
     """The rank's process runs; nothing of the framework is imported yet.
 
-    ``log`` is the file on its host to which all goes that it prints.
+    ``log`` is the file on its host to which all goes that it prints, ``address`` that at which
+    other ranks reach it.
     """
 
     rank: int
     host: str
     pid: int
     log: str = ""
+    address: str = ""
 
 
 @dataclass(frozen=True)
@@ -192,6 +194,14 @@ class ExchangeWindows:
 
 
 @dataclass(frozen=True)
+class AllReduce:
+    """What averaging an array of ``bytes`` over the ranks took one rank, in seconds, each time."""
+
+    bytes: int
+    seconds: tuple[float, ...]
+
+
+@dataclass(frozen=True)
 class Finished:
     """The rank has ended its run in good order.
 
@@ -209,6 +219,8 @@ class Finished:
     peak_device_memory_bytes:
         Most GPU memory that the framework's arrays held at once, from the warm-up to the end of
         the last epoch (model and data included); None on a CPU.
+    all_reduces:
+        What averaging arrays over the ranks took, by size, where that was measured.
     """
 
     rank: int
@@ -217,6 +229,7 @@ class Finished:
     weights: Weights | None = field(default=None, repr=False)
     exchange: ExchangeWindows | None = None
     peak_device_memory_bytes: int | None = None
+    all_reduces: tuple[AllReduce, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import numpy as np
 
 from distlab.measure.efficiency import communication_share
 from distlab.measure.statistics import CONFIDENCE
-from distlab.outcome.events import ExchangeWindows
+from distlab.outcome.events import AllReduce, ExchangeWindows
 
 UNTOLD = "not told from 0"
 
@@ -48,6 +48,25 @@ def share(ranks: Sequence[ExchangeWindows]) -> Share | None:
         communication_share(float(on.min()), float(off.max())),
         communication_share(float(on.max()), float(off.min())),
     )
+
+
+def all_reduces(ranks: Sequence[Sequence[AllReduce]]) -> list[dict[str, Any]]:
+    """What averaging arrays took, by size: of each window the slowest rank's seconds.
+
+    Parameters
+    ----------
+    ranks:
+        What each rank measured; nothing where one measured nothing.
+    """
+    if not ranks or not all(ranks):
+        return []
+    return [
+        {
+            "bytes": sizes[0].bytes,
+            "seconds": [float(s) for s in np.max([one.seconds for one in sizes], axis=0)],
+        }
+        for sizes in zip(*ranks, strict=True)
+    ]
 
 
 def told(low: float | None) -> bool:

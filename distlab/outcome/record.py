@@ -18,7 +18,7 @@ from distlab.measure.efficiency import model_flop_utilisation
 from distlab.outcome.caveats import Caveat, plain, resized, restarted
 from distlab.outcome.devices import energy, gpus
 from distlab.outcome.events import Begun, EpochDone, Event, Finished, Ready, Started
-from distlab.outcome.exchange import share
+from distlab.outcome.exchange import all_reduces, share
 from distlab.outcome.hosts import Host, caveats
 from distlab.outcome.stretch import Stretch, by_size, together
 
@@ -85,12 +85,15 @@ class Record:
         Wall-clock seconds of commands before this one that worked at the run.
     kept_out:
         Environment variables that were kept from the workers.
+    nodes:
+        How many hosts Ray had.
     """
 
     experiment: Experiment
     dataset: Dataset
     command_time: float
     kept_out: list[str] = field(default_factory=list)
+    nodes: int | None = None
     epochs: list[Epoch] = field(default_factory=list)
     startup: dict[str, float] = field(default_factory=dict)
     startup_s: float | None = None
@@ -308,6 +311,9 @@ class Record:
             "kept_from_workers": self.kept_out,
             "engine": str(options.engine),
             "pin": None if options.pin is None else str(options.pin),
+            "placement": str(options.placement),
+            "nodes": self.nodes,
+            "ranks": self.stretches[-1].ranks(),
             "target_accuracy": options.target_accuracy,
             "parameters": experiment.spec.parameter_count,
             "input_shape": list(experiment.spec.input_shape),
@@ -318,6 +324,7 @@ class Record:
             "communication_share": exchange and exchange.value,
             "communication_share_low": exchange and exchange.low,
             "communication_share_high": exchange and exchange.high,
+            "all_reduces": all_reduces([done.all_reduces for done in self.finished.values()]),
             "matrix_product_flops_per_s": limit,
             "matrix_product_library": resources.get("matrix_product_library"),
             "model_flop_utilisation": (

@@ -104,6 +104,31 @@ class Resources(Open):
     """Seconds that compiling them took when it was done; null or missing if unknown."""
 
 
+class Rank(Strict):
+    """Where a rank was, and what it ran."""
+
+    rank: Count
+    """Its number."""
+    host: str
+    """Name of its host."""
+    address: str | None
+    """Address at which other ranks reach it; null if it was not told."""
+    interface: str | None
+    """The network interface over which they do; null if it was not found."""
+    device_name: str | None
+    """Its processor or GPU."""
+    framework_version: str | None
+    """Version of its framework."""
+    python_version: str | None
+    """Version of its Python."""
+    numpy_version: str | None
+    """Version of its NumPy."""
+    distlab_version: str | None
+    """Version of its distlab."""
+    log: str
+    """The file on its host to which it printed."""
+
+
 class Gpu(Strict):
     """The GPU of a rank, as NVML told of it at both ends of each window; null where it does not."""
 
@@ -222,7 +247,7 @@ class Stretch(Strict):
     world_size: Positive
     """Its number of workers."""
     hosts: list[str]
-    """Names of its hosts, in the order of their first ranks."""
+    """Names of its hosts, each once, in the order of their first ranks."""
     first_epoch: Positive
     """The epoch that it began with, from 1."""
     epochs: Count
@@ -240,6 +265,15 @@ class Size(Strict):
     """Samples a second of the whole job in their windows."""
     efficiency: float | None
     """Throughput for each worker over that at the run's least number; null for that itself."""
+
+
+class AllReduce(Strict):
+    """How long averaging an array over the workers takes, by the collective of training."""
+
+    bytes: Positive
+    """Size of the array."""
+    seconds: list[Seconds]
+    """Seconds of one average, in each window of several: the slowest rank's."""
 
 
 class Check(Strict):
@@ -342,6 +376,12 @@ class Run(Strict):
     """What placed the workers: ``actors`` (distlab itself) or ``train`` (Ray Train)."""
     pin: Literal["cores"] | None
     """``cores`` if each worker had cores of its own (see ``cpu_affinity``), else null."""
+    placement: Literal["pack", "spread"] | None = None
+    """Whether few hosts or many were asked for; null or missing in earlier records."""
+    nodes: Positive | None = None
+    """How many hosts Ray had when the run began; null or missing in earlier records."""
+    ranks: list[Rank] | None = None
+    """Each of the last group's ranks, in order; null or missing in earlier records."""
     kept_from_workers: list[str]
     """Environment variables that stood around the command or its Ray and were kept from workers."""
     target_accuracy: Share
@@ -370,6 +410,11 @@ class Run(Strict):
     """
     communication_share_high: float | None
     """Upper end of that interval, or null."""
+    all_reduces: list[AllReduce] | None = None
+    """The same exchange by itself, of arrays of several sizes, the gradient's among them.
+
+    Empty with one worker and where it was not measured; null or missing in earlier records.
+    """
     matrix_product_flops_per_s: NonNegativeFloat | None
     """Operations a second of the best matrix product, over all workers; null if unknown.
 

@@ -7,9 +7,10 @@ from typing import Any
 from distlab.report.figures.cells import Cell
 from distlab.report.figures.comparisons import Comparison, compare, note, ratio_text
 from distlab.report.figures.groups import Group, groups
+from distlab.report.figures.prediction.outlook import held_out, outlooks
 from distlab.report.plots.render import KINDS, Plot
 from distlab.report.sections import conditions as facts
-from distlab.report.sections import glossary, machine, tables, verdict
+from distlab.report.sections import glossary, machine, prediction, tables, verdict
 from distlab.report.sections.classroom.scorecard import Score, scorecard
 from distlab.report.sections.classroom.then_and_now import classroom
 from distlab.report.sections.conditions import Conditions
@@ -66,6 +67,7 @@ class Contents:
     compilation: Section | None
     job_times: Section | None
     jobs: list[JobTime]
+    predicted: Section | None
     classroom: Section | None
     plots: list[PlotKind]
     scorecard: Section | None
@@ -118,6 +120,7 @@ def contents(study: dict[str, Any], cells: Sequence[Cell], plots: Sequence[Plot]
         compilation=_compilation(comparisons),
         job_times=_job_times(found, comparisons),
         jobs=job_time.jobs(found),
+        predicted=_predicted(cells),
         classroom=_classroom(study, cells, comparisons),
         plots=[
             PlotKind(how.title, how.caption, [p for p in plots if p.kind == kind], kind == "map")
@@ -202,6 +205,14 @@ def _compilation(comparisons: Sequence[Comparison]) -> Section | None:
 def _job_times(found: Sequence[Group], comparisons: Sequence[Comparison]) -> Section | None:
     tables = job_time.tables(found)
     said = [*overtaking.sentences(comparisons), glossary.JOB_TIMES]
+    return Section(said, tables) if tables else None
+
+
+def _predicted(cells: Sequence[Cell]) -> Section | None:
+    found, beside = outlooks(cells), held_out(cells)
+    shown = [prediction.beside(beside), prediction.fitted(found)]
+    tables = [table for table in shown if table is not None]
+    said = [glossary.PREDICTION, *filter(None, [prediction.repeats(found)]), glossary.RANGES]
     return Section(said, tables) if tables else None
 
 

@@ -34,8 +34,16 @@ from distlab.files import slug
 from distlab.masking import HIDDEN
 
 # Options that were added later; cells in which they have these values keep the keys they had.
-ADDED = {"precision": "fp32", "engine": "auto", "pin": "None", "framework.execution_by_model": "{}"}
-ADDED |= {"framework.version": "None", "framework.environment": "auto"}
+ADDED = {
+    "precision": "fp32",
+    "engine": "auto",
+    "pin": "None",
+    "placement": "pack",
+    "network.interface": "None",
+    "framework.execution_by_model": "{}",
+    "framework.version": "None",
+    "framework.environment": "auto",
+}
 
 
 @dataclass(frozen=True)

@@ -36,6 +36,7 @@ from distlab.measure.clock import Window, span_lengths
 from distlab.models.weights import draw, fingerprint
 from distlab.outcome.environment import lock, processor, software
 from distlab.outcome.events import (
+    AllReduce,
     Checkpoint,
     Divergence,
     EpochDone,
@@ -195,8 +196,10 @@ class Rank:
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
         device_peak = backend.peak_device_memory()
         exchange = None
+        all_reduces: tuple[AllReduce, ...] = ()
         if task.measure_exchange and placement.world_size > 1:
             exchange = probes.exchange_windows(backend, task, placement, steps)
+            all_reduces = probes.all_reduces(backend, task, placement)
         yield Finished(
             placement.rank,
             fingerprint(weights),
@@ -204,6 +207,7 @@ class Rank:
             weights if placement.rank == 0 else None,
             exchange,
             device_peak,
+            all_reduces,
         )
 
     def _cpu_seconds(self) -> CpuSeconds:

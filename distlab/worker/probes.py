@@ -11,7 +11,7 @@ from distlab.data.order import shard
 from distlab.experiment.task import Task
 from distlab.measure.clock import compile_seconds
 from distlab.models.weights import Weights, draw
-from distlab.outcome.events import ExchangeWindows
+from distlab.outcome.events import AllReduce, ExchangeWindows
 
 WARM_UP_STEPS = 50
 PROBE_FLOPS = {"cpu": 1e11, "gpu": 1e13}
@@ -25,6 +25,11 @@ GPU_EXCHANGE_STEPS = {"eager": 1000, "graph": 10_000}
 They are counted, because all ranks must take as many."""
 EXCHANGE_WINDOWS = {"cpu": 2, "gpu": 3}
 """Timed windows with the exchange before those without, and again after them."""
+ALL_REDUCE_BYTES = (2**10, 2**14, 2**18, 2**20, 2**22)
+"""Sizes of arrays that are averaged, besides the model's own gradient."""
+ALL_REDUCE_WINDOWS = 5
+ALL_REDUCE_TIMES = {2**16: 20, 2**20: 5}
+"""How often in a window arrays of up to so many bytes are averaged; once if they are larger."""
 
 
 def warm_up(
@@ -94,6 +99,31 @@ def exchange_windows(
     without = windows(2 * count)
     rebuild(exchange=True)
     return ExchangeWindows(before + windows(count), without)
+
+
+def all_reduces(backend: Backend, task: Task, placement: Placement) -> tuple[AllReduce, ...]:
+    """Time the mean of arrays over all ranks, by the collective that averages gradients.
+
+    Windows of some in a row, between barriers, after one that is not timed; seconds are of one.
+    Nothing where the backend does not offer it.
+    """
+    sizes = sorted({*ALL_REDUCE_BYTES, 4 * task.spec.parameter_count})
+    found = []
+    for size in sizes:
+        averaging = backend.averaging(np.full(size // 4, placement.rank, np.float32))
+        if averaging is None:
+            return ()
+        times = next((count for most, count in ALL_REDUCE_TIMES.items() if size <= most), 1)
+        averaging.run()
+        seconds = []
+        for _ in range(ALL_REDUCE_WINDOWS):
+            backend.barrier()
+            start = time.perf_counter()
+            for _ in range(times):
+                averaging.run()
+            seconds.append((time.perf_counter() - start) / times)
+        found.append(AllReduce(size, tuple(seconds)))
+    return tuple(found)
 
 
 def _first_samples(task: Task, placement: Placement, steps: int) -> NDArray[np.int32]:

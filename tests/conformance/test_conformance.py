@@ -92,6 +92,8 @@ FAULTS = {
     "Tf32WithBf16": ["precision"],
     "PrecisionOfItsOwn": ["precision"],
     "BarrierThatDoesNotWait": ["barrier"],
+    "AveragesInPlace": ["averaging"],
+    "AveragesNothing": ["averaging"],
     "Talkative": ["quiet"],
 }
 
@@ -167,6 +169,7 @@ def test_crashing_rank_is_told_with_its_last_words() -> None:
     assert set(detail) == {
         "evaluation",
         "barrier",
+        "averaging",
         "rebuild",
         "exchange_off",
         "precision",
@@ -197,7 +200,7 @@ def test_command_line_exits_with_1_and_names_the_failed_check() -> None:
     failed = [line for line in result.stdout.splitlines() if "FAILED" in line]
     assert len(failed) == 1
     assert "description" in failed[0]
-    assert "15 passed, 1 failed" in result.stdout
+    assert "16 passed, 1 failed" in result.stdout
 
 
 def test_epsilon_in_the_wrong_place_moves_weights_far_beyond_the_bound() -> None:

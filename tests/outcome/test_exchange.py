@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from summaries import summary
 
-from distlab.outcome.events import ExchangeWindows
-from distlab.outcome.exchange import Share, in_words, share, told
+from distlab.outcome.events import AllReduce, ExchangeWindows
+from distlab.outcome.exchange import Share, all_reduces, in_words, share, told
 
 
 def windows(on: list[float], off: list[float]) -> ExchangeWindows:
@@ -60,3 +60,15 @@ def test_a_share_in_words(shares: tuple[float | None, ...], words: str | None) -
 def test_of_a_run_before_there_were_intervals_the_share_is_said() -> None:
     old = {"communication_share": 0.25}
     assert in_words(old) == "25.0% of a step (no interval)"
+
+
+def test_an_average_takes_as_long_as_its_slowest_rank() -> None:
+    ranks = [
+        (AllReduce(1024, (1.0, 5.0)), AllReduce(2048, (2.0, 2.0))),
+        (AllReduce(1024, (3.0, 4.0)), AllReduce(2048, (1.0, 3.0))),
+    ]
+    assert all_reduces(ranks) == [
+        {"bytes": 1024, "seconds": [3.0, 5.0]},
+        {"bytes": 2048, "seconds": [2.0, 3.0]},
+    ]
+    assert all_reduces([]) == all_reduces([ranks[0], ()]) == []

@@ -6,7 +6,8 @@ import pytest
 from studies import study
 
 from distlab.errors import DistlabError
-from distlab.report.__main__ import main, parse, read
+from distlab.report.__main__ import main, parse
+from distlab.report.asked import read
 
 pytestmark = pytest.mark.slow
 

@@ -13,6 +13,7 @@ import pytest
 from numpy.typing import NDArray
 
 from distlab.backends.base import (
+    Averaging,
     Backend,
     Evaluation,
     LabelledImages,
@@ -135,6 +136,16 @@ class ThreadBackend(Backend):
         correct = int((logits.argmax(axis=1) == labels[start:stop]).sum())
         losses = reference.cross_entropies(logits.astype(np.float64), labels[start:stop])
         return Evaluation(stop - start, correct, float(losses.sum()))
+
+    def averaging(self, values: NDArray[np.float32]) -> Averaging:
+        held = {"": values.astype(np.float64)}
+        self._log("averaging", values.nbytes)
+
+        def run() -> None:
+            self._log("averaged")
+            held.update(self._world.mean(self._rank, held))
+
+        return Averaging(run, lambda: held[""].astype(np.float32))
 
     def barrier(self) -> None:
         self._log("barrier")

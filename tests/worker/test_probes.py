@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from thread_backend import ThreadBackend, World
 
-from distlab.backends.base import OptimizerState, Placement, Program
+from distlab.backends.base import Backend, OptimizerState, Placement, Program
 from distlab.data.dataset import Dataset
 from distlab.experiment.experiment import Experiment
 from distlab.experiment.task import Task
@@ -76,6 +76,23 @@ def test_the_exchange_is_timed_over_so_many_steps_at_most(
     monkeypatch.setattr(probes, "EXCHANGE_STEPS", 5)
     probes.exchange_windows(*trained(started), STEPS)
     assert {len(steps) for steps in called("train")} == {1, 5}
+
+
+def test_averages_are_timed_by_size_with_the_gradients_among_them(started: Started) -> None:
+    found = probes.all_reduces(*trained(started))
+    gradient = 4 * SPEC.parameter_count
+    sizes = [2**10, 2**14, 2**18, gradient, 2**20, 2**22]
+    assert [one.bytes for one in found] == called("averaging") == sizes
+    assert all(len(one.seconds) == 5 and min(one.seconds) > 0 for one in found)
+    # One that is not timed, and five windows of twenty, of five, or of one.
+    assert len(called("averaged")) == sum(1 + 5 * times for times in (20, 20, 5, 5, 5, 1))
+
+
+def test_nothing_is_timed_where_a_backend_offers_no_average(
+    started: Started, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ThreadBackend, "averaging", Backend.averaging)
+    assert probes.all_reduces(*trained(started)) == ()
 
 
 @pytest.mark.parametrize(("device", "windows", "calls"), [("cpu", 2, 1), ("gpu", 3, 33)])

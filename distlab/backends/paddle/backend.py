@@ -29,6 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distlab.backends.base import (
+    Averaging,
     Backend,
     Evaluation,
     LabelledImages,
@@ -335,3 +336,14 @@ class PaddleBackend(Backend):
     def peak_device_memory(self) -> int | None:
         """On a GPU: see :meth:`Backend.peak_device_memory`."""
         return device.peak_memory() if self._gpu else None
+
+    def averaging(self, values: NDArray[np.float32]) -> Averaging:
+        """See :meth:`Backend.averaging` (not yet run on a GPU)."""
+        held = paddle.to_tensor(values)
+
+        def run() -> None:
+            paddle.distributed.all_reduce(held)
+            held.scale_(1.0 / self._placement.world_size)
+            self._wait_for_device()
+
+        return Averaging(run, lambda: held.numpy().copy())

@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 
 from distlab.backends.base import (
     MOMENTS,
+    Averaging,
     Backend,
     Evaluation,
     LabelledImages,
@@ -332,6 +333,16 @@ class TensorFlowBackend(Backend):
     def peak_device_memory(self) -> int | None:
         """See :meth:`Backend.peak_device_memory`."""
         return device.peak_memory() if self._gpu else None
+
+    def averaging(self, values: NDArray[np.float32]) -> Averaging:
+        """See :meth:`Backend.averaging`; not in place, for TensorFlow's arrays never change."""
+        held = [tf.constant(values)]
+
+        def run() -> None:
+            held[:] = self._compiled_average(held)
+            held[0][:1].numpy()  # waits for a GPU (not yet run on one)
+
+        return Averaging(run, lambda: held[0].numpy().copy())
 
 
 def _on_gpu(indices: Any) -> tf.Tensor:

@@ -21,6 +21,7 @@ from torch.nn import functional
 
 from distlab.backends.base import (
     MOMENTS,
+    Averaging,
     Backend,
     Evaluation,
     LabelledImages,
@@ -31,6 +32,7 @@ from distlab.backends.base import (
 )
 from distlab.backends.common.malloc import keep_freed_memory
 from distlab.backends.torch.eager import Eager
+from distlab.backends.torch.exchange import averaging
 from distlab.backends.torch.graph import Graph
 from distlab.backends.torch.model import logits, module
 from distlab.backends.torch.step import is_dense_weight
@@ -224,6 +226,10 @@ class TorchBackend(Backend):
         torch.cuda.reset_peak_memory_stats(self._device)
         # A recorded step takes no memory when it runs, but holds what it took when recorded.
         return max(peak, self._execution.recorded_peak)
+
+    def averaging(self, values: NDArray[np.float32]) -> Averaging:
+        """See :meth:`distlab.backends.base.Backend.averaging`."""
+        return averaging(values, self._device)
 
     def _on_device(self, data: LabelledImages) -> tuple[Tensor, Tensor]:
         with warnings.catch_warnings():

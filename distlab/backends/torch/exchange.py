@@ -4,9 +4,13 @@ import os
 import time
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 import torch.distributed as dist
+from numpy.typing import NDArray
 from torch import Tensor
+
+from distlab.backends.base import Averaging
 
 AWAKE_S = 0.005
 """For how long a rank stays awake while it waits for the others, in seconds."""
@@ -38,3 +42,16 @@ def average(tensors: Sequence[Tensor]) -> None:
     flat.div_(dist.get_world_size())
     for tensor, mean in zip(tensors, flat.split([t.numel() for t in tensors]), strict=True):
         tensor.copy_(mean.view_as(tensor))
+
+
+def averaging(values: NDArray[np.float32], device: torch.device) -> Averaging:
+    """See :meth:`distlab.backends.base.Backend.averaging` (not yet run on a GPU)."""
+    held = torch.tensor(values, device=device)
+
+    def run() -> None:
+        all_reduce(held)
+        held.div_(dist.get_world_size())
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+
+    return Averaging(run, lambda: held.cpu().numpy().copy())

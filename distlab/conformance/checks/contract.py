@@ -8,6 +8,8 @@ them.
 
 from collections.abc import Callable
 
+import numpy as np
+
 from distlab.backends.base import DESCRIPTION, Evaluation, OptimizerState
 from distlab.conformance.checks.compare import (
     LOSS_SUM,
@@ -22,7 +24,7 @@ from distlab.conformance.checks.compare import (
 )
 from distlab.conformance.checks.evidence import Evidence, last_line, mean_losses, seen
 from distlab.conformance.checks.rebuild import exchange_off, precision, rebuild
-from distlab.conformance.problem import HALFWAY, MOMENTS, STEPS
+from distlab.conformance.problem import HALFWAY, MOMENTS, STEPS, averaged_values
 from distlab.fairness.rounding import FP32_FIRST
 
 GRADIENT = 1e-5
@@ -169,6 +171,28 @@ def barrier(evidence: Evidence) -> str:
     return "no rank left before the other had come"
 
 
+def averaging(evidence: Evidence) -> str:
+    """An array that is averaged is the ranks' mean, the same bits on each, once and once more."""
+    pair = [seen(witness, "averaged") for witness in evidence.pair]
+    require((pair[0] is None) == (pair[1] is None), "one of two ranks offers it, the other not")
+    if None in pair:
+        return "not offered: no exchange is predicted"
+    first, second = pair
+    mean = np.mean([averaged_values(witness.rank) for witness in evidence.pair], axis=0)
+    for who, found in (("rank 0", first), ("rank 1", second)):
+        require(not found["changed"], f"{who}: the given array is changed, not a copy of it")
+        once = found["once"]
+        require(
+            once.dtype == np.float32 and once.shape == mean.shape,
+            f"{who}: {once.dtype} {once.shape} comes back",
+        )
+        error = relative(once, mean)
+        require(error <= GRADIENT, f"{who}: the mean is off by {error:.1e} (bound {GRADIENT:.0e})")
+        require(bits_equal(found["twice"], once), f"{who}: the mean of equal arrays is another")
+    require(bits_equal(first["once"], second["once"]), "the ranks hold different means")
+    return f"the mean within {error:.1e}, bit-equal on both ranks"
+
+
 def description(evidence: Evidence) -> str:
     """``describe`` has its keys; threads are those asked for, TF32 is off."""
     text = ""
@@ -237,6 +261,7 @@ CHECKS: dict[str, Callable[[Evidence], str]] = {
         replicas,
         evaluation,
         barrier,
+        averaging,
         rebuild,
         exchange_off,
         precision,

@@ -18,7 +18,7 @@ import numpy as np
 
 from distlab.backends.base import Backend, OptimizerState
 from distlab.backends.registry import load
-from distlab.conformance.problem import HALFWAY, MOMENTS
+from distlab.conformance.problem import HALFWAY, MOMENTS, averaged_values
 from distlab.conformance.rank import layers
 from distlab.conformance.rank.rebuild import Rebuilding, copies
 
@@ -54,6 +54,7 @@ class Rank(Rebuilding):
                 self._resume_again,
                 self._evaluate,
                 self._meet,
+                self._average,
                 self._rebuild,
                 self._train_apart,
                 self._rebuild_again,
@@ -195,6 +196,23 @@ class Rank(Rebuilding):
         came = time.monotonic()
         backend.barrier()
         self.notes.note("barrier", (came, time.monotonic()))
+
+    def _average(self, backend: Backend) -> None:
+        """Average values of its own with the other rank's, and then once more."""
+        placement = self.job.placement
+        if placement.world_size == 1:
+            return
+        values = averaged_values(placement.rank)
+        given = values.copy()
+        averaging = backend.averaging(given)
+        if averaging is None:
+            self.notes.note("averaged", None)
+            return
+        averaging.run()
+        once = averaging.read()
+        averaging.run()
+        changed = not np.array_equal(given, values)
+        self.notes.note("averaged", {"once": once, "twice": averaging.read(), "changed": changed})
 
 
 def _frameworks() -> list[str]:

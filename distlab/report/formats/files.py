@@ -16,6 +16,7 @@ from distlab.report.formats.rows import (
     break_even_rows,
     cell_rows,
     overtaking_rows,
+    prediction_rows,
     run_rows,
 )
 from distlab.report.plots import render
@@ -67,6 +68,7 @@ def write(study: dict[str, Any], folder: Path) -> Path:
         "note": report.note,
         "compilation": break_even_rows(comparisons),
         "overtakings": overtaking_rows(comparisons),
+        "predictions": prediction_rows(found),
         "cells": cell_rows(found),
         "runs": run_rows(study),
     }

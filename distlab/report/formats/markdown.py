@@ -35,6 +35,7 @@ def document(report: Contents) -> str:
     for heading, section in (
         ("When compilation pays", report.compilation),
         ("What a job takes", report.job_times),
+        ("Predicted and measured", report.predicted),
         ("The classroom study, then and now", report.classroom),
         ("Scorecard", report.scorecard),
     ):

@@ -11,6 +11,7 @@ from distlab.measure.statistics import Estimate
 from distlab.outcome import caveats
 from distlab.report.figures.cells import Cell
 from distlab.report.figures.comparisons import Comparison
+from distlab.report.figures.prediction.outlook import held_out
 from distlab.report.figures.runs import end, failed_checks, precision
 from distlab.report.sections.what_if.break_even import break_evens
 from distlab.report.sections.what_if.overtaking import overtakings
@@ -126,6 +127,27 @@ def overtaking_rows(comparisons: Sequence[Comparison]) -> list[dict[str, Any]]:
             "sentence": pair.sentence,
         }
         for pair in overtakings(comparisons)
+    ]
+
+
+def prediction_rows(cells: Sequence[Cell]) -> list[dict[str, Any]]:
+    """Each prediction beside a measurement that it is not made of, as a flat row: samples/s."""
+    return [
+        {
+            "framework": one.base.cell.framework,
+            "execution": one.base.cell.execution,
+            "group": one.series.group.title,
+            "base_cell": one.base.cell.cell,
+            "base_world_size": one.base.workers,
+            "world_size": row.workers,
+            "predicted_samples_per_s": row.throughput.value,
+            "predicted_samples_per_s_low": row.throughput.low,
+            "predicted_samples_per_s_high": row.throughput.high,
+            "measured_samples_per_s": row.measured,
+            "measured_does_not_count": row.doubt or None,
+        }
+        for one in held_out(cells)
+        for row in one.predicted
     ]
 
 

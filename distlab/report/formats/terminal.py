@@ -64,6 +64,14 @@ def show(study: dict[str, Any], page: Path, console: Console) -> None:
     _say(console, f"beside it {', '.join(FILES)}")
 
 
+def tabled(table: Table, console: Console) -> None:
+    """Print a table; where the output is no terminal, as Markdown."""
+    if console.is_terminal:
+        console.print(_table(table, list(range(len(table.columns)))))
+    else:
+        _say(console, markdown.table(table))
+
+
 def _told(report: Contents) -> list[str]:
     """What is said of pairs, and of compilation; nothing where no pair has an interval."""
     compilation = report.compilation.sentences[:-1] if report.compilation else []

@@ -57,6 +57,15 @@ RATIOS = (
     "difference is told where its 95% interval excludes 1 and it stands out among all that the "
     "report compares."
 )
+RANGES = (
+    "Ranges hold what the measurements leave open; they are no confidence intervals. Stragglers, "
+    "congestion and shared cores are in none (docs/prediction.md)."
+)
+PREDICTION = (
+    "From the steps, the exchange and the all-reduces that runs of few workers measured, the model "
+    "of docs/prediction.md says what more workers do; python -m distlab.predict tells it for up to "
+    "1,024 and more."
+)
 UNSURE = "No pair has repeats enough for an interval."
 CLASSROOM = (
     "Published means of ten runs beside ours. Ours are of training alone (all epochs' windows); a "

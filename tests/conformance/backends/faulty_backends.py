@@ -12,7 +12,7 @@ import rounded_products
 from numpy.typing import NDArray
 from numpy_sockets import NumpyBackend, Rates, copy
 
-from distlab.backends.base import Evaluation, OptimizerState, Placement
+from distlab.backends.base import Averaging, Evaluation, OptimizerState, Placement
 from distlab.errors import DistlabError
 from distlab.fairness import reference
 from distlab.fairness.layers import pointwise
@@ -276,6 +276,23 @@ class PrecisionOfItsOwn(NumpyBackend):
 class BarrierThatDoesNotWait(NumpyBackend):
     def barrier(self) -> None:
         pass
+
+
+class AveragesInPlace(NumpyBackend):
+    """What it is given is what it averages."""
+
+    def averaging(self, values: NDArray[np.float32]) -> Averaging:
+        def run() -> None:
+            values[:] = self.mean(values)
+
+        return Averaging(run, values.copy)
+
+
+class AveragesNothing(NumpyBackend):
+    """Each rank keeps its own: what is timed is no collective."""
+
+    def averaging(self, values: NDArray[np.float32]) -> Averaging:
+        return Averaging(lambda: None, values.copy)
 
 
 class Tf32ClaimedOn(NumpyBackend):

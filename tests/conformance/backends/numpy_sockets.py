@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from distlab.backends.base import (
+    Averaging,
     Backend,
     Evaluation,
     LabelledImages,
@@ -165,6 +166,14 @@ class NumpyBackend(Backend):
 
     def barrier(self) -> None:
         self.mean(0.0)
+
+    def averaging(self, values: NDArray[np.float32]) -> Averaging:
+        held = [values.copy()]
+
+        def run() -> None:
+            held[0] = self.mean(held[0])
+
+        return Averaging(run, lambda: held[0].copy())
 
     def close(self) -> None:
         self.barrier()

@@ -1,0 +1,1 @@
+"""``python -m distlab.predict``: what a study says of more workers than it had."""
