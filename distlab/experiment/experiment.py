@@ -391,8 +391,11 @@ def checked(options: Options) -> Options:
             "cluster=local starts a Ray of its own and joins none",
             f"to join that one: cluster=existing {address}",
         )
-    # A study's frameworks are those of its recorded plan, and this one may be but the default.
-    if not options.study:
+    if options.cluster.mode is ClusterMode.job:
+        _check_job(options.cluster.address)
+    # A study's frameworks are those of its recorded plan, and this one may be but the default; a
+    # job's are those of another machine.
+    elif not options.study:
         _check_installed(options.framework)
     rates.check(options)
     options = replace(options, optimizer=optimizer.completed(options.optimizer))
@@ -533,6 +536,16 @@ def _check_executions(options: Options) -> None:
 def _not_run(asked: str, framework: FrameworkOptions, option: str) -> DistlabError:
     found = f"{framework.name} runs {' and '.join(framework.executions)} only"
     return DistlabError(asked, found, f"{option}={framework.executions[0]}")
+
+
+def _check_job(address: str | None) -> None:
+    """Refuse an address that is none of Ray's Jobs API."""
+    if not re.fullmatch(r"https?://[^\s/]+/?", address or ""):
+        raise DistlabError(
+            f"cluster=job cluster.address={address or 'null'}",
+            "a job is handed over to the dashboard of a Ray, by its http address",
+            "cluster.address=http://HEAD:8265",
+        )
 
 
 def interpreter_of(framework: FrameworkOptions) -> Path | None:

@@ -103,10 +103,11 @@ class OptimizerVariant(StrEnum):
 
 
 class ClusterMode(StrEnum):
-    """Start Ray for the command or join a running one."""
+    """Start Ray for the command, join a running one, or hand the command over to one elsewhere."""
 
     local = "local"
     existing = "existing"
+    job = "job"
 
 
 @dataclass
