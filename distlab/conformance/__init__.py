@@ -34,7 +34,7 @@ LAYERS = "layers"
 """In place of a model: the small ones that hold each kind of layer."""
 MODELS = (*PROGRAMS, LAYERS)
 TIMEOUT_S = 180.0
-PAIRED = ("workers", "replicas", "barrier", "exchange_off")
+PAIRED = ("workers", "replicas", "averaging", "barrier", "exchange_off")
 """Checks that need a world of two."""
 THREADS = {"mlp": {1: 2, 2: 1}, "lenet5": {1: 1, 2: 1}, LAYERS: {1: 1, 2: 1}}
 """Threads of each process by model and world size: not always 1, to see that they are obeyed."""
