@@ -34,6 +34,7 @@ from distlab.experiment.options import CONF, Options, register
 from distlab.experiment.refused import refused
 from distlab.masking import learn, learn_environment
 from distlab.runs import run, study
+from distlab.runs.job import hand_over
 from distlab.runs.log import driver_log, hide_secrets
 from distlab.runs.progress import Display
 
@@ -64,7 +65,9 @@ def _compose_and_run(options: DictConfig) -> Options | None:
         if not single:
             in_study(validated)
             return validated
-        if validated.repeats > 1 or validated.study:
+        if hand_over.asked([validated]):
+            hand_over.hand_over(validated, run_dir)
+        elif validated.repeats > 1 or validated.study:
             experiment = job.runtime.choices.get("experiment")
             study.conduct([validated], run_dir, overrides, experiment)
         else:

@@ -36,6 +36,7 @@ for name in MLFLOW_VARIABLES:
 RAY = (
     "tests/cluster/test_connect.py",
     "tests/cluster/test_group.py",
+    "tests/cluster/test_two_hosts.py",
     "tests/cluster/train/test_run.py",
     "tests/conformance/test_break_backends.py",
     "tests/launch/test_postgresql.py",

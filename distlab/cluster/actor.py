@@ -60,6 +60,11 @@ class Seat:
         The id of its node in Ray, and the node's name.
     endpoint:
         A ``host:port`` on it that is kept for the worker as long as its process lives.
+    interface:
+        The network interface that has this address; None if none of the node's does, or if it
+        has none of the name that was asked for.
+    interfaces:
+        The node's network interfaces and their addresses (IPv4), in words.
     code:
         Which distlab it runs (:func:`distlab.outcome.environment.code`).
     guarded:
@@ -69,6 +74,8 @@ class Seat:
     node: str
     host: str
     endpoint: str
+    interface: str | None
+    interfaces: str
     code: str
     guarded: bool
 
@@ -83,14 +90,26 @@ class RankActor:
             # Ray imports these three before it first reads an object: 45 MiB of each worker.
             ray.get(ray.put(None))
 
-    def address(self) -> Seat:
-        """Where the worker is, with a port that is kept for it."""
-        host = ray.util.get_node_ip_address()
+    def address(self, interface: str | None = None) -> Seat:
+        """Where the worker is, with a port that is kept for it.
+
+        Parameters
+        ----------
+        interface:
+            The network interface over which others reach it; None for that of its node in Ray.
+        """
+        held, host = network.addresses(), ray.util.get_node_ip_address()
+        found = network.interface(host) if interface is None else interface
+        if interface is not None:
+            host = held.get(interface, host)
+            found = interface if interface in held else None
         if self._port is None:
             self._port = network.reserve(host)
         endpoint = f"{host}:{self._port.getsockname()[1]}"
         node = ray.get_runtime_context().get_node_id()
-        return Seat(node, socket.gethostname(), endpoint, code(), guard.active())
+        told = ", ".join(f"{name} ({one})" for name, one in held.items())
+        here = node, socket.gethostname(), endpoint
+        return Seat(*here, found, told, code(), guard.active())
 
     def run(self, assignment: Assignment) -> Iterator[Event]:
         """Run a task; the first one also imports the framework and joins the process group.
@@ -102,7 +121,8 @@ class RankActor:
         task, placement = assignment.task, assignment.placement
         log = _redirect_output(Path(assignment.log_dir), f"rank-{placement.rank}.log")
         try:
-            yield Started(placement.rank, socket.gethostname(), os.getpid(), str(log))
+            here, address = socket.gethostname(), placement.hosts[placement.rank]
+            yield Started(placement.rank, here, os.getpid(), str(log), address)
             if self._rank is None:
                 may_use = cores.usable()
                 granted = ray.get_runtime_context().get_accelerator_ids().get("GPU", [])
@@ -112,7 +132,8 @@ class RankActor:
                     facts,
                     may_use,
                 )
-            states = [State.decoded(ray.get(state), task.spec) for state in assignment.state]
+            moments = task.program.moments
+            states = [State.decoded(ray.get(one), task.spec, moments) for one in assignment.state]
             yield from self._rank.run(task, *states)
         except Exception as error:
             text = traceback.format_exc()

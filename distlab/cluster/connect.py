@@ -102,15 +102,19 @@ def place(options: Options, resources: Resources) -> Experiment:
     Raises
     ------
     DistlabError
-        If Ray has too few GPUs, or too few CPUs for the workers' threads.
+        If Ray has too few GPUs, or too few CPUs for the workers' threads, and no autoscaler.
     """
-    experiment = resolve(options, resources.gpus)
-    if options.pin is Pin.cores and options.cluster.mode is ClusterMode.local:
+    existing = options.cluster.mode is ClusterMode.existing
+    experiment = resolve(options, resources.gpus, may_grow=existing)
+    if options.pin is Pin.cores and not existing:
         # On other hosts the workers themselves see whether there are enough.
         shares(usable().allowed, experiment.world_size, options.threads_per_worker)
     needed = experiment.world_size * options.threads_per_worker
+    gpus = experiment.world_size if experiment.device == "gpu" else 0
     # On this machine alone more threads than cores may be asked for; the run says so.
-    if options.cluster.mode is ClusterMode.existing and needed > resources.cpus:
+    lacking = needed > resources.cpus or gpus > resources.gpus
+    if existing and lacking and not autoscaled():
+        resolve(options, resources.gpus)  # which refuses, where it is GPUs that are missing
         raise DistlabError(
             f"{experiment.world_size} workers of {options.threads_per_worker} threads each, "
             f"which is {needed} CPUs",
@@ -119,6 +123,13 @@ def place(options: Options, resources: Resources) -> Experiment:
             "or more nodes in the Ray cluster",
         )
     return experiment
+
+
+def autoscaled() -> bool:
+    """Whether the Ray that was joined has more nodes when workers ask for them."""
+    from distlab.cluster.start import waiting
+
+    return waiting.autoscaled()
 
 
 @contextlib.contextmanager

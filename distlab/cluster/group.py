@@ -22,6 +22,7 @@ from distlab.cluster.ending import Ending, PortTakenError, diverging, too_slow
 from distlab.cluster.logs import elsewhere, log_of
 from distlab.cluster.start import interpreter, local_ray, seats, waiting
 from distlab.cluster.start.causes import cause
+from distlab.cluster.watch.head import Head
 from distlab.cluster.watch.watching import TURN_S, Watch
 from distlab.cluster.worker_environment import WorkerEnvironment
 from distlab.errors import DistlabError, RayLostError
@@ -82,7 +83,9 @@ class WorkerGroup:
         bundle = {"CPU": cpus, **({"GPU": gpus} if gpus else {})}
         self._options = options
         runtime_env = interpreter.environment(options)
-        self._places = placement_group([bundle] * self.world_size, strategy="PACK")
+        self._places = placement_group(
+            [bundle] * self.world_size, strategy=options.placement.upper()
+        )
         self._make_actor = lambda index: (
             ray.remote(RankActor)
             .options(
@@ -156,7 +159,7 @@ class WorkerGroup:
     def _begin(self) -> waiting.Request:
         """Have Ray start the workers."""
         self._actors = [self._make_actor(index) for index in range(self.world_size)]
-        asked = [one.address.remote() for one in self._actors]
+        asked = [one.address.remote(self._options.network.interface) for one in self._actors]
         return waiting.Request(self._options, self._places, asked)
 
     def _run(
@@ -236,8 +239,8 @@ class WorkerGroup:
 
     def close(self, wait: bool = False) -> None:
         """End the workers; with ``wait`` they leave their process group first (at most 15 s)."""
-        if self._session != connect.connected_to():
-            return  # they ended with their Ray
+        if self._session != connect.connected_to() or not Head.reached():
+            return  # they ended with their Ray, or nobody can be told
         if wait:
             leaving = [actor.leave.remote() for actor in self._actors]
             ray.wait(leaving, num_returns=len(leaving), timeout=CLOSE_S)

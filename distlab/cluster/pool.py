@@ -104,6 +104,8 @@ def group_key(experiment: Experiment, dataset: Dataset) -> Hashable:
         experiment.world_size,
         options.threads_per_worker,
         options.pin,
+        options.placement,
+        options.network.interface,
         dataset.checksum,
     )
 

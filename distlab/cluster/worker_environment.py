@@ -60,6 +60,8 @@ class WorkerEnvironment:
     gpus:
         The GPUs of the workers of this machine, by their rank on it, where distlab deals them out
         itself; empty where Ray does.
+    interface:
+        The network interface that was asked for, which has the addresses of the placement.
     """
 
     variables: Mapping[str, str]
@@ -67,6 +69,7 @@ class WorkerEnvironment:
     nice: int
     pin: Pin | None = None
     gpus: tuple[str, ...] = ()
+    interface: str | None = None
 
     @classmethod
     def of(cls, experiment: Experiment) -> "WorkerEnvironment":
@@ -83,9 +86,10 @@ class WorkerEnvironment:
             **({} if on_gpu else {"CUDA_VISIBLE_DEVICES": ""}),
         }
         nice = os.getpriority(os.PRIO_PROCESS, 0)
+        interface = options.network.interface
         most = max(experiment.world_size, *experiment.sizes, 1)
         gpus = here(most) if on_gpu and local else ()
-        return cls(variables, asked(options.framework), nice, options.pin, gpus)
+        return cls(variables, asked(options.framework), nice, options.pin, gpus, interface)
 
     def enter(self, placement: Placement, granted: Sequence[str] = ()) -> dict[str, Any]:
         """Set up the calling process and thread, before the framework is imported.
@@ -103,7 +107,8 @@ class WorkerEnvironment:
         -------
         dict
             Plain data for the record: ``kept_out``, variables that stood in the environment and
-            were removed; ``inherited``, those of :data:`RECORDED` that stay.
+            were removed; ``inherited``, those of :data:`RECORDED` that stay; ``interface``, the
+            network interface over which other ranks reach it.
         """
         removed = foreign(os.environ, self.asked)
         for name in removed:
@@ -118,10 +123,10 @@ class WorkerEnvironment:
         inherited = _matching(os.environ, RECORDED)
         ask_no_proxy(os.environ, placement.hosts)
         own = placement.hosts[placement.rank]
-        reached = own if len(set(placement.hosts)) > 1 else LOOPBACK
-        if (device := interface(reached)) is not None:
-            # gloo would take what this host's name leads to, be it 127.0.1.1 or open to others.
-            os.environ.setdefault("GLOO_SOCKET_IFNAME", device)
+        reached = own if self.interface or len(set(placement.hosts)) > 1 else LOOPBACK
+        device = self.interface or interface(reached)
+        if device is not None:
+            meet_over(os.environ, device, on_purpose=self.interface is not None)
         # A user without privileges may not take niceness back; then the record tells the other one.
         with contextlib.suppress(OSError):
             os.setpriority(os.PRIO_PROCESS, 0, self.nice)
@@ -130,6 +135,7 @@ class WorkerEnvironment:
             cores = shares(os.sched_getaffinity(0), here, placement.threads)
             os.sched_setaffinity(0, cores[placement.local_rank])
         return {
+            "interface": device,
             # Ray itself sets some of these, and they are set anew.
             "kept_out": {
                 name: value for name, value in removed.items() if name not in self.variables
@@ -191,6 +197,30 @@ def clean(environment: MutableMapping[str, str]) -> Iterator[None]:
         yield
     finally:
         environment.update(removed)
+
+
+def meet_over(environment: MutableMapping[str, str], device: str, on_purpose: bool) -> None:
+    """Have gloo and NCCL meet over a network interface.
+
+    gloo would take what this host's name leads to, be it 127.0.1.1 or open to others; NCCL, the
+    first that is neither loopback nor Docker's (NVIDIA's documentation of NCCL,
+    "NCCL_SOCKET_IFNAME": ``=`` is for the exact name). Not yet run on a GPU.
+
+    Parameters
+    ----------
+    environment:
+        What they read.
+    device:
+        The interface.
+    on_purpose:
+        Whether it was asked for; else what stands in the environment stays.
+    """
+    named = {"GLOO_SOCKET_IFNAME": device}
+    if device != interface(LOOPBACK):
+        named["NCCL_SOCKET_IFNAME"] = f"={device}"
+    environment.update(
+        {name: value for name, value in named.items() if on_purpose or name not in environment}
+    )
 
 
 def ask_no_proxy(environment: MutableMapping[str, str], hosts: Iterable[str]) -> None:

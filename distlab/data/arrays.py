@@ -17,8 +17,8 @@ CHANNELS = (1, 3, 4)
 MOST_CLASSES = 2**16
 """A label is no larger: the last layer has an output for each class."""
 
-Refuse = Callable[[str, str], NoReturn]
-"""Raises the error for an array that is wrong: what was expected, what was found."""
+Refuse = Callable[[str, str, str], NoReturn]
+"""Raises the error for an array that is wrong: what was expected, what was found, what to do."""
 
 
 def images(values: NDArray[Any], layout: str | None, refuse: Refuse) -> Images:
@@ -37,19 +37,23 @@ def images(values: NDArray[Any], layout: str | None, refuse: Refuse) -> Images:
         Raises the error.
     """
     if values.dtype not in (np.uint8, np.float32):
-        refuse("images of uint8 or float32", f"they are {values.dtype}")
+        how = "images.astype(numpy.float32), from 0 to 1, or (255 * images).astype(numpy.uint8)"
+        refuse("images of uint8 or float32", f"they are {values.dtype}", how)
     if values.ndim not in (3, 4):
-        refuse("images n x height x width, or with channels", _shape(values))
+        how = "images.reshape(n, height, width), or with channels"
+        refuse("images n x height x width, or with channels", _shape(values), how)
     if values.dtype == np.float32:
         low, high = float(values.min()), float(values.max())
         if not (low >= 0 and high <= 1):
-            refuse("float32 from 0 to 1 (of 0 to 255: divided by 255)", f"{low:g} to {high:g}")
+            how = "images / 255 if they are from 0 to 255; else (images - low) / (high - low)"
+            refuse("float32 from 0 to 1", f"values from {low:g} to {high:g}", how)
     if values.ndim == 4:
         if layout is None:
             first, last = values.shape[1] in CHANNELS, values.shape[3] in CHANNELS
             if first == last:
                 found = f"{_shape(values)}, where {'both may' if first else 'neither seems to'} be"
-                refuse("channels (1, 3 or 4) as the second axis or as the last", found)
+                how = "data.layout=nchw (channels first)\ndata.layout=nhwc (channels last)"
+                refuse("channels (1, 3 or 4) as the second axis or as the last", found, how)
             layout = "nhwc" if last else "nchw"
         if layout == "nhwc":
             values = values.transpose(0, 3, 1, 2)
@@ -73,14 +77,16 @@ def labels(values: NDArray[Any], count: int, refuse: Refuse) -> NDArray[np.int64
     if values.ndim == 2 and values.shape[1] == 1:
         values = values[:, 0]
     if values.ndim != 1:
-        refuse("labels of shape n", _shape(values))
+        refuse("labels of shape n", _shape(values), "of one-hot labels: labels.argmax(axis=1)")
     if values.dtype.kind not in "iu":
-        refuse("labels that are whole numbers", f"they are {values.dtype}")
+        refuse("whole numbers", f"they are {values.dtype}", "labels.astype(numpy.int64)")
     if len(values) != count:
-        refuse("one label for each image", f"{len(values):,} labels for {count:,} images")
+        found = f"{len(values):,} labels for {count:,} images"
+        refuse("one label for each image", found, "the labels of these images")
     if int(values.min()) < 0 or int(values.max()) >= MOST_CLASSES:
         found = f"they go from {values.min()} to {values.max()}"
-        refuse(f"labels from 0, below {MOST_CLASSES:,}", found)
+        how = "numpy.unique(labels, return_inverse=True)[1] counts them from 0"
+        refuse(f"labels from 0, below {MOST_CLASSES:,}", found, how)
     return values.astype(np.int64)
 
 

@@ -273,10 +273,8 @@ def _refuse(path: Path, title: str, expected: str, found: str | tuple[int, ...])
     )
 
 
-def _refuse_array(what: str, expected: str, found: str) -> NoReturn:
-    """The error for an array of any form; ``expected`` tells what to do."""
-    told = "data.layout=nchw (channels first)\ndata.layout=nhwc (channels last)"
-    fix = told if "as the second axis" in expected else f"save it as {expected}"
+def _refuse_array(what: str, expected: str, found: str, fix: str) -> NoReturn:
+    """The error for an array of any form."""
     raise DistlabError(
         asked=f"use {what} as data",
         found=f"{found}; expected {expected}",

@@ -16,6 +16,7 @@ from distlab.backends import registry
 from distlab.doctor import preflight
 from distlab.doctor.finding import Finding, note, wrong
 from distlab.doctor.probe import look
+from distlab.environment import kept
 from distlab.errors import DistlabError
 from distlab.experiment.options import package_of
 
@@ -35,8 +36,16 @@ def frameworks() -> Iterator[Finding]:
     there = {name: package for name, package in packages.items() if _version(package)}
     with ThreadPoolExecutor() as pool:
         seen = dict(zip(there, pool.map(look, there), strict=True))
+    elsewhere = kept.kept()
     for name, package in packages.items():
         what = f"framework={name}"
+        made = [one for one in elsewhere if one.framework == name]
+        for one in made:
+            found = f"{one.version} in the environment {one.name}"
+            unfit = one.unfit and f"{kept.COMMAND} remove {one.name}, and create it anew"
+            yield note(what, f"{found}: {one.unfit}", unfit) if unfit else Finding(what, found)
+        if name not in there and any(one.unfit is None for one in made):
+            continue
         if name not in there:
             advice = f'pip install "distlab[{name}]"'
             found = f"{package} is not installed"

@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
 from omegaconf import DictConfig, OmegaConf
 
 from distlab.backends import registry
@@ -30,6 +32,8 @@ from distlab.experiment.options import (
     flat,
     with_mlflow_variables,
 )
+from distlab.experiment.training import optimizer, rates
+from distlab.experiment.training.standard import beyond, is_standard
 from distlab.machine.storage import is_shared
 from distlab.models import grammar, shipped
 from distlab.models.layers import Shape
@@ -51,6 +55,8 @@ NOT_OF_A_SERIES = (
     "resume",
     "take_over",
     "engine",
+    "placement",
+    "network.",
     "execution",
     "framework.execution",
     # What they lead to is told by the version that workers report.
@@ -117,11 +123,23 @@ class Experiment:
         """What every step computes."""
         return Program(
             local_batch=self.global_batch // self.world_size,
-            learning_rate=self.options.learning_rate,
+            learning_rate=rates.base(self.options, self.world_size),
             optimizer="stock" if self.options.optimizer.variant == "stock" else "reference",
             execution="graph" if self.execution == "graph" else "eager",
             precision=self.options.precision.value,
+            rule=self.options.optimizer.name.value,
+            **optimizer.numbers(self.options.optimizer),
         )
+
+    def rates(self, steps_per_epoch: int) -> NDArray[np.float64]:
+        """The learning rate of every step: ``[epochs * steps_per_epoch]``.
+
+        Raises
+        ------
+        DistlabError
+            If the warm-up is longer than the run.
+        """
+        return rates.made(self.options, self.world_size, steps_per_epoch)
 
     def series(self, data_checksum: str) -> str:
         """Hash of all that runs share which differ in their number of workers and nothing else."""
@@ -129,6 +147,7 @@ class Experiment:
             name: str(value)
             for name, value in flat(self.options).items()
             if not name.startswith((*NOT_OF_A_SERIES, *LAYERS))
+            and not is_standard(name, value)
             and not (name == "pin" and value is None)
         }
         options |= known_by_layers(self.spec.name, self.spec.digest)
@@ -164,6 +183,7 @@ class Experiment:
         # Keys of runs recorded before there were these choices stay what they are.
         layers = known_by_layers(self.spec.name, self.spec.digest)
         equal |= {name: told for name, told in layers.items() if name in LAYERS}
+        equal |= beyond(flat(options))
         if options.precision is not Precision.fp32:
             equal["precision"] = str(options.precision)
         if options.pin is not None:
@@ -358,6 +378,12 @@ def checked(options: Options) -> Options:
     if bounds := sizes.bounds(options.gpus):
         gpus = options.gpus
         _check_elastic(options, *bounds)
+    if options.network.interface and options.cluster.mode is ClusterMode.local:
+        raise DistlabError(
+            f"network.interface={options.network.interface}",
+            "workers of cluster=local are all on this machine and use its loopback",
+            "{command} network.interface=null",
+        )
     if options.cluster.address and options.cluster.mode is ClusterMode.local:
         address = f"cluster.address={options.cluster.address}"
         raise DistlabError(
@@ -365,17 +391,31 @@ def checked(options: Options) -> Options:
             "cluster=local starts a Ray of its own and joins none",
             f"to join that one: cluster=existing {address}",
         )
-    # A study's frameworks are those of its recorded plan, and this one may be but the default.
-    if not options.study:
+    if options.cluster.mode is ClusterMode.job:
+        _check_job(options.cluster.address)
+    # A study's frameworks are those of its recorded plan, and this one may be but the default; a
+    # job's are those of another machine.
+    elif not options.study:
         _check_installed(options.framework)
+    rates.check(options)
+    options = replace(options, optimizer=optimizer.completed(options.optimizer))
     name = _called(options.model, digest(options))
     options = replace(options, model=replace(options.model, name=name))
     _check_executions(options)
     return replace(options, gpus=gpus, tracking=with_mlflow_variables(options.tracking))
 
 
-def resolve(options: Options, gpus_present: int) -> Experiment:
+def resolve(options: Options, gpus_present: int, may_grow: bool = False) -> Experiment:
     """Decide device and world size, given how many GPUs Ray has, and check the batch.
+
+    Parameters
+    ----------
+    options:
+        The validated options.
+    gpus_present:
+        How many GPUs Ray has.
+    may_grow:
+        Whether it has more when they are asked for.
 
     Raises
     ------
@@ -391,7 +431,7 @@ def resolve(options: Options, gpus_present: int) -> Experiment:
         world_size = possible[0]
     else:
         world_size = options.gpus or (max(gpus_present, 1) if on_gpu else 1)
-    if on_gpu and gpus_present < world_size:
+    if on_gpu and gpus_present < world_size and not may_grow:
         raise DistlabError(
             f"{world_size} worker{'s' * (world_size > 1)} with one GPU each "
             f"(gpus={'null' if options.gpus is None else options.gpus} device={options.device})",
@@ -496,6 +536,16 @@ def _check_executions(options: Options) -> None:
 def _not_run(asked: str, framework: FrameworkOptions, option: str) -> DistlabError:
     found = f"{framework.name} runs {' and '.join(framework.executions)} only"
     return DistlabError(asked, found, f"{option}={framework.executions[0]}")
+
+
+def _check_job(address: str | None) -> None:
+    """Refuse an address that is none of Ray's Jobs API."""
+    if not re.fullmatch(r"https?://[^\s/]+/?", address or ""):
+        raise DistlabError(
+            f"cluster=job cluster.address={address or 'null'}",
+            "a job is handed over to the dashboard of a Ray, by its http address",
+            "cluster.address=http://HEAD:8265",
+        )
 
 
 def interpreter_of(framework: FrameworkOptions) -> Path | None:

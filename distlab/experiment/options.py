@@ -58,24 +58,56 @@ class Engine(StrEnum):
     train = "train"
 
 
+class Packing(StrEnum):
+    """How many hosts the workers of a run share: as few as there is room on, or as many."""
+
+    pack = "pack"
+    spread = "spread"
+
+
 class Pin(StrEnum):
     """What of a machine each worker has for itself."""
 
     cores = "cores"
 
 
+class OptimizerName(StrEnum):
+    """Which optimizer: :class:`distlab.backends.base.Program` has their formulas."""
+
+    adam = "adam"
+    adamw = "adamw"
+    sgd = "sgd"
+
+
+class RateSchedule(StrEnum):
+    """How the learning rate goes on behind the warm-up."""
+
+    constant = "constant"
+    cosine = "cosine"
+    step = "step"
+
+
+class ByWorkers(StrEnum):
+    """What several workers, and so a larger batch, make of the learning rate."""
+
+    none = "none"
+    linear = "linear"
+    sqrt = "sqrt"
+
+
 class OptimizerVariant(StrEnum):
-    """Adam as the fairness contract defines it, or the framework's own."""
+    """The optimizer as the fairness contract defines it, or the framework's own Adam."""
 
     reference = "reference"
     stock = "stock"
 
 
 class ClusterMode(StrEnum):
-    """Start Ray for the command or join a running one."""
+    """Start Ray for the command, join a running one, or hand the command over to one elsewhere."""
 
     local = "local"
     existing = "existing"
+    job = "job"
 
 
 @dataclass
@@ -110,9 +142,31 @@ class ModelOptions:
 
 @dataclass
 class OptimizerOptions:
-    """The section ``optimizer``."""
+    """One file of ``conf/optimizer/``.
+
+    A number that is None is the file's, if the optimizer has it; so it is in records made when Adam
+    was the only one.
+    """
 
     variant: OptimizerVariant = OptimizerVariant.reference
+    name: OptimizerName = OptimizerName.adam
+    beta1: float | None = None
+    beta2: float | None = None
+    epsilon: float | None = None
+    momentum: float | None = None
+    nesterov: bool | None = None
+    weight_decay: float | None = None
+
+
+@dataclass
+class RateOptions:
+    """The section ``rate``."""
+
+    schedule: RateSchedule = RateSchedule.constant
+    warmup_steps: int = 0
+    drop_epochs: list[int] = field(default_factory=list)
+    drop_factor: float = 0.1
+    by_workers: ByWorkers = ByWorkers.none
 
 
 @dataclass
@@ -134,6 +188,13 @@ class ClusterOptions:
     start_timeout_s: float = 180.0
     silence_timeout_s: float | None = None
     open_ports: bool = False
+
+
+@dataclass
+class NetworkOptions:
+    """The section ``network``."""
+
+    interface: str | None = None
 
 
 @dataclass
@@ -160,7 +221,9 @@ class Options:
     model: ModelOptions = field(default_factory=ModelOptions)
     data: DataOptions = field(default_factory=DataOptions)
     cluster: ClusterOptions = field(default_factory=ClusterOptions)
+    network: NetworkOptions = field(default_factory=NetworkOptions)
     optimizer: OptimizerOptions = field(default_factory=OptimizerOptions)
+    rate: RateOptions = field(default_factory=RateOptions)
     tracking: TrackingOptions = field(default_factory=TrackingOptions)
     checkpoint: CheckpointOptions = field(default_factory=CheckpointOptions)
     failures: FailureOptions = field(default_factory=FailureOptions)
@@ -176,6 +239,7 @@ class Options:
     threads_per_worker: int = 1
     engine: Engine = Engine.auto
     pin: Pin | None = None
+    placement: Packing = Packing.pack
     target_accuracy: float = MISSING
     measure_exchange: bool = True
     repeats: int = 1

@@ -13,19 +13,33 @@ LISTEN = "0A"
 
 @dataclass(frozen=True)
 class Name:
-    """The name that this host calls itself, which leads to an address that no other host can reach.
+    """The name that this host calls itself, where it leads elsewhere than to its address.
 
     Attributes
     ----------
     host, address:
-        The name, and what it leads to.
+        The name, and what it leads to; None if that is nothing.
+    held:
+        Whether a program of this host may listen at that address.
     line:
         The line of ``/etc/hosts`` that says so, with its number; None if it stands elsewhere.
     """
 
     host: str
-    address: str
+    address: str | None
+    held: bool
     line: str | None
+
+
+def addresses() -> dict[str, str]:
+    """The network interfaces of this host and the first IPv4 address of each."""
+    import psutil
+
+    return {
+        name: found[0]
+        for name, all in psutil.net_if_addrs().items()
+        if (found := [one.address for one in all if one.family is socket.AF_INET])
+    }
 
 
 def interface(address: str) -> str | None:
@@ -67,20 +81,27 @@ def listeners(address: str) -> set[int]:
     return found
 
 
-def own_name(hosts: Path = HOSTS) -> Name | None:
-    """The name of this host if it leads to a loopback address (Debian: ``127.0.1.1``), else None.
+def own_name(reached: str, hosts: Path = HOSTS) -> Name | None:
+    """The name of this host, if it leads elsewhere than to an address; None if it leads there.
+
+    It leads to the first of its addresses that this host has: where a server listens that is told
+    the name. Debian's ``127.0.1.1`` is one, as is all of 127.0.0.0/8.
 
     Parameters
     ----------
+    reached:
+        The address at which other hosts reach this one.
     hosts:
         The file in which the line is looked for.
     """
     name = socket.gethostname()
     try:
-        address = socket.gethostbyname(name)
+        found = [str(one[4][0]) for one in socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)]
     except OSError:
-        return None
-    if not address.startswith("127."):
+        found = []
+    own = [one for one in found if one.startswith("127.") or interface(one) is not None]
+    address = next(iter([*own, *found]), None)
+    if address == reached:
         return None
     lines = hosts.read_text(errors="replace").splitlines() if hosts.exists() else []
     said = (
@@ -88,4 +109,4 @@ def own_name(hosts: Path = HOSTS) -> Name | None:
         for number, text in enumerate(lines, 1)
         if name in text.partition("#")[0].split()[1:] and text.split()[0] == address
     )
-    return Name(name, address, next(said, None))
+    return Name(name, address, bool(own), next(said, None))

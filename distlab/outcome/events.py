@@ -49,13 +49,15 @@ class Begun:
 class Started:
     """The rank's process runs; nothing of the framework is imported yet.
 
-    ``log`` is the file on its host to which all goes that it prints.
+    ``log`` is the file on its host to which all goes that it prints, ``address`` that at which
+    other ranks reach it.
     """
 
     rank: int
     host: str
     pid: int
     log: str = ""
+    address: str = ""
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,8 @@ class Ready:
     weights_sha256:
         Fingerprint of the initial weights, read back from the framework after the warm-up.
     optimizer_error:
-        Largest deviation of a first update from Adam's, over all parameters, in learning rates.
+        Largest deviation of a first update from the optimizer's, over all parameters, in learning
+        rates; None where there are no moments to tell the gradient by.
     resources:
         What :meth:`distlab.backends.base.Backend.describe` said, and the process's CPU affinity.
     seconds:
@@ -80,7 +83,7 @@ class Ready:
 
     rank: int
     weights_sha256: str
-    optimizer_error: float
+    optimizer_error: float | None
     resources: dict[str, Any]
     seconds: dict[str, float]
     packages: str = field(default="", repr=False)

@@ -85,12 +85,15 @@ class Record:
         Wall-clock seconds of commands before this one that worked at the run.
     kept_out:
         Environment variables that were kept from the workers.
+    nodes:
+        How many hosts Ray had.
     """
 
     experiment: Experiment
     dataset: Dataset
     command_time: float
     kept_out: list[str] = field(default_factory=list)
+    nodes: int | None = None
     epochs: list[Epoch] = field(default_factory=list)
     startup: dict[str, float] = field(default_factory=dict)
     startup_s: float | None = None
@@ -308,6 +311,9 @@ class Record:
             "kept_from_workers": self.kept_out,
             "engine": str(options.engine),
             "pin": None if options.pin is None else str(options.pin),
+            "placement": str(options.placement),
+            "nodes": self.nodes,
+            "ranks": self.stretches[-1].ranks(),
             "target_accuracy": options.target_accuracy,
             "parameters": experiment.spec.parameter_count,
             "input_shape": list(experiment.spec.input_shape),

@@ -104,6 +104,31 @@ class Resources(Open):
     """Seconds that compiling them took when it was done; null or missing if unknown."""
 
 
+class Rank(Strict):
+    """Where a rank was, and what it ran."""
+
+    rank: Count
+    """Its number."""
+    host: str
+    """Name of its host."""
+    address: str | None
+    """Address at which other ranks reach it; null if it was not told."""
+    interface: str | None
+    """The network interface over which they do; null if it was not found."""
+    device_name: str | None
+    """Its processor or GPU."""
+    framework_version: str | None
+    """Version of its framework."""
+    python_version: str | None
+    """Version of its Python."""
+    numpy_version: str | None
+    """Version of its NumPy."""
+    distlab_version: str | None
+    """Version of its distlab."""
+    log: str
+    """The file on its host to which it printed."""
+
+
 class Gpu(Strict):
     """The GPU of a rank, as NVML told of it at both ends of each window; null where it does not."""
 
@@ -222,7 +247,7 @@ class Stretch(Strict):
     world_size: Positive
     """Its number of workers."""
     hosts: list[str]
-    """Names of its hosts, in the order of their first ranks."""
+    """Names of its hosts, each once, in the order of their first ranks."""
     first_epoch: Positive
     """The epoch that it began with, from 1."""
     epochs: Count
@@ -291,7 +316,10 @@ class Run(Strict):
     precision: str
     """How products are rounded: ``fp32`` (not at all), ``tf32`` or ``bf16``."""
     optimizer: str
-    """``reference`` (Adam as the fairness contract has it) or ``stock`` (the framework's own)."""
+    """``reference`` (as the fairness contract has it) or ``stock`` (the framework's own Adam).
+
+    Which one it is stands in ``options``: ``optimizer.name``.
+    """
     model: str
     """Name of the model."""
     data: str
@@ -318,7 +346,7 @@ class Run(Strict):
     global_batch_size: Positive
     """Samples of a step over all workers."""
     learning_rate: float
-    """Adam's step size."""
+    """The optimizer's step size, as asked; what becomes of it stands in ``options``: ``rate.``."""
     epochs: Positive
     """Passes over the training set."""
     seed: int
@@ -348,6 +376,12 @@ class Run(Strict):
     """What placed the workers: ``actors`` (distlab itself) or ``train`` (Ray Train)."""
     pin: Literal["cores"] | None
     """``cores`` if each worker had cores of its own (see ``cpu_affinity``), else null."""
+    placement: Literal["pack", "spread"] | None = None
+    """Whether few hosts or many were asked for; null or missing in earlier records."""
+    nodes: Positive | None = None
+    """How many hosts Ray had when the run began; null or missing in earlier records."""
+    ranks: list[Rank] | None = None
+    """Each of the last group's ranks, in order; null or missing in earlier records."""
     kept_from_workers: list[str]
     """Environment variables that stood around the command or its Ray and were kept from workers."""
     target_accuracy: Share

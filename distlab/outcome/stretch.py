@@ -7,6 +7,12 @@ from typing import Any
 from distlab.outcome.events import EpochDone, Finished, Ready, Started
 from distlab.outcome.hosts import Host
 
+RANK_TOLD = (
+    *("interface", "device_name", "framework_version"),
+    *("python_version", "numpy_version", "distlab_version"),
+)
+"""What a summary holds of the resources of each rank; rank 0's are there as a whole."""
+
 
 @dataclass
 class Stretch:
@@ -43,11 +49,8 @@ class Stretch:
 
     def hosts(self, threads_per_worker: int) -> list[Host]:
         """The hosts in the order of their first ranks, with what their ranks have told so far."""
-        ranks_of: dict[str, list[int]] = {}
-        for rank, started in sorted(self.started.items()):
-            ranks_of.setdefault(started.host, []).append(rank)
         found = []
-        for name, ranks in ranks_of.items():
+        for (name, _), ranks in self.places().items():
             told = [self.ready[rank].resources for rank in ranks if rank in self.ready]
             windows = [
                 [part.cpu for parts in self.windows if (part := parts.get(rank)) and part.cpu]
@@ -58,12 +61,41 @@ class Stretch:
             found.append(Host(name, threads, told, windows if whole else None))
         return found
 
+    def places(self) -> dict[tuple[str, str], list[int]]:
+        """The ranks of each host, by its name and address: two hosts may have one name."""
+        found: dict[tuple[str, str], list[int]] = {}
+        for rank, started in sorted(self.started.items()):
+            found.setdefault((started.host, started.address), []).append(rank)
+        return found
+
+    def ranks(self) -> list[dict[str, Any]]:
+        """Where each rank is that got ready and what it runs, as a summary holds it."""
+        return [
+            {
+                "rank": rank,
+                "host": self.started[rank].host,
+                "address": self.started[rank].address or None,
+                "log": self.started[rank].log,
+                **{name: ready.resources.get(name) for name in RANK_TOLD},
+            }
+            for rank, ready in sorted(self.ready.items())
+            if rank in self.started
+        ]
+
+    def told(self) -> str:
+        """Which ranks are on which host: ``ranks 0 and 1 on red, 2 on blue``."""
+        each = [
+            f"{', '.join(map(str, ranks[:-1]))}{' and ' * (len(ranks) > 1)}{ranks[-1]} on {name}"
+            for (name, _), ranks in self.places().items()
+        ]
+        return f"rank{'s' * (len(self.started) > 1)} {', '.join(each)}"
+
     def plain(self) -> dict[str, Any]:
         """It as a summary holds it."""
         return {
             "group": self.group,
             "world_size": self.world_size,
-            "hosts": list(dict.fromkeys(one.host for _, one in sorted(self.started.items()))),
+            "hosts": [name for name, _ in self.places()],
             "first_epoch": self.first + 1,
             "epochs": len(self.windows),
         }
@@ -104,9 +136,9 @@ def together(stretches: Sequence[Stretch]) -> list[Stretch]:
 
     What a host's other processes did is then told once of it.
     """
-    found: dict[tuple[str, ...], Stretch] = {}
+    found: dict[tuple[tuple[str, str], ...], Stretch] = {}
     for one in stretches:
-        hosts = tuple(started.host for _, started in sorted(one.started.items()))
+        hosts = tuple((s.host, s.address) for _, s in sorted(one.started.items()))
         before = found[hosts].windows if hosts in found else []
         found[hosts] = replace(one, windows=[*before, *one.windows])
     return list(found.values())

@@ -29,12 +29,21 @@ from distlab.experiment.names import (
     words,
 )
 from distlab.experiment.options import Device, Engine, Execution, Options, Precision, flat
+from distlab.experiment.training.standard import is_standard
 from distlab.files import slug
 from distlab.masking import HIDDEN
 
 # Options that were added later; cells in which they have these values keep the keys they had.
-ADDED = {"precision": "fp32", "engine": "auto", "pin": "None", "framework.execution_by_model": "{}"}
-ADDED |= {"framework.version": "None", "framework.environment": "auto"}
+ADDED = {
+    "precision": "fp32",
+    "engine": "auto",
+    "pin": "None",
+    "placement": "pack",
+    "network.interface": "None",
+    "framework.execution_by_model": "{}",
+    "framework.version": "None",
+    "framework.environment": "auto",
+}
 
 
 @dataclass(frozen=True)
@@ -80,6 +89,7 @@ class Cell:
             name: str(value)
             for name, value in made_up_of.items()
             if not name.startswith((*NOT_OF_A_CELL, *LAYERS, "data."))
+            and not is_standard(name, value)
             and ADDED.get(name) != str(value)
         }
         options |= known_by_layers(self.options.model.name, digest(self.options))

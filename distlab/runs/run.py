@@ -76,7 +76,9 @@ class Session:
             if options.shape is not None:
                 others["shape"] = tuple(options.shape)
             directory = others.pop("dir", None)
-            self._datasets[key] = sources.load(options.name, directory, progress, **others)
+            found = sources.load(options.name, directory, progress, **others)
+            # What is known of it from now on names the same data.
+            self._datasets[repr(asked.told(options, found.form))] = self._datasets[key] = found
         return self._datasets[key]
 
     def __enter__(self) -> "Session":
@@ -164,7 +166,7 @@ def execute(
         if taken is not None:
             taken.check(dataset)
         startup = {"ray": ray_s, "data": data_s}
-        record = Record(experiment, dataset, command_time, startup=startup)
+        record = Record(experiment, dataset, command_time, startup=startup, nodes=resources.nodes)
         if options.cluster.mode is ClusterMode.local:
             # The Ray of this command was started without them.
             record.kept_out = worker_environment.kept_out(os.environ, experiment)
@@ -258,7 +260,7 @@ def _tracked(
     taken: Resumed | None,
 ) -> dict[str, Any]:
     """The part of a run that MLflow knows of."""
-    from distlab.cluster import restarts
+    from distlab.cluster import logs, restarts
     from distlab.cluster.train import run as train
     from distlab.fairness import checks
     from distlab.outcome import schema
@@ -288,7 +290,13 @@ def _tracked(
             keeper = Keeper(record, run_dir, tracker, display.say, taken)
         lasting = (train if options.engine is Engine.train else restarts).lasting
         events = lasting(
-            *(jobs, experiment, dataset, _task(experiment, display.live), run_dir / "logs"),
+            *(
+                jobs,
+                experiment,
+                dataset,
+                _task(experiment, dataset, display.live),
+                run_dir / "logs",
+            ),
             most=options.failures.max,
             start=keeper.start if keeper else None,
             failure=taken.ended if taken else None,
@@ -340,6 +348,7 @@ def _tracked(
         raise
     finally:
         display.close()
+        logs.fetch((one for s in record.stretches for one in s.started.values()), run_dir / "logs")
         written = config_file, environment_file, packages, run_dir / "summary.json"
         tracker.artifacts(*written, run_dir / "logs")
     return summary
@@ -366,6 +375,8 @@ def _take(
         display.begin(experiment.options.epochs, steps, experiment.global_batch)
         if record.kept_out:
             display.once(worker_environment.told(record.kept_out))
+        if experiment.options.cluster.mode is ClusterMode.existing and record.nodes != 1:
+            display.once(_where(record))
     if epoch is not None:
         display.epoch(epoch)
         tracker.epoch(epoch)
@@ -375,9 +386,16 @@ def _take(
         keeper.state(event)
 
 
-def _task(experiment: Experiment, live: bool) -> Task:
+def _where(record: Record) -> str:
+    """On which of Ray's hosts the ranks are."""
+    now, asked = record.stretches[-1], record.experiment.options.placement
+    return f"{now.told()} (placement={asked}: {len(now.places())} of Ray's {record.nodes} hosts)"
+
+
+def _task(experiment: Experiment, dataset: sources.Dataset, live: bool) -> Task:
     """What the ranks are told."""
     options = experiment.options
+    steps = len(dataset.train_labels) // experiment.global_batch
     return Task(
         framework=options.framework.name,
         spec=experiment.spec,
@@ -388,6 +406,7 @@ def _task(experiment: Experiment, live: bool) -> Task:
         live=live,
         measure_exchange=options.measure_exchange,
         checkpoint_every=options.checkpoint.every,
+        rates=experiment.rates(steps),
     )
 
 

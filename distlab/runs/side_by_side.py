@@ -11,7 +11,7 @@ from rich.table import Table
 
 from distlab.experiment.names import HELD, distinguishing, phrases
 from distlab.outcome import caveats, exchange
-from distlab.report.figures.runs import FP32, options, precision
+from distlab.report.figures.runs import FP32, hosts, options, precision
 
 Summary = dict[str, Any]
 Row = tuple[str, Callable[[Summary], str]]
@@ -135,7 +135,10 @@ def _verified(summary: Summary) -> str:
 def _workers(summary: Summary) -> str:
     threads = summary["threads_per_worker"]
     each = f"{threads} thread{'s' * (threads > 1)} each"
-    return f"{summary['world_size']} x {summary['device']} ({each})"
+    places = hosts(summary)
+    return f"{summary['world_size']} x {summary['device']} ({each})" + (
+        f" on {places} hosts" if places > 1 else ""
+    )
 
 
 def _sizes(summary: Summary) -> list[dict[str, Any]]:

@@ -14,10 +14,11 @@ from omegaconf import DictConfig
 
 from distlab.console import complain
 from distlab.doctor import preflight
-from distlab.errors import DistlabError
+from distlab.errors import DistlabError, WorkerError
 from distlab.experiment import words
 from distlab.experiment.options import Options
 from distlab.runs import study
+from distlab.runs.job import hand_over
 from distlab.runs.log import FILE, hide_secrets
 
 
@@ -64,6 +65,9 @@ class Sweep(Callback):
         folder = Path(config.hydra.sweep.dir).resolve()
         hide_secrets(folder)
         try:
+            if hand_over.asked(self._planned):
+                hand_over.hand_over(self._planned[0], folder)
+                return
             study.conduct(
                 self._planned,
                 folder,
@@ -71,7 +75,7 @@ class Sweep(Callback):
                 config.hydra.runtime.choices.get("experiment"),
                 self._refused,
             )
-        except DistlabError as error:
+        except (DistlabError, WorkerError) as error:
             complain(error)
             raise SystemExit(1) from None
         except Exception as error:

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 STORE = "mlruns"
+JOB, VARIABLE = "ray_job", "DISTLAB_JOB"
+"""The tag, and the variable of a command that a job of Ray runs, that say which job that is."""
 ARTIFACTS = "artifacts"
 SQLITE = "sqlite:///"
 
@@ -397,6 +399,7 @@ def origin() -> dict[str, str]:
         "mlflow.source.name": "distlab.launch",
         "distlab_version": __version__,
         **({"mlflow.source.git.commit": commit} if commit else {}),
+        **({JOB: job} if (job := os.environ.get(VARIABLE)) else {}),
     }
 
 

@@ -23,21 +23,22 @@ ABSENT = (
 )
 """What distlab needs elsewhere, and a borrowed machine has not got."""
 BLOCKER = """
-import importlib.abc, importlib.machinery, sys
+import sys
 
-class Absent(importlib.abc.MetaPathFinder):
+class Without:
+    def __init__(self, finder):
+        self._finder = finder
+
     def find_spec(self, name, path=None, target=None):
-        if name in {absent}:
-            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+        return None if name in {absent} else self._finder.find_spec(name, path, target)
 
-sys.meta_path.insert(0, Absent())
+sys.meta_path[:] = map(Without, sys.meta_path)
 """
 
 
 @pytest.fixture
 def bare(tmp_path: Path) -> dict[str, str]:
     """An environment whose Pythons, and theirs, find none of these packages."""
-    (tmp_path / "usercustomize.py").write_text(BLOCKER.format(absent=set(ABSENT)))
     (tmp_path / "sitecustomize.py").write_text(BLOCKER.format(absent=set(ABSENT)))
     kept = {name: value for name, value in os.environ.items() if name != "DISTLAB_DATA_DIR"}
     return {**kept, "PYTHONPATH": str(tmp_path)}
@@ -72,7 +73,7 @@ def test_made_up_images_say_so_and_come_back_from_their_files(
     assert what.startswith("MADE-UP IMAGES")
     (pictures, labels), (others, _) = images.load(place)
     assert (pictures.shape, len(others)) == ((6000, 1, 28, 28), 2000)
-    assert pictures.min() == 0 and pictures.max() == 1 and set(labels) == set(range(10))
+    assert pictures.min() == 0 and 0.5 < pictures.max() <= 1 and set(labels) == set(range(10))
     assert images.folder(str(tmp_path), tmp_path)[1] == f"the images in {tmp_path}"
 
 

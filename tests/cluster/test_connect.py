@@ -10,6 +10,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from distlab.cluster.connect import Resources
 from distlab.cluster.start import joining, local_ray
 from distlab.errors import DistlabError
 from distlab.experiment.experiment import Experiment
+from distlab.experiment.options import Device
 from distlab.machine import guard
 from distlab.masking import mask
 
@@ -72,8 +74,13 @@ def test_what_ray_prints_of_a_node_that_died_stays_off_the_terminal() -> None:
     [(["gpus=4"], 3, 4), (["gpus=2", "threads_per_worker=4"], 7, 8)],
 )
 def test_more_threads_than_the_cluster_has_cpus_is_refused(
-    experiment: Callable[..., Experiment], overrides: list[str], cpus: int, needed: int
+    experiment: Callable[..., Experiment],
+    overrides: list[str],
+    cpus: int,
+    needed: int,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(connect, "autoscaled", lambda: False)
     local = experiment(*overrides).options
     assert connect.place(local, Resources(cpus, 0, 1)).world_size == local.gpus
     options = experiment("cluster=existing", *overrides).options
@@ -82,6 +89,23 @@ def test_more_threads_than_the_cluster_has_cpus_is_refused(
     assert f"{needed} CPUs" in caught.value.asked
     assert f"Ray has {cpus} CPUs" in caught.value.found
     assert connect.place(options, Resources(needed, 0, 1)).world_size == options.gpus
+
+
+def test_where_nodes_come_when_they_are_asked_for_workers_wait_for_them(
+    experiment: Callable[..., Experiment], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = experiment("cluster=existing", "gpus=4").options
+    on_gpus = replace(options, device=Device.gpu)
+    for grows in (True, False):
+        monkeypatch.setattr(connect, "autoscaled", lambda grows=grows: grows)
+        for asked, device in ((options, "cpu"), (on_gpus, "gpu")):
+            if grows:
+                placed = connect.place(asked, Resources(1, 0, 1))
+                assert (placed.device, placed.world_size) == (device, 4)
+            else:
+                lacks = "1 CPUs" if device == "cpu" else "0 GPUs"
+                with pytest.raises(DistlabError, match=f"Ray has {lacks}"):
+                    connect.place(asked, Resources(1, 0, 1))
 
 
 def test_a_start_that_took_too_long_is_tried_again(

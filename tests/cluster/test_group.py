@@ -1,10 +1,12 @@
 """Kept workers, on a real Ray, with a backend that starts at once."""
 
+import hashlib
 import importlib
 import os
 import re
 import signal
 import socket
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -12,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import borrowed
 import numpy_sockets
 import psutil
 import pytest
@@ -20,11 +23,13 @@ import stranger
 from omegaconf import DictConfig
 from ray.util.placement_group import placement_group, remove_placement_group
 
+from distlab import __version__
 from distlab.cluster import connect
 from distlab.cluster.actor import RankActor
 from distlab.cluster.group import WorkerGroup
 from distlab.cluster.start import waiting
 from distlab.data.dataset import Dataset
+from distlab.environment.kept import Kept, keep
 from distlab.errors import DistlabError, DivergedError, StalledError, WorkerError
 from distlab.experiment.experiment import Experiment, resolve, validate
 from distlab.experiment.options import ClusterMode
@@ -249,6 +254,36 @@ def test_an_environment_that_cannot_be_is_refused_within_seconds(
             one.close()
     assert found in caught.value.found and "runtime_env" in caught.value.asked
     assert not caught.value.may_pass and len(str(caught.value).splitlines()) <= 14
+
+
+def test_workers_start_in_the_environment_that_is_named_and_tell_what_it_holds(
+    experiment_of_two: Experiment,
+    dataset: Dataset,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "a cache"))
+    framework = experiment_of_two.options.framework
+    one = Kept("mine", "torch", "0", sys.version.split()[0], ray.__version__, __version__, "")
+    for command in borrowed.commands(one.path):
+        subprocess.run(command, check=True)
+    keep(one)
+    named = replace(framework, environment="mine")
+    options = replace(experiment_of_two.options, framework=named, gpus=1)
+    asked = replace(experiment_of_two, options=options, world_size=1)
+    group = WorkerGroup(asked, ray.put(dataset.normalized()))
+    events = list(group.run(task(asked, global_batch=2), tmp_path))
+    group.close()
+    [ready] = of(Ready, events)
+    assert ready.resources["python"] == str(one.interpreter)
+    digest = hashlib.sha256(ready.packages.encode()).hexdigest()
+    assert ready.resources["packages_sha256"] == digest
+    assert f"ray=={ray.__version__}" in ready.packages.splitlines()
+    # Ray would try one of another Python for ever.
+    keep(replace(one, ray="1.0"))
+    with pytest.raises(DistlabError, match="remove mine && ") as caught:
+        WorkerGroup(asked, ray.put([]))
+    assert "it has Ray 1.0" in caught.value.found
 
 
 def test_room_is_waited_for_and_who_holds_it_is_told(

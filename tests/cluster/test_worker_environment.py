@@ -117,6 +117,32 @@ def test_gloo_takes_the_interface_of_the_address_or_on_one_host_that_of_loopback
     assert process.get("GLOO_SOCKET_IFNAME") == expected
 
 
+@pytest.mark.parametrize(
+    ("asked", "endpoints", "expected"),
+    [
+        ("ib0", ("10.0.0.1:1", "10.0.0.2:1"), {"GLOO": "ib0", "NCCL": "=ib0"}),
+        ("ib0", ("10.0.0.1:1", "10.0.0.1:2"), {"GLOO": "ib0", "NCCL": "=ib0"}),
+        # What nobody asked for leaves the environment's own; NCCL on one host needs none.
+        (None, ("127.0.0.1:1", "10.0.0.2:1"), {"GLOO": "eth7", "NCCL": "eth7"}),
+    ],
+)
+def test_an_interface_that_is_asked_for_is_gloos_and_nccls_whatever_the_environment_says(
+    asked: str | None,
+    endpoints: tuple[str, str],
+    expected: dict[str, str],
+    process: dict[str, str],
+) -> None:
+    process.update(GLOO_SOCKET_IFNAME="eth7", NCCL_SOCKET_IFNAME="eth7")
+    facts = WorkerEnvironment({}, frozenset(), 0, interface=asked).enter(placement(*endpoints))
+    assert {name: process[f"{name}_SOCKET_IFNAME"] for name in expected} == expected
+    assert facts["interface"] == (asked or "lo")
+
+
+def test_nccl_is_told_no_interface_on_one_host(process: dict[str, str]) -> None:
+    WorkerEnvironment({}, frozenset(), 0).enter(placement("10.0.0.2:1", "10.0.0.2:2"))
+    assert "NCCL_SOCKET_IFNAME" not in process
+
+
 def test_the_command_tells_what_its_workers_do_not_have_as_it_stands_there(
     experiment: Callable[..., Experiment],
 ) -> None:

@@ -97,8 +97,8 @@ def test_more_classes_than_a_byte_holds_are_told_apart(tmp_path: Path) -> None:
     ("changed", "told", "found"),
     [
         ({"x_train": RNG.random((12, 3, 8, 9))}, "x_train", "they are float64"),
-        ({"x_train": np.full((12, 3, 8, 9), 2, np.float32)}, "x_train", "2 to 2"),
-        ({"x_test": np.full((6, 3, 8, 9), np.nan, np.float32)}, "x_test", "nan to nan"),
+        ({"x_train": np.full((12, 3, 8, 9), 2, np.float32)}, "x_train", "from 2 to 2"),
+        ({"x_test": np.full((6, 3, 8, 9), np.nan, np.float32)}, "x_test", "from nan to nan"),
         ({"x_train": np.zeros((12, 216), np.uint8)}, "x_train", "shape 12 x 216"),
         ({"x_test": np.zeros((6, 3, 8, 8), np.uint8)}, "arrays.npz", "shape 6 x 3 x 8 x 8"),
         ({"x_test": np.zeros((6, 3, 8, 9), np.float32)}, "arrays.npz", "of float32"),

@@ -1,6 +1,8 @@
 import os
 import stat
+import sys
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,7 @@ from distlab.backends import registry
 from distlab.doctor import software
 from distlab.doctor.finding import Level
 from distlab.doctor.probe import Seen, look
+from distlab.environment.kept import Kept, keep
 
 
 @pytest.fixture
@@ -85,3 +88,24 @@ def test_a_compiler_is_there_and_works(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setenv("PATH", str(tmp_path))
     (absent,) = software.compiler()
     assert absent.level is Level.wrong and "framework.execution=eager" in absent.advice
+
+
+def test_a_framework_in_an_environment_of_its_own_is_told(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(software, "package_of", lambda name: f"no_such_{name}")
+    facts = sys.version.split()[0], version("ray"), "0.1.0", ""
+    for name, one in (
+        ("torch", Kept("mine", "torch", "9.1", *facts)),
+        ("tf", Kept("old", "tf", "2.0", "3.6.1", *facts[1:])),
+    ):
+        one.interpreter.parent.mkdir(parents=True)
+        one.interpreter.symlink_to(sys.executable)
+        keep(one)
+        assert one.framework == name
+    found = {(one.what, one.level): one.found for one in software.frameworks()}
+    assert found["framework=torch", Level.fine] == "9.1 in the environment mine"
+    assert "it is Python 3.6.1" in found["framework=tf", Level.note]
+    assert ("framework=torch", Level.wrong) not in found
+    assert found["framework=tf", Level.wrong] == "no_such_tf is not installed"

@@ -3,10 +3,10 @@
 import json
 import subprocess
 import sys
-import sysconfig
 from pathlib import Path
 from typing import Any
 
+import borrowed
 import pytest
 
 from distlab.environment import __main__ as command
@@ -14,14 +14,6 @@ from distlab.environment import kept, make
 from distlab.errors import DistlabError
 
 SITE = "import sysconfig; print(sysconfig.get_path('purelib'))"
-
-
-def of_what_is_here(path: Path, named: Any) -> list[list[str]]:
-    """Commands that make an environment of the packages of this Python."""
-    python = str(path / "bin" / "python")
-    here = sysconfig.get_path("purelib")
-    see = f"import sysconfig; open(sysconfig.get_path('purelib')+'/a.pth', 'w').write({here!r})"
-    return [[sys.executable, "-m", "venv", "--without-pip", str(path)], [python, "-c", see]]
 
 
 @pytest.fixture(autouse=True)
@@ -34,7 +26,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_what_is_made_is_found_listed_and_removed(
     cache: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(make, "commands", of_what_is_here)
+    monkeypatch.setattr(make, "commands", borrowed.commands)
     assert command.main(["create", "torch", "name=mine"]) == 0
     [one] = kept.kept()
     assert (one.name, one.unfit, one.path) == ("mine", None, cache / "mine")

@@ -28,11 +28,24 @@ def choices(group: str) -> list[str]:
 def test_every_choice_of_a_group_composes_and_is_valid(
     compose: Compose, model: str, cluster: str
 ) -> None:
-    composed = compose("framework=torch", f"model={model}", f"cluster={cluster}")
+    named = ["cluster.address=http://head:8265"] if cluster == "job" else []
+    composed = compose("framework=torch", f"model={model}", f"cluster={cluster}", *named)
     options = validate(composed)
     assert options.model.name == model
     assert options.target_accuracy == options.model.target_accuracy
     assert options.cluster.mode == cluster
+
+
+@pytest.mark.parametrize("address", ["null", "auto", "head:6379", "ray://head:10001"])
+def test_a_job_is_handed_over_to_an_http_address(compose: Compose, address: str) -> None:
+    with pytest.raises(DistlabError) as caught:
+        validate(compose("cluster=job", f"cluster.address='{address}'"))
+    assert caught.value.fix == "cluster.address=http://HEAD:8265"
+
+
+def test_a_jobs_framework_need_not_be_installed_here(compose: Compose) -> None:
+    address = "cluster.address=http://head:8265"
+    assert validate(compose("cluster=job", address, "framework.package=nowhere")).cluster
 
 
 @pytest.mark.parametrize("data", choices("data"))

@@ -273,6 +273,37 @@ def test_the_load_of_a_machine_is_told_once_of_workers_before_and_after_a_failur
     assert codes == ["noisy", "restarted"]
 
 
+def test_where_each_rank_was_is_told_and_two_hosts_of_one_name_are_two(record: Record) -> None:
+    record.nodes = 3
+    for rank, (host, address) in enumerate([("node", "10.0.0.1"), ("node", "10.0.0.2")]):
+        record.add(Started(rank, host, 7, f"/logs/rank-{rank}.log", address))
+        told = ready(rank)
+        told.resources.update(interface="eth0", numpy_version="2.3")
+        record.add(told)
+    summary = record.summary()
+    assert summary["stretches"][0]["hosts"] == ["node", "node"]
+    assert (summary["placement"], summary["nodes"]) == ("pack", 3)
+    assert summary["ranks"][1] == {
+        "rank": 1,
+        "host": "node",
+        "address": "10.0.0.2",
+        "interface": "eth0",
+        "device_name": "abacus",
+        "framework_version": "1.2",
+        "python_version": None,
+        "numpy_version": "2.3",
+        "distlab_version": None,
+        "log": "/logs/rank-1.log",
+    }
+    assert len(record.hosts) == 2
+    assert record.stretches[-1].told() == "ranks 0 on node, 1 on node"
+
+
+def test_ranks_that_share_a_host_are_told_together(record: Record) -> None:
+    begun(record)
+    assert record.stretches[-1].told() == "ranks 0 and 1 on here"
+
+
 def test_without_cpu_times_there_is_no_load(record: Record) -> None:
     assert fill(record)["load"] is None
 
@@ -379,3 +410,11 @@ def test_each_number_of_workers_has_figures_of_its_own(record: Record) -> None:
     assert four["throughput_samples_per_s"] / two["throughput_samples_per_s"] == pytest.approx(1.6)
     assert four["efficiency"] == pytest.approx(0.8)
     assert {"code": "resized", "detail": "epochs on 2 and 4 workers"} in found["caveats"]
+
+
+def test_of_noise_no_accuracy_is_told(record: Record) -> None:
+    noise = replace(record.dataset, learnable=False)
+    summary = fill(Record(record.experiment, noise, 0.0))
+    assert summary["test_accuracy"] == [None, None]
+    assert summary["time_to_accuracy_s"] is None
+    assert summary["test_loss"] == [2.0, 2.0]

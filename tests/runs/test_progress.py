@@ -1,4 +1,5 @@
 import re
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 
@@ -125,3 +126,12 @@ def test_the_report_says_what_speaks_against_a_run(tmp_path: Path) -> None:
         "caveat:  oversubscribed (4 threads on 2 cores of here): not ranked",
         "caveat:  unlike hosts (4 cores on a, 2 cores on b)",
     ]
+
+
+def test_of_noise_no_accuracy_is_shown() -> None:
+    one, file = display()
+    with one:
+        one.begin(epochs=1, steps_per_epoch=30, samples_per_step=64)
+        one.epoch(replace(epoch(0), learnable=False))
+    assert "loss 0.3750" in file.getvalue()
+    assert "accuracy" not in file.getvalue()

@@ -185,3 +185,9 @@ def test_a_precision_is_shown_where_one_is_not_fp32() -> None:
 def test_a_run_recorded_without_a_precision_is_shown() -> None:
     old = {name: value for name, value in summary().items() if name != "precision"}
     assert "fp32" in row(shown(old, summary(precision="tf32")), "precision")
+
+
+def test_of_noise_no_accuracy_is_shown() -> None:
+    noise = summary(test_accuracy=[None, None], time_to_accuracy_s=None)
+    assert "%" not in row(shown(noise), "test accuracy") + row(shown(noise), "time to accuracy")
+    assert "%" in row(shown(noise, summary()), "test accuracy")

@@ -73,6 +73,23 @@ def summary(**values: Any) -> dict[str, Any]:
         "kept_from_workers": [],
         "engine": "actors",
         "pin": None,
+        "placement": "pack",
+        "nodes": 1,
+        "ranks": [
+            {
+                "rank": rank,
+                "host": "here",
+                "address": "10.0.0.1",
+                "interface": "lo",
+                "device_name": "AMD EPYC 7B13",
+                "framework_version": "2.13.0",
+                "python_version": "3.11.9",
+                "numpy_version": "2.3.1",
+                "distlab_version": "0.1.0",
+                "log": f"/runs/logs/rank-{rank}.log",
+            }
+            for rank in range(2)
+        ],
         "batch_size": 64,
         "global_batch_size": 128,
         "scaling": "weak",

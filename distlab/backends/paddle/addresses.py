@@ -1,14 +1,14 @@
 """Where Paddle's gloo listens on a host: at the address that the host's name leads to."""
 
 from distlab.errors import DistlabError
-from distlab.machine.network import HOSTS, own_name
+from distlab.machine.network import HOSTS, interface, own_name
 
 
 def check_own_name(address: str) -> None:
-    """Refuse ranks on several hosts where this host's name leads to a loopback address.
+    """Refuse ranks on several hosts where this host's name leads elsewhere than others reach it.
 
     Paddle has no setting for the interface (``GLOO_SOCKET_IFNAME`` is torch's): other hosts would
-    try in vain to reach it at an address of their own.
+    try in vain to reach it, at an address of their own or one that they have no way to.
 
     Parameters
     ----------
@@ -20,13 +20,24 @@ def check_own_name(address: str) -> None:
     DistlabError
         With the host, the address and the line that says so.
     """
-    name = own_name()
-    if name is not None:
-        where = f" ({HOSTS}, {name.line})" if name.line else ""
-        raise DistlabError(
-            "framework=paddle with CPU workers on several hosts",
-            f"on {name.host} the host's own name leads to {name.address}{where}; Paddle listens "
-            "there, where no other host can reach it",
-            f"on {name.host}, in {HOSTS}: {address} {name.host}\n"
-            "or framework=torch or framework=tf, which find the address themselves",
-        )
+    name = own_name(address)
+    if name is None:
+        return
+    where = f" ({HOSTS}, {name.line})" if name.line else ""
+    there = f"{name.address}{where}" if name.address else "no address"
+    found = f"on {name.host} the host's own name leads to {there}; "
+    device = interface(name.address) if name.address else None
+    other = ""
+    if not name.held:
+        found += "it has no such address, and Paddle listens at its loopback, "
+    elif name.address and not name.address.startswith("127.") and device is not None:
+        found += f"Paddle listens there, and other hosts are told {address}, "
+        other = f"or where the others do reach {name.address}: network.interface={device}\n"
+    else:
+        found += "Paddle listens there, "
+    raise DistlabError(
+        "framework=paddle with CPU workers on several hosts",
+        f"{found}where no other host can reach it" if not other else f"{found}which differs",
+        f"on {name.host}, in {HOSTS}: {address} {name.host}\n"
+        f"{other}or framework=torch or framework=tf, which find the address themselves",
+    )

@@ -82,7 +82,7 @@ def _asks_for_token(asked: str, address: str) -> bool:
             "Ray's client (ray://), or its dashboard and jobs (http://)",
             "on a machine of the cluster: cluster.address=auto\n"
             f"or the head's own address and port: cluster.address=HEAD:{PORT}\n"
-            "or hand the whole command over: ray job submit -- python -m distlab.launch ...",
+            "or hand the whole command over: cluster=job cluster.address=http://HEAD:8265",
         )
     if not host or not port.isdecimal():
         raise DistlabError(

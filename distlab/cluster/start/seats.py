@@ -10,7 +10,7 @@ from distlab.outcome import environment
 
 
 def check(seats: Sequence[Seat], options: Options) -> None:
-    """Refuse workers with another distlab, or that other users of this machine could reach.
+    """Refuse workers with another distlab or network, or that others of this machine could reach.
 
     Raises
     ------
@@ -24,6 +24,16 @@ def check(seats: Sequence[Seat], options: Options) -> None:
                 f"workers of this command's distlab {environment.code()}",
                 f"on {others[0].host} it is {others[0].code}",
                 "install the same distlab on each node of Ray",
+            )
+        asked = options.network.interface
+        without = [seat for seat in seats if asked and seat.interface is None]
+        if without:
+            raise DistlabError(
+                f"network.interface={asked}",
+                f"{without[0].host} has no such interface with an IPv4 address; it has "
+                f"{without[0].interfaces}",
+                "one that each host has under this name\n"
+                "or what Ray found: {command} network.interface=null",
             )
         return
     guarded = all(seat.guarded for seat in seats)

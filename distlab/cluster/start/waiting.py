@@ -1,12 +1,17 @@
 """The wait for workers: for room on Ray, then for their processes; and why it takes so long."""
 
+import json
 import time
 from collections.abc import Generator, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 import ray
+from ray._private.ray_constants import DEBUG_AUTOSCALING_STATUS
+from ray.core.generated import autoscaler_pb2
 from ray.exceptions import RayError, RuntimeEnvSetupError
+from ray.experimental.internal_kv import _internal_kv_get
 from ray.util.placement_group import PlacementGroup, placement_group_table
 
 from distlab.cluster.actor import Seat
@@ -21,6 +26,11 @@ SIGNALS_S = 1.0
 """How often the driver, which waits for workers, sees to Ctrl-C."""
 PATIENCE_S = 5.0
 """After how long a wait its reason is looked for and told."""
+
+ANSWER_S = 10.0
+"""How long Ray's head may take to say how its autoscaler stands."""
+UNNAMED = "node_"
+"""How the name of a node's kind begins where nobody gave it one."""
 
 
 class Wait:
@@ -135,6 +145,9 @@ class Request:
             if not missing:
                 found: list[Seat] = ray.get(self.seats)
                 return found
+            if not head.answers:
+                time.sleep(SIGNALS_S)
+                continue  # it alone knows of places
             late = [self.seats.index(seat) for seat in missing]
             yield from wait.told(placement_group_table(self.places), late)
 
@@ -173,7 +186,9 @@ def no_room(own: dict[str, Any]) -> str:
         f"{needed[name]:g} {name}s are needed, {free.get(name, 0):g} of {total.get(name, 0):g} free"
         for name in needed
     ]
-    if own["stats"]["scheduling_state"] == "INFEASIBLE":
+    if autoscaled():
+        counts.append("Ray's autoscaler is asked for more nodes")
+    elif own["stats"]["scheduling_state"] == "INFEASIBLE":
         counts.append("no node is large enough for one worker")
     held: dict[str, dict[str, float]] = {}
     for group in placement_group_table().values():
@@ -188,6 +203,27 @@ def no_room(own: dict[str, Any]) -> str:
         if not job["IsDead"] and not job["Entrypoint"].startswith("ray._private")
     ]
     return "; ".join(counts) + "".join(f"\n  {one}" for one in ["in use by:", *holders][:9])
+
+
+def autoscaled() -> bool:
+    """Whether an autoscaler looks after this Ray, which adds nodes when they are asked for.
+
+    It knows its nodes by the names of their kinds. The one that ``ray start`` has without a
+    configuration adds none, and calls each node by its id; KubeRay's may be switched off, and then
+    reports nothing.
+    """
+    worker: Any = ray._private.worker.global_worker
+    kinds: set[str] = set()
+    told = _internal_kv_get(DEBUG_AUTOSCALING_STATUS)
+    with suppress(ValueError, TypeError, AttributeError):
+        report = json.loads(told)["autoscaler_report"]
+        kinds |= {*report["active_nodes"], *report["pending_launches"]}
+    messages: Any = autoscaler_pb2
+    reply = messages.GetClusterStatusReply()
+    reply.ParseFromString(worker.gcs_client.get_cluster_status(timeout_s=ANSWER_S))
+    if reply.autoscaling_state.autoscaler_state_version > 0:
+        kinds |= {node.ray_node_type_name for node in reply.cluster_resource_state.node_states}
+    return any(kind and not kind.startswith(UNNAMED) for kind in kinds)
 
 
 def alive() -> list[dict[str, Any]]:

@@ -54,6 +54,7 @@ class Meeting(BackendConfig):
 
     mailbox: Any
     sizes: tuple[int, ...]
+    interface: str | None = None
 
     @property
     def backend_cls(self) -> type[Backend]:
@@ -64,7 +65,8 @@ class Meeting(BackendConfig):
 class _Meeting(Backend):
     def on_start(self, worker_group: Any, backend_config: Any) -> None:
         """Ask the workers, which stand in the order of their ranks, where they are."""
-        attempt, seats = uuid.uuid4().hex, worker_group.execute(rank.sit)
+        attempt, interface = uuid.uuid4().hex, backend_config.interface
+        seats = worker_group.execute(rank.sit, interface)
         worker_group.execute(rank.meet, attempt, tuple(seat.endpoint for seat in seats))
         ray.get(mailbox.put(backend_config.mailbox, mailbox.Seated(attempt, seats)))
 
@@ -147,10 +149,11 @@ def trainer(
     resources = {"CPU": IDLE_CPU if idle else options.threads_per_worker}
     return Trainer(
         functools.partial(rank.train, duty),
-        backend_config=Meeting(duty.mailbox, sizes),
+        backend_config=Meeting(duty.mailbox, sizes, options.network.interface),
         scaling_config=ScalingConfig(
             num_workers=sizes[-1],
             use_gpu=experiment.device == "gpu",
+            placement_strategy=options.placement.upper(),
             resources_per_worker=resources | ({"GPU": 1} if experiment.device == "gpu" else {}),
         ),
         run_config=configured,

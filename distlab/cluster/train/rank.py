@@ -40,11 +40,11 @@ _actor: RankActor | None = None
 _group: tuple[str, tuple[str, ...]] = ("", ())
 
 
-def sit() -> Seat:
-    """Where this worker is, and a port that is free at this moment."""
+def sit(interface: str | None) -> Seat:
+    """Where this worker is, as :meth:`RankActor.address` tells."""
     global _actor
     _actor = _actor or RankActor()
-    return _actor.address()
+    return _actor.address(interface)
 
 
 def meet(attempt: str, endpoints: tuple[str, ...]) -> None:

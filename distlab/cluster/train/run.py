@@ -129,7 +129,7 @@ class _Run:
 
     def close(self) -> None:
         """End the workers and all that Ray Train started for them."""
-        if self._session == connect.connected_to():
+        if self._session == connect.connected_to() and Head.reached():
             self._give_back()
             ray.kill(self._mailbox)
         shutil.rmtree(self._storage, ignore_errors=True)
@@ -217,11 +217,13 @@ class _Run:
         """Wait until a group of workers has its places, or there will be none."""
         workers = self._experiment.world_size
         wait = waiting.Wait(self._options, workers, time.monotonic() + self._timeout)
+        head = Head.connected()
         for message in messages:
             if isinstance(message, Seated):
                 self._seated = message
                 return
-            if message is None:
+            head.check()
+            if message is None and head.answers:
                 for table in self._places():
                     yield from wait.told(table, list(range(workers)))
 

@@ -36,11 +36,17 @@ class Head:
         The socket of the raylet of this machine.
     logs:
         The folder of its logs.
+
+    Attributes
+    ----------
+    answers:
+        Whether its head answered when it was last looked: what asks it may else wait for ever.
     """
 
     def __init__(self, head: str, raylet: str, logs: str) -> None:
         self._head, self._raylet, self._logs = head, raylet, logs
         self._looked = self._answered = time.monotonic()
+        self.answers = True
 
     @classmethod
     def connected(cls) -> "Head":
@@ -60,6 +66,7 @@ class Head:
         if not now and time.monotonic() - self._looked < LOOK_S:
             return
         host, _, port = self._head.rpartition(":")
+        self.answers = True
         try:
             with socket.create_connection((host.strip("[]"), int(port)), ANSWER_S) as head:
                 head.sendall(PREFACE + NO_SETTINGS)
@@ -70,11 +77,22 @@ class Head:
         except ConnectionRefusedError:
             raise self._lost(f"its head at {self._head} is gone: nothing listens there") from None
         except OSError as error:
+            self.answers = False
             silent = time.monotonic() - self._answered
             if silent > MUTE_S:
                 why = f"its head at {self._head} has not answered for {silent:.0f} s: {error}"
                 raise self._lost(why) from None
         self._looked = time.monotonic()
+
+    @classmethod
+    def reached(cls) -> bool:
+        """Whether the Ray that this process is connected to answers now."""
+        try:
+            found = cls.connected()
+            found.check(now=True)
+        except RayLostError:
+            return False
+        return found.answers
 
     def _look_for_raylet(self) -> None:
         """The raylet says nothing on its line, which ends with its process."""

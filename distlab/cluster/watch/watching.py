@@ -48,6 +48,8 @@ class Watch:
         """
         self._head.check()
         self._silence.turn()
+        if not self._head.answers:
+            return  # who does what is asked through it
         failed = self._silence.failed()
         told = failed or self._silence.warned()
         if not told:

@@ -23,9 +23,9 @@ LOOP = "distlab/worker/loop.py"
 def look(ranks: Mapping[int, Started]) -> dict[int, Doing]:
     """What each of these ranks does; ``Doing("not to be reached")`` where nobody can look."""
     asked = {
-        rank: _there(doing, node).remote(one.pid, one.log, LOOP)
+        rank: there(doing, node).remote(one.pid, one.log, LOOP)
         for rank, one in ranks.items()
-        if one.host != socket.gethostname() and (node := _node(one.host))
+        if one.host != socket.gethostname() and (node := node_of(one))
     }
     if asked:
         ray.wait(list(asked.values()), num_returns=len(asked), timeout=LOOK_S)
@@ -45,8 +45,8 @@ def end(ranks: Iterable[Started]) -> None:
     for one in ranks:
         if one.host == socket.gethostname():
             kill(one.pid)
-        elif node := _node(one.host):
-            _there(kill, node).remote(one.pid)
+        elif node := node_of(one):
+            there(kill, node).remote(one.pid)
 
 
 def blamed(found: Mapping[int, Doing]) -> list[int]:
@@ -61,12 +61,14 @@ def blamed(found: Mapping[int, Doing]) -> list[int]:
     return sorted(found)
 
 
-def _node(host: str) -> str | None:
-    """The id of a node of Ray's that lives on a host."""
-    return next((n["NodeID"] for n in alive() if n["NodeManagerHostname"] == host), None)
+def node_of(rank: Started) -> str | None:
+    """The id of the node of Ray's on a rank's host; None if it does not live."""
+    found = [node for node in alive() if node["NodeManagerHostname"] == rank.host]
+    at = [node for node in found if node["NodeManagerAddress"] == rank.address]
+    return next((node["NodeID"] for node in at or found), None)
 
 
-def _there(what: Any, node: str) -> Any:
+def there(what: Any, node: str) -> Any:
     """Something that is done on a node, and takes no place there."""
     on_node = NodeAffinitySchedulingStrategy(node, soft=False)
     return ray.remote(what).options(num_cpus=0, max_retries=0, scheduling_strategy=on_node)

@@ -22,6 +22,7 @@ from distlab.report.figures.runs import (
     SPEED,
     Run,
     end,
+    hosts,
     options,
     precision,
     problems,
@@ -48,6 +49,8 @@ class Cell:
     world_size, scaling, batch_size, global_batch_size, threads_per_worker, epochs, seed,
     comparison_key:
         The conditions, as in a run's summary; runs recorded without a precision are ``fp32``.
+    hosts:
+        On how many hosts its runs were, each number once.
     options:
         The options that make up the cell, as text, as far as they were recorded.
     varied, apart:
@@ -123,6 +126,7 @@ class Cell:
     epochs: int | None
     seed: int | None
     comparison_key: str | None
+    hosts: tuple[int, ...]
     options: dict[str, str]
     varied: dict[str, str]
     apart: dict[str, str]
@@ -156,8 +160,15 @@ class Cell:
 
     @property
     def workers(self) -> str:
-        """The workers in words: ``2 CPU workers``."""
-        return f"{self.world_size} {self.device.upper()} worker{'s' * (self.world_size > 1)}"
+        """The workers in words: ``2 CPU workers``, ``4 GPU workers on 2 hosts``."""
+        some = f"{self.world_size} {self.device.upper()} worker{'s' * (self.world_size > 1)}"
+        return f"{some} on {self.places}" if self.places else some
+
+    @property
+    def places(self) -> str:
+        """On how many hosts they were: ``2 hosts``, ``1 or 2 hosts``; nothing if on one."""
+        several = max(self.hosts, default=1) > 1
+        return f"{' or '.join(map(str, self.hosts))} hosts" if several else ""
 
     @property
     def own(self) -> str:
@@ -299,6 +310,7 @@ def _cell(runs: list[Run], failed: list[Run]) -> Cell:
         epochs=first.get("epochs"),
         seed=first.get("seed"),
         comparison_key=first.get("comparison_key"),
+        hosts=tuple(sorted({hosts(run) for run in counted or runs})),
         options=options(first),
         varied={},
         apart={},

@@ -18,7 +18,7 @@ from distlab.report.figures.cells import Cell
 from distlab.report.figures.runs import ratio
 
 OWN = ("framework", "framework_version", "execution", "apart")
-EQUAL = ("comparison_key", "precision", "world_size")
+EQUAL = ("comparison_key", "precision", "world_size", "hosts")
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Comparison:
 
 
 def compare(cells: Sequence[Cell], looks: int = 1) -> list[Comparison]:
-    """Compare every two ranked cells of one comparison key, precision and world size.
+    """Compare every two ranked cells of one comparison key, precision, world size, host count.
 
     Parameters
     ----------

@@ -27,6 +27,7 @@ TOLD_BY = {
     "threads_per_worker": "threads_per_worker",
     "pin": "pin",
     "engine": "engine",
+    "placement": "placement",
     "target_accuracy": "target_accuracy",
 }
 """Options by the fields of a summary that tell them."""
@@ -72,6 +73,11 @@ def reasons(runs: Sequence[Run], failed: int, diverged: int, found: bool = False
 def precision(run: Run) -> str:
     """How its products were rounded; runs recorded before there was a choice are ``fp32``."""
     return run.get("precision") or FP32
+
+
+def hosts(run: Run) -> int:
+    """The most hosts that it was on at once; 1 for runs recorded before that was told."""
+    return max((len(stretch["hosts"]) for stretch in run.get("stretches") or []), default=1)
 
 
 def options(run: Run) -> dict[str, str]:

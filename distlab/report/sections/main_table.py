@@ -76,9 +76,10 @@ def _row(cell: Cell) -> list[Value]:
     alone = cell.world_size == 1
     threads = cell.threads_per_worker
     each = "" if threads is None else f"{counted(threads, 'thread')}{' each' * (not alone)}"
+    where = each if cell.device == "cpu" else "", cell.places and f"on {cell.places}"
     return [
         Value(cell.name, cell.framework_version or ""),
-        Value(f"{cell.world_size} {cell.device.upper()}", each if cell.device == "cpu" else ""),
+        Value(f"{cell.world_size} {cell.device.upper()}", "\n".join(filter(None, where))),
         _time_to_accuracy(cell),
         estimated(cell.throughput, "figure"),
         Value("1") if alone else _speedup(cell),

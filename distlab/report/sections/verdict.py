@@ -172,9 +172,21 @@ def untold(found: Sequence[Setting], cells: Sequence[Cell]) -> list[str]:
         named = [cell.label for cell in alone] if len(alone) <= 3 else [f"{len(alone)} cells"]
         said.append(
             f"No speed-up of {_and(named)}: there is no ranked cell and no verified run with "
-            "1 worker to measure against."
+            f"1 worker to measure against{_other_kind(alone, cells)}."
         )
     return [*said, *_not_ranked(cells)]
+
+
+def _other_kind(alone: Sequence[Cell], cells: Sequence[Cell]) -> str:
+    """That one worker ran on another processor or GPU than those without a speed-up, if so."""
+    kinds = {(c.framework, c.execution, c.device): c.device_name for c in alone}
+    others = dict.fromkeys(
+        f"{c.device_name}, not {kind}"
+        for c in cells
+        if c.world_size == 1
+        and (kind := kinds.get((c.framework, c.execution, c.device))) not in (None, c.device_name)
+    )
+    return f" (1 worker ran on {_and(list(others))})" if others else ""
 
 
 def name(cell: Cell | None) -> str:

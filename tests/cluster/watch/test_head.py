@@ -9,6 +9,7 @@ import pytest
 
 from distlab.cluster.watch import head
 from distlab.cluster.watch.head import Head
+from distlab.cluster.watch.watching import Watch
 from distlab.errors import RayLostError
 
 
@@ -94,3 +95,20 @@ def test_a_head_that_says_nothing_is_lost_only_after_a_while(
 
 def test_it_is_looked_for_the_head_every_two_seconds_only(raylet: str) -> None:
     Head("127.0.0.1:1", raylet, "logs").check()
+
+
+def test_a_head_that_does_not_answer_is_asked_nothing_that_may_wait_for_ever(
+    listening: socket.socket, raylet: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(head, "ANSWER_S", 0.05)
+    found = Head(address(listening), raylet, "logs")
+    assert found.answers
+    found.check(now=True)
+    assert not found.answers
+    monkeypatch.setattr(Head, "connected", lambda: found)
+    assert not Head.reached()
+    watch = Watch(1, silence_timeout_s=1.0)
+    watch._silence._limits[0], watch._silence._silent[0] = 1.0, 5.0
+    monkeypatch.setattr(watch, "doing", lambda ranks: pytest.fail("the head was asked"))
+    found._looked = 0.0
+    assert list(watch.turn()) == []

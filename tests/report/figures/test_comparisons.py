@@ -189,3 +189,16 @@ def test_cells_of_one_key_and_two_precisions_are_not_compared() -> None:
     for run in made["runs"]:
         run["precision"] = "tf32" if run["framework"] == "tf" else "fp32"
     assert compare(cells(made)) == []
+
+
+def test_runs_on_other_numbers_of_hosts_are_not_compared() -> None:
+    made = study(repeats=5, frameworks=("torch", "paddle"), **ONE)
+    assert len(compare(cells(made))) == 1
+    for run in filter(where(framework="paddle"), made["runs"]):
+        run["stretches"] = [{**run["stretches"][0], "hosts": ["here", "there"]}]
+    found = cells(made)
+    assert compare(found) == []
+    assert [cell.workers for cell in found] == ["2 CPU workers", "2 CPU workers on 2 hosts"]
+    for run in made["runs"]:
+        run["stretches"] = [{**run["stretches"][0], "hosts": ["here", "there"]}]
+    assert len(compare(cells(made))) == 1

@@ -44,6 +44,16 @@ def test_speed_up_is_told_for_more_than_one_worker() -> None:
     assert "with torch eager (95% CI 1.0" in text
 
 
+def test_a_baseline_on_another_processor_is_told_and_is_none() -> None:
+    made = study(frameworks=("torch",), models=("mlp",), scalings=("weak",))
+    for run in filter(where(world_size=1), made["runs"]):
+        run.update(device_name="abacus", comparison_key="0" * 16)
+    every = cells(made)
+    text = " ".join(verdict.untold(verdict.settings(groups(every), []), every))
+    assert "No speed-up of torch" in text
+    assert "(1 worker ran on abacus, not AMD EPYC 7B13)" in text
+
+
 def test_one_repeat_tells_no_difference() -> None:
     found, _, every = judged(repeats=1)
     assert [setting.fastest for setting in found] == [None, None]

@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+CABLE = "cable"
+"""What each host calls its end of the cable."""
 TOOLS = ("unshare", "nsenter", "ip")
 
 # The first process of a host: with it all others end. Ray's folders are in /tmp and /dev/shm.
@@ -69,8 +71,27 @@ class Host:
                 stderr=subprocess.STDOUT,
             )
 
+    def ip(self, *words: str, check: bool = True) -> None:
+        """Run ``ip`` in the host's network."""
+        inside = ["nsenter", "--target", str(self.pid), "--net"]
+        subprocess.run([*inside, "ip", *words], check=check, stderr=subprocess.PIPE)
+
+    def call(self, *names: str) -> None:
+        """What ``/etc/hosts`` says besides ``localhost``, from now on."""
+        (self.folder / "hosts").write_text("\n".join(["127.0.0.1 localhost", *names]) + "\n")
+
+    def unplug(self) -> None:
+        """Pull the cable: the host goes on, and nobody reaches it."""
+        self.ip("link", "set", CABLE, "down", check=False)
+
+    def plug(self) -> None:
+        """Put the cable in again."""
+        self.ip("link", "set", CABLE, "up")
+
     def end(self) -> None:
-        """Take the power away: every process of the host ends at once."""
+        """Take the power away: every process of the host ends at once, and nobody reaches it."""
+        if self.first.poll() is None:
+            self.unplug()
         self.first.kill()
         self.first.wait()
 
@@ -89,43 +110,27 @@ def two(folder: Path, lines: Sequence[str] = ()) -> Iterator[tuple[Host, Host]]:
         for name, address in addresses.items():
             own = folder / name
             own.mkdir(parents=True)
-            told = ["127.0.0.1 localhost", *(line.format(name=name) for line in lines or truth)]
-            (own / "hosts").write_text("\n".join(told) + "\n")
             script = FIRST.format(name=name, hosts=own / "hosts", ready=own / "ready")
             spaces = ["--net", "--uts", "--pid", "--mount", "--fork", "--kill-child"]
+            (own / "hosts").touch()
             first = subprocess.Popen(["unshare", *spaces, "--mount-proc", "sh", "-c", script])
             host = Host(name, address, own, first)
+            host.call(*(line.format(name=name) for line in lines or truth))
             stack.callback(host.end)
             hosts.append(host)
         for host in hosts:
             while not (host.folder / "ready").exists():
                 assert host.first.poll() is None, f"the host {host.name} could not be made"
                 time.sleep(0.02)
+            # A cable ends with the network at either end: one that is held outlives its host.
+            network = os.open(f"/proc/{host.pid}/ns/net", os.O_RDONLY)
+            stack.callback(os.close, network)
         red, blue = hosts
-        ends = [f"dl{os.getpid()}{host.name[0]}" for host in hosts]
-        _ip(
-            "link",
-            "add",
-            ends[0],
-            "netns",
-            str(red.pid),
-            "type",
-            "veth",
-            "peer",
-            "name",
-            ends[1],
-            "netns",
-            str(blue.pid),
+        ends = [["name", CABLE, "netns", str(host.pid)] for host in hosts]
+        subprocess.run(
+            ["ip", "link", "add", *ends[0], "type", "veth", "peer", *ends[1]], check=True
         )
-        for host, device in zip(hosts, ends, strict=True):
-            inside = ["nsenter", "--target", str(host.pid), "--net", "ip"]
-            subprocess.run(
-                [*inside, "address", "add", f"{host.address}/24", "dev", device], check=True
-            )
-            subprocess.run([*inside, "link", "set", device, "up"], check=True)
+        for host in hosts:
+            host.ip("address", "add", f"{host.address}/24", "dev", CABLE)
+            host.plug()
         yield red, blue
-
-
-def _ip(*words: str, inside: Host | None = None) -> None:
-    there = ["nsenter", "--target", str(inside.pid), "--net"] if inside else []
-    subprocess.run([*there, "ip", *words], check=True)

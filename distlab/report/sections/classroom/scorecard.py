@@ -116,10 +116,10 @@ def relative_speeds(
         between it and any other).
     """
     told = {(pair.faster.cell, pair.slower.cell) for pair in comparisons if pair.told}
-    conditions: dict[tuple[str | None, str, int], dict[str, Cell]] = {}
+    conditions: dict[tuple[str | None, str, tuple[int, ...]], dict[str, Cell]] = {}
     for cell in cells:
         if cell.ranked and cell.throughput is not None:
-            equal = cell.comparison_key, cell.precision, cell.world_size
+            equal = cell.comparison_key, cell.precision, (cell.world_size, *cell.hosts)
             fastest = conditions.setdefault(equal, {})
             fastest[cell.framework] = max(fastest.get(cell.framework, cell), cell, key=_rate)
     speeds: dict[str, list[tuple[float, bool]]] = {}

@@ -1,0 +1,187 @@
+"""A job on a Ray elsewhere, through Ray's Jobs API: begun, followed, stopped.
+
+The API is HTTP, on the head's dashboard, which ``ray[default]`` has.
+"""
+
+import logging
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from distlab.cluster.connect import SETTINGS
+from distlab.cluster.start import joining
+from distlab.cluster.start.causes import cause
+from distlab.errors import DistlabError, WorkerError
+
+EVERY_S = 1.0
+"""How often a job is asked what is new."""
+PATIENCE_S = 60.0
+"""For how long the head may not answer."""
+STOP_S = 30
+"""Seconds that the command has to record its run as KILLED, once it is told to stop.
+
+Ray's own 3 are not enough: MLflow may take longer to be told.
+"""
+OTHER_ADDRESSES = ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS")
+"""Variables that Ray would believe before the address that it is given."""
+BEGINS = "Running entrypoint for job "
+"""How the line begins that Ray puts before a job's own."""
+CHATTY = ("ray.dashboard.modules.dashboard_sdk", "ray._private.runtime_env.packaging")
+"""Ray's loggers that tell of each package that is sent."""
+
+
+@dataclass
+class Job:
+    """A job of a Ray elsewhere.
+
+    Attributes
+    ----------
+    id:
+        What Ray knows it by.
+    address:
+        Of the head's dashboard: ``http://head:8265``.
+    """
+
+    id: str
+    address: str
+    _client: Any = field(repr=False)
+    _shown: int = 0
+
+    @classmethod
+    def begin(
+        cls, address: str, id: str, entrypoint: str, variables: dict[str, str], folder: Path | None
+    ) -> "Job":
+        """Submit a shell command.
+
+        Parameters
+        ----------
+        address, id:
+            Of the head's dashboard, and what the job is to be called.
+        entrypoint:
+            The command.
+        variables:
+            Environment variables of the command.
+        folder:
+            Files that it finds where it starts; None for none.
+
+        Raises
+        ------
+        DistlabError
+            If no Jobs API answers there, or it refuses the job.
+        """
+        environment: dict[str, Any] = {
+            "env_vars": {"RAY_JOB_STOP_WAIT_TIME_S": str(STOP_S), **variables}
+        }
+        if folder is not None:
+            environment["working_dir"] = str(folder)
+        try:
+            client = _client(address)
+            client.submit_job(entrypoint=entrypoint, submission_id=id, runtime_env=environment)
+        except Exception as error:
+            raise _refused(address, error) from error
+        return cls(id, address, client)
+
+    def follow(self, show: Callable[[str], None], most_s: float | None = None) -> str:
+        """Show what the command prints until it ends; returns Ray's word for how: ``SUCCEEDED``.
+
+        Parameters
+        ----------
+        show:
+            Is given the new text.
+        most_s:
+            After so many seconds it is followed no further.
+
+        Raises
+        ------
+        WorkerError
+            If the head answers no more.
+        """
+        begun = heard = time.monotonic()
+        while True:
+            try:
+                # In this order: what is printed before the end is in what is read after it.
+                status = self._client.get_job_status(self.id)
+                self._show(show, last=status.is_terminal())
+                heard = time.monotonic()
+                if status.is_terminal() or (most_s and heard - begun > most_s):
+                    return str(status.value)
+            except Exception as error:
+                if time.monotonic() - heard > PATIENCE_S:
+                    raise WorkerError(
+                        f"the head at {self.address} has not answered for {PATIENCE_S:.0f} s: "
+                        f"{cause(error)}\nthe job {self.id} may go on without this command",
+                        f"ray job logs --address {self.address} {self.id}",
+                    ) from error
+            time.sleep(EVERY_S)
+
+    def stop(self) -> None:
+        """Have Ray send SIGTERM to the command, and SIGKILL if it is still there after a while."""
+        self._client.stop_job(self.id)
+
+    @property
+    def code(self) -> int | None:
+        """The command's exit code; None where Ray does not know it."""
+        found = self._client.get_job_info(self.id).driver_exit_code
+        return None if found is None else int(found)
+
+    @property
+    def why(self) -> str:
+        """What Ray says of how it ended, in a line."""
+        return str(self._client.get_job_info(self.id).message or "").strip().partition("\n")[0]
+
+    def _show(self, show: Callable[[str], None], last: bool) -> None:
+        """Show what is new in whole lines; what Ray says before them, only if they never begin."""
+        text = str(self._client.get_job_logs(self.id))
+        # A line that is not whole may go on.
+        end = len(text) if last else text.rfind("\n") + 1
+        begins = text.find(BEGINS)
+        if begins < 0 and not last:
+            return
+        own = text.find("\n", begins) + 1 if begins >= 0 else 0
+        new = text[max(self._shown, own) : end]
+        self._shown = max(self._shown, end)
+        if new:
+            show(new)
+
+
+def _client(address: str) -> Any:
+    """Ray's client; it is believed by the address alone."""
+    for name, value in {**SETTINGS, **joining.settings()}.items():
+        os.environ.setdefault(name, value)
+    for name in OTHER_ADDRESSES:
+        os.environ.pop(name, None)
+    from ray.job_submission import JobSubmissionClient
+
+    for name in CHATTY:
+        logging.getLogger(name).setLevel(logging.ERROR)
+    return JobSubmissionClient(address)
+
+
+def _refused(address: str, error: BaseException) -> DistlabError:
+    """Why there is no job, with what helps in this case."""
+    told = f"to hand the command over to {address} (cluster=job)"
+    why = cause(error)
+    if "uthenti" in why or "token" in why.lower():
+        return DistlabError(
+            told,
+            f"it asks for a token, and the one here is missing or another: {why}",
+            "copy ~/.ray/auth_token of the machine that started it to this one\n"
+            "where the token is elsewhere: RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH=...",
+        )
+    if isinstance(error, ConnectionError) or "connect" in why.lower():
+        return DistlabError(
+            told,
+            f"no Jobs API answers there: {why}",
+            'on the head: pip install "ray[default]"\n'
+            "and: ray start --head --dashboard-host=0.0.0.0\n"
+            "its port is 8265: cluster.address=http://HEAD:8265",
+            may_pass=True,
+        )
+    return DistlabError(
+        told,
+        f"Ray refuses it: {why}",
+        f"ray job list --address {address}\nor on a machine of it: cluster=existing",
+    )

@@ -1,0 +1,1 @@
+"""The command that hands itself over to a Ray elsewhere (``cluster=job``)."""

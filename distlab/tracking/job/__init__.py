@@ -1,0 +1,1 @@
+"""What a job recorded, from the store."""

@@ -1,0 +1,34 @@
+"""What a job recorded in the store, brought into a folder of this machine."""
+
+import os
+from pathlib import Path
+
+from distlab.experiment.options import TrackingOptions
+from distlab.files import slug
+from distlab.tracking.store import JOB, open_store
+
+
+def fetch(options: TrackingOptions, job: str, folder: Path) -> list[str]:
+    """Download what a job's runs keep in the store, but for their models.
+
+    A run by itself, and a study, go into ``folder``; a study's runs into folders of their names
+    in it.
+
+    Returns
+    -------
+    list
+        The ids of the runs; none if nothing was recorded.
+    """
+    opened = open_store(options, Path.cwd())
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    runs = opened.client.search_runs(
+        [opened.experiment_id], f"tags.{JOB} = '{job}'", order_by=["attributes.start_time"]
+    )
+    for run in runs:
+        inner = "mlflow.parentRunId" in run.data.tags
+        place = folder / slug(run.info.run_name) if inner else folder
+        place.mkdir(parents=True, exist_ok=True)
+        for item in opened.client.list_artifacts(run.info.run_id):
+            if item.path != "model":
+                opened.client.download_artifacts(run.info.run_id, item.path, str(place))
+    return [run.info.run_id for run in runs]
