@@ -116,6 +116,7 @@ def test_the_exchange_is_measured_on_off_and_on_after_the_run(run: Any) -> None:
         assert len(done.exchange.with_exchange) == len(done.exchange.without) == 4
         assert min(*done.exchange.with_exchange, *done.exchange.without) > 0
         assert {one.bytes for one in done.all_reduces} >= {1024, 2**22}
+        assert not alone.all_reduces
         programs = [detail for name, detail in World.current.calls[rank] if name == "build"]
         assert [program.exchange for program in programs] == [True, False, True]
 
