@@ -49,9 +49,11 @@ def __getattr__(name: str) -> type:
     from distlab.backends.torch.backend import TorchBackend
 
     class Planted(TorchBackend):
-        def train(self, indices: NDArray[np.int32]) -> NDArray[np.float32]:
+        def train(
+            self, indices: NDArray[np.int32], rates: NDArray[np.float64] | None = None
+        ) -> NDArray[np.float32]:
             start = time.perf_counter()
-            losses = super().train(indices)
+            losses = super().train(indices, rates)
             if slower:
                 time.sleep(slower * (time.perf_counter() - start))
             return losses

@@ -1,9 +1,11 @@
 """A command of distlab's as somebody sees it who does not know it: processes, and what is printed.
 
 Its processes are known by a variable of their environment, which each hands on to its children; so
-none is missed, whoever its parent has become.
+none is missed, whoever its parent has become. Some hide it behind the title that they give
+themselves: these are known from the time when their parents lived.
 """
 
+import contextlib
 import os
 import re
 import sqlite3
@@ -86,6 +88,7 @@ class Command:
         self.folder, self._number = folder, f"{os.getpid()}-{Command._count}"
         self.gone_s: float | None = None
         self._ended = 0.0
+        self._seen: set[psutil.Process] = set()
         (folder / "hang").mkdir(exist_ok=True)
         (folder / "hang" / "sitecustomize.py").write_text(HANG)
         paths = (str(folder / "hang"), os.environ.get("PYTHONPATH", ""))
@@ -118,21 +121,22 @@ class Command:
 
     def running(self) -> list[psutil.Process]:
         """Its processes that run."""
-        found = psutil.process_iter(["environ", "status"])
-        return [
-            one
-            for one in found
-            if (one.info["environ"] or {}).get(MARK) == self._number
-            and one.info["status"] != psutil.STATUS_ZOMBIE
-        ]
+        for one in psutil.process_iter(["environ"]):
+            if (one.info["environ"] or {}).get(MARK) == self._number:
+                self._seen.add(one)
+        for one in tuple(self._seen):
+            with contextlib.suppress(psutil.Error):
+                self._seen.update(one.children())
+        return [one for one in self._seen if _runs(one)]
 
     def find(self, what: str, but: frozenset[int] = frozenset()) -> psutil.Process | None:
         """The process of a name (``command``, ``rank 0``, ``raylet`` ...), but not one of some."""
+        running = self.running()
         if what == "command":
             return psutil.Process(self.process.pid)
         log = f"/rank-{what[-1]}.log"
         fits = PROCESSES.get(what, lambda one: _writes(one, log))
-        for one in self.running():
+        for one in running:
             try:
                 if one.pid not in but and fits(one):
                     return one
@@ -184,6 +188,12 @@ def last_run(folder: Path) -> str:
 def _asked(folder: Path, query: str) -> list[tuple[str, int]]:
     with sqlite3.connect(f"file:{folder}/mlruns/mlflow.db?mode=ro", uri=True) as database:
         return database.execute(query).fetchall()
+
+
+def _runs(process: psutil.Process) -> bool:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    return False
 
 
 def _title(process: psutil.Process) -> str:

@@ -61,12 +61,15 @@ def read(file: Path) -> list[Row]:
 
 
 def table(rows: Sequence[Row]) -> str:
-    """All rows, of which those of one engine and one sort of fault make a line."""
-    frameworks = list(dict.fromkeys(row.framework for row in rows))
+    """All rows, of which those of one engine and one sort of fault make a line.
+
+    Seconds are the median and the worst.
+    """
+    frameworks = sorted({row.framework for row in rows})
     head = ["engine", "fault", "faults", "went on", "resumed", "weights equal", "epochs again"]
     head += [f"seconds, {name}" for name in frameworks]
     lines = [f"| {' | '.join((*head, 'left'))} |", "|---" * (len(head) + 1) + "|"]
-    for engine, fault in dict.fromkeys((row.engine, row.fault) for row in rows):
+    for engine, fault in sorted({(row.engine, row.fault) for row in rows}):
         some = [row for row in rows if (row.engine, row.fault) == (engine, fault)]
         cells = [engine, fault, str(len(some))]
         cells += [str(sum(row.outcome == one for row in some)) for one in ("went on", "resumed")]

@@ -25,7 +25,7 @@ def stages(backend: Any, spec: Any, indices: np.ndarray) -> dict[str, Callable[[
 
     def backward(batch: Any) -> None:
         forward(batch).backward()
-        backend._adam.clear_grad(set_to_zero=False)
+        backend._optimizer.paddles.clear_grad(set_to_zero=False)
 
     def loop(part: Callable[[Any], Any]) -> Callable[[], Any]:
         def run() -> None:

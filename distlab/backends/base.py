@@ -40,11 +40,12 @@ a model and program that come back, a few of them; then a rebuild is quick.
 
 **The mathematics is fixed** (see ``docs/fairness.md``): softmax cross-entropy averaged over the
 global batch; gradients averaged over the global batch (all ranks hold equal shards, so the mean
-over ranks of the local means); Adam as in Kingma & Ba (2015), Algorithm 1: epsilon is added to
-the bias-corrected root, and the bias corrections are computed in float64. float32 arithmetic,
-TF32 off. How the framework dispatches this (one kernel at a time or one compiled program) is
-what ``execution`` names, and is yours to make fast. What each kind of layer computes is told in
-:mod:`distlab.models.layers`; one that you don't have is refused by :meth:`Backend.build`.
+over ranks of the local means); the optimizer that :attr:`Program.rule` names, as :class:`Program`
+writes it, at the learning rate that :meth:`Backend.train` is given for each step, so that no
+framework's schedule has a part in it. float32 arithmetic, TF32 off. How the framework dispatches
+this (one kernel at a time or one compiled program) is what ``execution`` names, and is yours to
+make fast. What each kind of layer computes is told in :mod:`distlab.models.layers`; one that you
+don't have is refused by :meth:`Backend.build`.
 
 **Batch normalization.** In training each rank uses the statistics of its own samples. Running
 statistics (:attr:`~distlab.models.spec.ModelSpec.buffers`) go with the weights through
@@ -60,7 +61,7 @@ never values: what it is given comes back bit for bit.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -129,15 +130,34 @@ class Placement:
 class Program:
     """What every optimizer step computes, apart from the model.
 
+    With weights w, a step's gradient g, rate r and number t from 1, by what ``rule`` names:
+
+    - ``adam``: Kingma & Ba (2015), "Adam: A Method for Stochastic Optimization", Algorithm 1:
+      ``m = beta1 m + (1 - beta1) g``, ``v = beta2 v + (1 - beta2) g^2``,
+      ``w = w - r (m / (1 - beta1^t)) / (sqrt(v / (1 - beta2^t)) + epsilon)``. Epsilon is added to
+      the bias-corrected root, and the corrections are computed in float64.
+    - ``adamw``: Loshchilov & Hutter (2019), "Decoupled Weight Decay Regularization", Algorithm 2:
+      the same with ``- r weight_decay w`` besides, of w before the step. The rate multiplies both
+      terms, as in PyTorch and Paddle; the paper multiplies its decay by the schedule alone.
+    - ``sgd``: Goyal et al. (2017), "Accurate, Large Minibatch SGD", equation 9, the rate outside
+      the velocity: ``v = momentum v + g + weight_decay w``, ``w = w - r v``. With ``nesterov``
+      ``w = w - r (g + weight_decay w + momentum v)`` (Sutskever et al. 2013, "On the importance of
+      initialization and momentum in deep learning", in the variables of Bengio et al. 2013,
+      "Advances in optimizing recurrent networks", section 3.5).
+
+    Weights decay in all parameters, biases and those of normalizations among them.
+
     Attributes
     ----------
     local_batch:
         Samples of one step on this rank.
-    learning_rate, beta1, beta2, epsilon:
-        Adam's constants; the learning rate does not change during a run.
+    learning_rate:
+        The rate of steps for which :meth:`Backend.train` is given none.
+    beta1, beta2, epsilon:
+        Constants of ``adam`` and ``adamw``.
     optimizer:
-        ``reference`` for Adam as the fairness contract defines it, ``stock`` for the
-        framework's own Adam with the same constants.
+        ``reference`` for the optimizer as written above, ``stock`` for the framework's own Adam
+        with the same constants and a constant rate.
     execution:
         ``eager`` (imperative) or ``graph`` (compiled); one of :attr:`Backend.executions`.
     precision:
@@ -149,6 +169,12 @@ class Program:
         Whether gradients are averaged over the ranks. False only serves to measure what that costs:
         each rank applies its own local gradient and :meth:`Backend.train` communicates nothing, so
         that the ranks' weights part; all else is the same. It makes no difference to one rank.
+    rule:
+        Which optimizer: ``adam``, ``adamw`` or ``sgd``; one of :attr:`Backend.optimizers`.
+    weight_decay:
+        Of ``adamw`` and ``sgd``.
+    momentum, nesterov:
+        Of ``sgd``.
     """
 
     local_batch: int
@@ -160,18 +186,38 @@ class Program:
     execution: Literal["eager", "graph"] = "eager"
     precision: Literal["fp32", "tf32", "bf16"] = "fp32"
     exchange: bool = True
+    rule: Literal["adam", "adamw", "sgd"] = "adam"
+    weight_decay: float = 0.0
+    momentum: float = 0.0
+    nesterov: bool = False
+
+    @property
+    def moments(self) -> tuple[str, ...]:
+        """Which arrays of :class:`OptimizerState` there are for each parameter."""
+        if self.rule == "sgd":
+            return MOMENTS[:1] if self.momentum else ()
+        return MOMENTS
+
+    def rates(self, steps: int) -> NDArray[np.float64]:
+        """The learning rates of so many steps where no others are given: ``[steps]``."""
+        return np.full(steps, self.learning_rate)
+
+
+MOMENTS = ("first_moment", "second_moment")
+"""The arrays of :class:`OptimizerState`."""
 
 
 @dataclass(frozen=True)
 class OptimizerState:
-    """Adam's state in the canonical layout, equal on all ranks.
+    """The optimizer's state in the canonical layout, equal on all ranks.
 
     Attributes
     ----------
     step:
-        Number of steps taken (``t`` of Algorithm 1); 0 before the first.
+        Number of steps taken (``t`` of :class:`Program`); 0 before the first.
     first_moment, second_moment:
-        ``m`` and ``v`` of Algorithm 1 by parameter name.
+        ``m`` and ``v`` of ``adam`` and ``adamw`` by parameter name. ``sgd`` has its velocity as
+        first moment and no second; without momentum it has neither.
     """
 
     step: int
@@ -179,13 +225,22 @@ class OptimizerState:
     second_moment: Weights
 
     @classmethod
-    def zero(cls, spec: ModelSpec) -> "OptimizerState":
-        """The state before the first step: step 0 and zero moments."""
+    def zero(cls, spec: ModelSpec, moments: Collection[str] = MOMENTS) -> "OptimizerState":
+        """The state before the first step: step 0 and zeros.
 
-        def zeros() -> Weights:
-            return {name: np.zeros(shape, np.float32) for name, shape in spec.parameters.items()}
+        Parameters
+        ----------
+        spec:
+            The model.
+        moments:
+            Which arrays there are: :attr:`Program.moments`; by default both, as in Adam.
+        """
 
-        return cls(0, zeros(), zeros())
+        def zeros(moment: str) -> Weights:
+            shapes = spec.parameters.items() if moment in moments else ()
+            return {name: np.zeros(shape, np.float32) for name, shape in shapes}
+
+        return cls(0, *map(zeros, MOMENTS))
 
 
 @dataclass(frozen=True)
@@ -241,6 +296,9 @@ class Backend(ABC):
 
     precisions: ClassVar[tuple[str, ...]] = ("fp32",)
     """Which of ``fp32``, ``tf32`` and ``bf16`` it can run (``tf32`` on GPUs only)."""
+
+    optimizers: ClassVar[tuple[str, ...]] = ("adam",)
+    """Which of ``adam``, ``adamw`` and ``sgd`` it can run."""
 
     @abstractmethod
     def __init__(self, placement: Placement) -> None:
@@ -302,14 +360,16 @@ class Backend(ABC):
 
     @abstractmethod
     def set_optimizer_state(self, state: OptimizerState) -> None:
-        """Set Adam's step and moments, so that training goes on as if it had never stopped."""
+        """Set the optimizer's state, so that training goes on as if it had never stopped."""
 
     @abstractmethod
     def optimizer_state(self) -> OptimizerState:
-        """Adam's step and moments, read back from the framework, as copies."""
+        """The optimizer's state, read back from the framework, as copies."""
 
     @abstractmethod
-    def train(self, indices: NDArray[np.int32]) -> NDArray[np.float32]:
+    def train(
+        self, indices: NDArray[np.int32], rates: NDArray[np.float64] | None = None
+    ) -> NDArray[np.float32]:
         """Run one optimizer step for each row of ``indices`` and return the local losses.
 
         Gradients are averaged over the ranks, unless :attr:`Program.exchange` is False: then
@@ -322,6 +382,9 @@ class Backend(ABC):
             ranks call with the same shape. ``steps`` may differ from call to call, and ``train``
             must not compile again for it after the warm-up (a span of one step and two of up
             to 50).
+        rates:
+            ``[steps]``: the learning rate of each step, the same on all ranks; a backend rounds it,
+            or what it computes of it, to float32. None: :attr:`Program.learning_rate` for all.
 
         Returns
         -------

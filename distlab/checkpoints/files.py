@@ -15,7 +15,7 @@ import contextlib
 import json
 import posixpath
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from fsspec.implementations.local import LocalFileSystem
 from fsspec.registry import known_implementations
 
 from distlab import files
+from distlab.backends.base import MOMENTS
 from distlab.checkpoints.archive import DamagedError
 from distlab.checkpoints.state import State
 from distlab.errors import DistlabError
@@ -151,12 +152,20 @@ class Checkpoints:
         with _as_os_error():
             return bytes(self._store.cat_file(self._path(f"{kind}-{number:06d}.npz")))
 
-    def states(self, spec: ModelSpec) -> Iterator[tuple[State, bytes]]:
-        """The states that are whole, the newest first, each with its bytes; tells of others."""
+    def states(
+        self, spec: ModelSpec, moments: Collection[str] = MOMENTS
+    ) -> Iterator[tuple[State, bytes]]:
+        """The states that are whole, the newest first, each with its bytes; tells of others.
+
+        Parameters
+        ----------
+        spec, moments:
+            The model, and which moments its optimizer has: see :meth:`State.decoded`.
+        """
         for number in reversed(self.numbers(STATE)):
             try:
                 data = self.load(STATE, number)
-                state = State.decoded(data, spec)
+                state = State.decoded(data, spec, moments)
                 if state.epoch != number:
                     raise DamagedError(f"it is of epoch {state.epoch}")
             except (OSError, DamagedError) as error:

@@ -1,20 +1,21 @@
 """The state of a run between two epochs, from which any other workers can go on.
 
-It is all that the mathematics needs: weights, Adam's moments and step. Which samples come next
-follows from the epoch and the seed (:mod:`distlab.data.order`). Arrays are in the canonical layout
-of :mod:`distlab.backends.base`, so that a state is of no framework and no number of workers.
+It is all that the mathematics needs: weights, the optimizer's moments and step. Which samples come
+next follows from the epoch and the seed (:mod:`distlab.data.order`), and learning rates from the
+step. Arrays are in the canonical layout of :mod:`distlab.backends.base`, so that a state is of no
+framework and no number of workers.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
-from distlab.backends.base import Backend, OptimizerState
+from distlab.backends.base import MOMENTS, Backend, OptimizerState
 from distlab.checkpoints.archive import DamagedError, packed, unpacked
 from distlab.models.spec import ModelSpec
 from distlab.models.weights import Weights
 
 VERSION = 1
-WEIGHTS, FIRST, SECOND = "weights", "first_moment", "second_moment"
+WEIGHTS = "weights"
 
 
 @dataclass(frozen=True)
@@ -26,9 +27,10 @@ class State:
     epoch:
         How many epochs are done, which is the number of the next.
     step:
-        Steps that Adam has taken.
+        Steps that the optimizer has taken.
     arrays:
-        Arrays by name for each kind of them: ``weights``, ``first_moment``, ``second_moment``.
+        Arrays by name for each kind of them: ``weights``, and the moments that the optimizer has:
+        ``first_moment``, ``second_moment``.
     """
 
     epoch: int
@@ -38,22 +40,15 @@ class State:
     @classmethod
     def of(cls, backend: Backend, epoch: int) -> "State":
         """A backend's state, read back from its framework, when so many epochs are done."""
-        adam = backend.optimizer_state()
-        return cls(
-            epoch,
-            adam.step,
-            {
-                WEIGHTS: backend.weights(),
-                FIRST: adam.first_moment,
-                SECOND: adam.second_moment,
-            },
-        )
+        state = backend.optimizer_state()
+        moments = {moment: getattr(state, moment) for moment in MOMENTS}
+        return cls(epoch, state.step, {WEIGHTS: backend.weights(), **moments})
 
     def restore(self, backend: Backend) -> None:
         """Set a backend's model and optimizer to it, bit for bit."""
         backend.set_weights(self.arrays[WEIGHTS])
         backend.set_optimizer_state(
-            OptimizerState(self.step, self.arrays[FIRST], self.arrays[SECOND])
+            OptimizerState(self.step, *(self.arrays[moment] for moment in MOMENTS))
         )
 
     def encoded(self) -> bytes:
@@ -66,8 +61,22 @@ class State:
         return packed({"version": VERSION, "epoch": self.epoch, "step": self.step}, arrays)
 
     @classmethod
-    def decoded(cls, data: bytes, spec: ModelSpec | None = None) -> "State":
+    def decoded(
+        cls,
+        data: bytes,
+        spec: ModelSpec | None = None,
+        moments: Collection[str] = MOMENTS,
+    ) -> "State":
         """The state that was encoded.
+
+        Parameters
+        ----------
+        data:
+            The bytes.
+        spec:
+            The model that it must be of; None: it is not looked at.
+        moments:
+            Which moments the optimizer has (:attr:`distlab.backends.base.Program.moments`).
 
         Raises
         ------
@@ -79,14 +88,15 @@ class State:
             raise DamagedError(
                 f"version {about.get('version')} of a state, which is not known here"
             )
-        kinds: dict[str, Weights] = {WEIGHTS: {}, FIRST: {}, SECOND: {}}
+        kinds: dict[str, Weights] = {kind: {} for kind in (WEIGHTS, *MOMENTS)}
         for place, array in arrays.items():
             kind, _, name = place.partition("/")
             kinds.setdefault(kind, {})[name] = array
         if spec is not None:
-            # Adam has moments of parameters, and none of running statistics.
-            moments = spec.parameters
-            for kind, shapes in ((WEIGHTS, spec.arrays), (FIRST, moments), (SECOND, moments)):
+            # There are moments of parameters, and none of running statistics.
+            expected = {WEIGHTS: spec.arrays, **dict.fromkeys(moments, spec.parameters)}
+            for kind in (WEIGHTS, *MOMENTS):
+                shapes = expected.get(kind, {})
                 found = {name: array.shape for name, array in kinds[kind].items()}
                 for name in {**shapes, **found}:
                     if found.get(name) != shapes.get(name):

@@ -132,7 +132,8 @@ class RankActor:
                     facts,
                     may_use,
                 )
-            states = [State.decoded(ray.get(state), task.spec) for state in assignment.state]
+            moments = task.program.moments
+            states = [State.decoded(ray.get(one), task.spec, moments) for one in assignment.state]
             yield from self._rank.run(task, *states)
         except Exception as error:
             text = traceback.format_exc()

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from distlab.cluster import worker_environment
 from distlab.cluster.start import joining, local_ray, session
-from distlab.errors import DistlabError
+from distlab.errors import DistlabError, RayLostError
 from distlab.experiment.experiment import Experiment, resolve
 from distlab.experiment.options import ClusterMode, Options, Pin
 from distlab.machine.cores import shares, usable
@@ -161,6 +161,28 @@ def leave_lost() -> None:
     ray.shutdown()
     # Not before: a process whose connection to its raylet breaks is ended by Ray.
     local_ray.kill()
+
+
+@contextlib.contextmanager
+def left_when_lost() -> Iterator[None]:
+    """Leave a Ray that is lost in the block, of which its own library may only say: broken pipe.
+
+    Raises
+    ------
+    RayLostError
+        If Ray is lost.
+    """
+    from distlab.cluster.watch.head import Head
+
+    try:
+        try:
+            yield
+        except OSError:
+            Head.connected().check(now=True)
+            raise
+    except RayLostError:
+        leave_lost()
+        raise
 
 
 @contextlib.contextmanager

@@ -25,7 +25,7 @@ from distlab.cluster.start.causes import cause
 from distlab.cluster.watch.head import Head
 from distlab.cluster.watch.watching import TURN_S, Watch
 from distlab.cluster.worker_environment import WorkerEnvironment
-from distlab.errors import DistlabError, RayLostError
+from distlab.errors import DistlabError
 from distlab.experiment.experiment import Experiment
 from distlab.experiment.options import ClusterMode
 from distlab.experiment.task import Task
@@ -137,11 +137,8 @@ class WorkerGroup:
         log_dir.mkdir(parents=True, exist_ok=True)
         deadline = time.monotonic() + self._timeout
         states = [] if state is None else [ray.put(state)]
-        try:
+        with connect.left_when_lost():
             yield from self._run_on_free_ports(task, log_dir, deadline, states)
-        except RayLostError:
-            connect.leave_lost()
-            raise
 
     def _run_on_free_ports(
         self, task: Task, log_dir: Path, deadline: float, states: list[Any]

@@ -14,7 +14,7 @@ A backend that isn't installed as an entry point can be named ``module:Class``. 
 a fresh process, so the calling process never imports a framework: for each execution that the
 backend names and each of two models one world of one worker and one of two, side by side, go
 through the same list of acts (``rank/``), and what they saw is then judged (``checks/``). Two more
-worlds train a small model for each kind of layer.
+worlds train a small model for each kind of layer, and one of them by each optimizer.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -26,6 +26,7 @@ from distlab.conformance.checks.compare import ConformanceError
 from distlab.conformance.checks.contract import CHECKS
 from distlab.conformance.checks.evidence import Evidence
 from distlab.conformance.checks.layers import layers
+from distlab.conformance.checks.rules import optimizers
 from distlab.conformance.problem import PROGRAMS, Problem, pose
 from distlab.conformance.rank import processes
 
@@ -33,7 +34,7 @@ LAYERS = "layers"
 """In place of a model: the small ones that hold each kind of layer."""
 MODELS = (*PROGRAMS, LAYERS)
 TIMEOUT_S = 180.0
-PAIRED = ("workers", "replicas", "barrier", "exchange_off")
+PAIRED = ("workers", "replicas", "averaging", "barrier", "exchange_off")
 """Checks that need a world of two."""
 THREADS = {"mlp": {1: 2, 2: 1}, "lenet5": {1: 1, 2: 1}, LAYERS: {1: 1, 2: 1}}
 """Threads of each process by model and world size: not always 1, to see that they are obeyed."""
@@ -104,8 +105,9 @@ def examine(
             if execution is None:
                 executions = solo[0].notes.get("executions") or executions
             if problem is None:
-                result = _result(partial(layers, solo, pair))
-                outcomes.append(Outcome(LAYERS, executions[index], model, *result))
+                for check in (layers, optimizers):
+                    result = _result(partial(check, solo, pair))
+                    outcomes.append(Outcome(check.__name__, executions[index], model, *result))
                 continue
             name = None if ":" in framework else framework
             evidence = Evidence(name, problem, solo, pair)
@@ -128,8 +130,8 @@ def suite(
     """A test class for pytest with one test for each check; assign it to a name with ``Test``.
 
     The processes run once, when the first test needs them. See :func:`examine` for parameters.
-    Without ``compiles_layers``, kinds of layers are looked at in eager execution alone: for a
-    backend that takes minutes to compile their small models.
+    Without ``compiles_layers``, kinds of layers and optimizers are looked at in eager execution
+    alone: for a backend that takes minutes to compile their small models.
     """
     import pytest
 
@@ -142,7 +144,7 @@ def suite(
         return [*eager, *examine(framework, models=tuple(PROGRAMS), **given)]
 
     class Conformance:
-        @pytest.mark.parametrize("check", [*CHECKS, LAYERS])
+        @pytest.mark.parametrize("check", [*CHECKS, LAYERS, optimizers.__name__])
         def test_contract(self, check: str) -> None:
             failed = [o for o in outcomes() if o.check == check and not o.passed]
             text = [f"{o.execution}, {o.model}: {o.detail}" for o in failed]

@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
 from omegaconf import DictConfig, OmegaConf
 
 from distlab.backends import registry
@@ -30,6 +32,8 @@ from distlab.experiment.options import (
     flat,
     with_mlflow_variables,
 )
+from distlab.experiment.training import optimizer, rates
+from distlab.experiment.training.standard import beyond, is_standard
 from distlab.machine.storage import is_shared
 from distlab.models import grammar, shipped
 from distlab.models.layers import Shape
@@ -119,11 +123,23 @@ class Experiment:
         """What every step computes."""
         return Program(
             local_batch=self.global_batch // self.world_size,
-            learning_rate=self.options.learning_rate,
+            learning_rate=rates.base(self.options, self.world_size),
             optimizer="stock" if self.options.optimizer.variant == "stock" else "reference",
             execution="graph" if self.execution == "graph" else "eager",
             precision=self.options.precision.value,
+            rule=self.options.optimizer.name.value,
+            **optimizer.numbers(self.options.optimizer),
         )
+
+    def rates(self, steps_per_epoch: int) -> NDArray[np.float64]:
+        """The learning rate of every step: ``[epochs * steps_per_epoch]``.
+
+        Raises
+        ------
+        DistlabError
+            If the warm-up is longer than the run.
+        """
+        return rates.made(self.options, self.world_size, steps_per_epoch)
 
     def series(self, data_checksum: str) -> str:
         """Hash of all that runs share which differ in their number of workers and nothing else."""
@@ -131,6 +147,7 @@ class Experiment:
             name: str(value)
             for name, value in flat(self.options).items()
             if not name.startswith((*NOT_OF_A_SERIES, *LAYERS))
+            and not is_standard(name, value)
             and not (name == "pin" and value is None)
         }
         options |= known_by_layers(self.spec.name, self.spec.digest)
@@ -166,6 +183,7 @@ class Experiment:
         # Keys of runs recorded before there were these choices stay what they are.
         layers = known_by_layers(self.spec.name, self.spec.digest)
         equal |= {name: told for name, told in layers.items() if name in LAYERS}
+        equal |= beyond(flat(options))
         if options.precision is not Precision.fp32:
             equal["precision"] = str(options.precision)
         if options.pin is not None:
@@ -379,6 +397,8 @@ def checked(options: Options) -> Options:
     # job's are those of another machine.
     elif not options.study:
         _check_installed(options.framework)
+    rates.check(options)
+    options = replace(options, optimizer=optimizer.completed(options.optimizer))
     name = _called(options.model, digest(options))
     options = replace(options, model=replace(options.model, name=name))
     _check_executions(options)

@@ -14,7 +14,12 @@ SURROUNDINGS = ("tracking.", "cluster", "data.dir", "data.file", "checkpoint.", 
 NOT_OF_A_CELL = (*SURROUNDINGS, "repeats", "group_runs", "study", "resume", "take_over")
 HELD = ("framework.name", "execution", "model.name", "gpus", "precision")
 """Options that every name of a cell holds, whether cells differ in them or not."""
-FOLLOWS = {"framework.": "framework.name", "model.": "model.name", "target_accuracy": "model.name"}
+FOLLOWS = {
+    "framework.": "framework.name",
+    "model.": "model.name",
+    "target_accuracy": "model.name",
+    "optimizer.": "optimizer.name",
+}
 """Options, by the beginnings of their names, whose defaults follow from another one."""
 MAY_BE_UNSET = "framework.env."
 
@@ -66,7 +71,7 @@ def distinguishing(
 
 def phrases(varied: Mapping[str, str]) -> list[str]:
     """Options as they are written on the command line: ``learning_rate=0.01``, ``seed=1``."""
-    return [f"{name}={_SPELT.get(value, value)}" for name, value in varied.items()]
+    return [f"{_GROUPS.get(name, name)}={_SPELT.get(told, told)}" for name, told in varied.items()]
 
 
 def words(varied: Mapping[str, str]) -> str:
@@ -74,6 +79,7 @@ def words(varied: Mapping[str, str]) -> str:
     return " ".join(phrases(varied))
 
 
+_GROUPS = {"optimizer.name": "optimizer"}
 _SPELT = {"True": "true", "False": "false", "None": "null"}
 
 

@@ -71,8 +71,32 @@ class Pin(StrEnum):
     cores = "cores"
 
 
+class OptimizerName(StrEnum):
+    """Which optimizer: :class:`distlab.backends.base.Program` has their formulas."""
+
+    adam = "adam"
+    adamw = "adamw"
+    sgd = "sgd"
+
+
+class RateSchedule(StrEnum):
+    """How the learning rate goes on behind the warm-up."""
+
+    constant = "constant"
+    cosine = "cosine"
+    step = "step"
+
+
+class ByWorkers(StrEnum):
+    """What several workers, and so a larger batch, make of the learning rate."""
+
+    none = "none"
+    linear = "linear"
+    sqrt = "sqrt"
+
+
 class OptimizerVariant(StrEnum):
-    """Adam as the fairness contract defines it, or the framework's own."""
+    """The optimizer as the fairness contract defines it, or the framework's own Adam."""
 
     reference = "reference"
     stock = "stock"
@@ -118,9 +142,31 @@ class ModelOptions:
 
 @dataclass
 class OptimizerOptions:
-    """The section ``optimizer``."""
+    """One file of ``conf/optimizer/``.
+
+    A number that is None is the file's, if the optimizer has it; so it is in records made when Adam
+    was the only one.
+    """
 
     variant: OptimizerVariant = OptimizerVariant.reference
+    name: OptimizerName = OptimizerName.adam
+    beta1: float | None = None
+    beta2: float | None = None
+    epsilon: float | None = None
+    momentum: float | None = None
+    nesterov: bool | None = None
+    weight_decay: float | None = None
+
+
+@dataclass
+class RateOptions:
+    """The section ``rate``."""
+
+    schedule: RateSchedule = RateSchedule.constant
+    warmup_steps: int = 0
+    drop_epochs: list[int] = field(default_factory=list)
+    drop_factor: float = 0.1
+    by_workers: ByWorkers = ByWorkers.none
 
 
 @dataclass
@@ -177,6 +223,7 @@ class Options:
     cluster: ClusterOptions = field(default_factory=ClusterOptions)
     network: NetworkOptions = field(default_factory=NetworkOptions)
     optimizer: OptimizerOptions = field(default_factory=OptimizerOptions)
+    rate: RateOptions = field(default_factory=RateOptions)
     tracking: TrackingOptions = field(default_factory=TrackingOptions)
     checkpoint: CheckpointOptions = field(default_factory=CheckpointOptions)
     failures: FailureOptions = field(default_factory=FailureOptions)

@@ -1,6 +1,9 @@
 """What all ranks of a run are told."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
 
 from distlab.backends.base import Program
 from distlab.models.spec import ModelSpec
@@ -22,6 +25,8 @@ class Task:
         Whether to measure, after the last epoch, what the exchange of gradients costs.
     checkpoint_every:
         After how many epochs, and after the last, rank 0 gives the state; 0: never.
+    rates:
+        The learning rate of every step of the run: ``[epochs * steps]``; None: the program's.
     """
 
     framework: str
@@ -33,3 +38,4 @@ class Task:
     live: bool = False
     measure_exchange: bool = False
     checkpoint_every: int = 0
+    rates: NDArray[np.float64] | None = field(default=None, repr=False, compare=False)

@@ -30,7 +30,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distlab.fairness import reference
-from distlab.fairness.reference import Adam, Array, Parameters
+from distlab.fairness.optimizers import Oracle
+from distlab.fairness.reference import Array, Parameters
 from distlab.models.layers import Conv2D, Dense, Flatten, MaxPool2D, ReLU, Trainable
 from distlab.models.rewrite import pool_first
 from distlab.models.spec import ModelSpec
@@ -94,10 +95,10 @@ class Agreement:
 
 @dataclass(frozen=True)
 class _Step:
-    """One step of the reference, and the weights and Adam's state before it."""
+    """One step of the reference, and the weights and the optimizer's state before it."""
 
     weights: Parameters
-    adam: Adam
+    optimizer: Oracle
     loss: float
     undecided: tuple[Undecided, ...]
 
@@ -108,7 +109,8 @@ def agreement(
     images: Array,
     labels: NDArray[np.integer[Any]],
     order: NDArray[np.integer[Any]],
-    learning_rate: float,
+    optimizer: Oracle,
+    rates: NDArray[np.float64],
     found: NDArray[np.float64],
     tolerance: float,
 ) -> Agreement | None:
@@ -122,8 +124,10 @@ def agreement(
     ----------
     spec, weights, images, labels, order:
         As for :func:`distlab.fairness.reference.train`.
-    learning_rate:
-        Adam's; its other constants are the usual ones.
+    optimizer:
+        Before its first step.
+    rates:
+        The learning rate of each step.
     found:
         float64 ``[steps]``: the run's losses.
     tolerance:
@@ -134,9 +138,9 @@ def agreement(
     Agreement or None
         None if no three decisions, of those that are tried, explain the losses.
     """
-    replay = _Replay(spec, images, labels, order, found, tolerance)
+    replay = _Replay(spec, images, labels, order, rates, found, tolerance)
     decided: tuple[Undecided, ...] = ()
-    steps = replay.follow([], weights, Adam(learning_rate), decided)
+    steps = replay.follow([], weights, optimizer, decided)
     while not replay.agrees(steps):
         if len(decided) == DECISIONS:
             return None
@@ -145,7 +149,7 @@ def agreement(
             if replay.computed >= STEPS:
                 return None
             before, start = steps[: one.step], steps[one.step]
-            trial = replay.follow(before, start.weights, start.adam, (*decided, one))
+            trial = replay.follow(before, start.weights, start.optimizer, (*decided, one))
             if replay.agrees(trial) or len(trial) > len(steps):
                 steps, decided = trial, (*decided, one)
                 break
@@ -163,16 +167,21 @@ class _Replay:
         images: Array,
         labels: NDArray[np.integer[Any]],
         order: NDArray[np.integer[Any]],
+        rates: NDArray[np.float64],
         found: NDArray[np.float64],
         tolerance: float,
     ) -> None:
         self._spec = replace(spec, layers=pool_first(spec.layers))
         self._images, self._labels, self._order = images, labels, order
-        self._found, self._tolerance = found, tolerance
+        self._rates, self._found, self._tolerance = rates, found, tolerance
         self.computed = 0
 
     def follow(
-        self, past: list[_Step], weights: Parameters, adam: Adam, decided: tuple[Undecided, ...]
+        self,
+        past: list[_Step],
+        weights: Parameters,
+        optimizer: Oracle,
+        decided: tuple[Undecided, ...],
     ) -> list[_Step]:
         """Go on after the steps of the past, up to the first loss that is not the run's."""
         steps = list(past)
@@ -182,11 +191,11 @@ class _Replay:
                 self._spec, weights, self._images[batch], self._labels[batch], decisions.take
             )
             self.computed += 1
-            steps.append(_Step(weights, adam, loss, tuple(decisions.undecided)))
+            steps.append(_Step(weights, optimizer, loss, tuple(decisions.undecided)))
             if not self._close(steps):
                 break
-            adam = deepcopy(adam)
-            weights = adam.step(weights, gradients)
+            optimizer = deepcopy(optimizer)
+            weights = optimizer.step(weights, gradients, float(self._rates[len(steps) - 1]))
         return steps
 
     def _close(self, steps: list[_Step]) -> bool:

@@ -5,8 +5,8 @@ canonical layout of :mod:`distlab.models.spec`, for any :class:`~distlab.models.
 What each kind of layer computes is in :mod:`distlab.fairness.layers`.
 """
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -156,12 +156,16 @@ class Adam:
         self.v: dict[str, NDArray[np.float64]] = {}
 
     def step(
-        self, weights: Parameters, gradients: Mapping[str, NDArray[np.float64]]
+        self,
+        weights: Parameters,
+        gradients: Mapping[str, NDArray[np.float64]],
+        rate: float | None = None,
     ) -> dict[str, NDArray[np.float64]]:
         """Take one step and return the new weights (float64); the given ones stay as they are.
 
-        What has no gradient is not returned.
+        What has no gradient is not returned. The rate is the given one, else ``learning_rate``.
         """
+        rate = self.learning_rate if rate is None else rate
         self.t += 1
         updated = {}
         for name, g in gradients.items():
@@ -170,9 +174,21 @@ class Adam:
             self.m[name], self.v[name] = m, v
             m_hat = m / (1 - self.beta1**self.t)
             v_hat = v / (1 - self.beta2**self.t)
-            change = self.learning_rate * m_hat / (np.sqrt(v_hat) + self.epsilon)
+            change = rate * m_hat / (np.sqrt(v_hat) + self.epsilon)
             updated[name] = np.asarray(weights[name], np.float64) - change
         return updated
+
+
+class Optimizer(Protocol):
+    """What takes a step by a gradient: :class:`Adam`, or another one."""
+
+    def step(
+        self,
+        weights: Parameters,
+        gradients: Mapping[str, NDArray[np.float64]],
+        rate: float | None = None,
+    ) -> dict[str, NDArray[np.float64]]:
+        """As :meth:`Adam.step`."""
 
 
 def losses(
@@ -192,13 +208,14 @@ def losses(
 
 def train(
     spec: ModelSpec,
-    adam: Adam,
+    optimizer: Optimizer,
     weights: Parameters,
     images: Array,
     labels: NDArray[np.integer[Any]],
     order: NDArray[np.integer[Any]],
     workers: int = 1,
     dtype: DTypeLike = np.float64,
+    rates: Sequence[float] | NDArray[np.float64] | None = None,
 ) -> tuple[NDArray[np.float64], dict[str, Array]]:
     """Take a step for each row of ``order``.
 
@@ -206,8 +223,8 @@ def train(
     ----------
     spec, weights:
         The model, its initial parameters and running statistics.
-    adam:
-        The optimizer; its state moves on.
+    optimizer:
+        Its state moves on.
     images, labels:
         The training set: ``[n, channels, height, width]`` in [0, 1], ``[n]``.
     order:
@@ -215,7 +232,9 @@ def train(
     workers:
         How many share each batch; see :func:`step`.
     dtype:
-        What losses and gradients are computed in; Adam is in float64.
+        What losses and gradients are computed in; the optimizer is in float64.
+    rates:
+        The learning rate of each step; None for the optimizer's own.
 
     Returns
     -------
@@ -223,10 +242,11 @@ def train(
         The global batch's mean loss before each update, and the weights after the last.
     """
     found = []
-    for batch in order:
+    for place, batch in enumerate(order):
         loss, gradients, running = step(
             spec, weights, images[batch], labels[batch], workers=workers, dtype=dtype
         )
-        weights = {**adam.step(weights, gradients), **running}
+        rate = None if rates is None else float(rates[place])
+        weights = {**optimizer.step(weights, gradients, rate), **running}
         found.append(loss)
     return np.array(found), dict(weights)

@@ -13,15 +13,15 @@ until then. At the first step the bound grows with the values that are added up 
 
 import math
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from distlab.data.dataset import normalize
 from distlab.data.order import epoch_order
 from distlab.experiment.options import Precision
-from distlab.fairness import kinks, reference
+from distlab.fairness import kinks, optimizers, reference
 from distlab.fairness.check import Check
 from distlab.fairness.rounding import (
     FP32_FIRST,
@@ -50,6 +50,9 @@ ALLOWED_AT_MOST = 5e-2
 """Where float32 leaves more, nothing is told any more: the steps from there on are not compared."""
 UNDECIDED_LOSSES = 1e-2
 """Of losses that are off by more, what float32 cannot tell is not the cause."""
+
+First = tuple[ModelSpec, Weights, np.ndarray, np.ndarray, np.ndarray]
+"""A model, its initial weights, images, labels, and the first batches of samples among these."""
 
 _LOSSES: dict[Hashable, "Losses"] = {}
 
@@ -97,8 +100,10 @@ def trajectory(record: Record) -> Check:
     exact = precision is Precision.fp32 and error[0] <= FP32_FIRST
     looked_at = kinks.applies(experiment.spec) and error.max() <= UNDECIDED_LOSSES
     if wrong is not None and exact and looked_at:
-        rate = experiment.options.learning_rate
-        other = kinks.agreement(*_first_steps(record), rate, found, FP32_FIRST)
+        chosen = optimizers.of(experiment.program)
+        other = kinks.agreement(
+            *_first_steps(record), chosen, _first_rates(record), found, FP32_FIRST
+        )
         if other is not None:
             left = loss_errors(found, other.losses).max()
             decided = "; ".join(one.words for one in other.decided)
@@ -123,16 +128,17 @@ def reference_losses(record: Record) -> Losses:
         options.epochs,
         experiment.global_batch,
         experiment.run_seed,
-        options.learning_rate,
+        replace(experiment.program, local_batch=0, execution="eager", precision="fp32"),
+        tuple(_first_rates(record)),
         workers,
         rounded,
     )
     if key not in _LOSSES:
         first = _first_steps(record)
-        exact = reference.losses(*first, options.learning_rate, workers)
+        exact = _losses(record, first, workers)
         allowed = None
         if not kinks.applies(experiment.spec) and not rounded:
-            single = reference.losses(*first, options.learning_rate, workers, np.float32)
+            single = _losses(record, first, workers, np.float32)
             off = np.maximum.accumulate(loss_errors(single, exact))
             allowed = np.maximum(ALLOWED_AT_LEAST, ALLOWANCE * off)
             allowed[0] = first_bound(experiment.spec, experiment.global_batch // workers)
@@ -190,13 +196,29 @@ def _normalized(layers: Sequence[Layer], shape: Shape) -> int:
     return found
 
 
+def _losses(
+    record: Record, first: First, workers: int, dtype: DTypeLike = np.float64
+) -> NDArray[np.float64]:
+    """Those of the reference in the first steps, computed in a type."""
+    chosen = optimizers.of(record.experiment.program)
+    spec, weights, images, labels, order = first
+    rates = _first_rates(record)
+    return reference.train(spec, chosen, weights, images, labels, order, workers, dtype, rates)[0]
+
+
+def _first_rates(record: Record) -> NDArray[np.float64]:
+    """The learning rates of the first steps."""
+    steps = len(record.dataset.train_labels) // record.experiment.global_batch
+    return record.experiment.rates(steps)[:FIRST_LOSSES]
+
+
 def _steps(record: Record) -> int:
     """How many the whole run takes."""
     total = len(record.dataset.train_labels)
     return total // record.experiment.global_batch * record.experiment.options.epochs
 
 
-def _first_steps(record: Record) -> tuple[ModelSpec, Weights, np.ndarray, np.ndarray, np.ndarray]:
+def _first_steps(record: Record) -> First:
     """Model, initial weights, images, labels and the first batches of samples among these."""
     experiment, options = record.experiment, record.experiment.options
     total, spec = len(record.dataset.train_labels), experiment.spec

@@ -69,7 +69,8 @@ class Ready:
     weights_sha256:
         Fingerprint of the initial weights, read back from the framework after the warm-up.
     optimizer_error:
-        Largest deviation of a first update from Adam's, over all parameters, in learning rates.
+        Largest deviation of a first update from the optimizer's, over all parameters, in learning
+        rates; None where there are no moments to tell the gradient by.
     resources:
         What :meth:`distlab.backends.base.Backend.describe` said, and the process's CPU affinity.
     seconds:
@@ -82,7 +83,7 @@ class Ready:
 
     rank: int
     weights_sha256: str
-    optimizer_error: float
+    optimizer_error: float | None
     resources: dict[str, Any]
     seconds: dict[str, float]
     packages: str = field(default="", repr=False)

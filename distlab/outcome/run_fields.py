@@ -316,7 +316,10 @@ class Run(Strict):
     precision: str
     """How products are rounded: ``fp32`` (not at all), ``tf32`` or ``bf16``."""
     optimizer: str
-    """``reference`` (Adam as the fairness contract has it) or ``stock`` (the framework's own)."""
+    """``reference`` (as the fairness contract has it) or ``stock`` (the framework's own Adam).
+
+    Which one it is stands in ``options``: ``optimizer.name``.
+    """
     model: str
     """Name of the model."""
     data: str
@@ -343,7 +346,7 @@ class Run(Strict):
     global_batch_size: Positive
     """Samples of a step over all workers."""
     learning_rate: float
-    """Adam's step size."""
+    """The optimizer's step size, as asked; what becomes of it stands in ``options``: ``rate.``."""
     epochs: Positive
     """Passes over the training set."""
     seed: int

@@ -29,6 +29,7 @@ from distlab.experiment.names import (
     words,
 )
 from distlab.experiment.options import Device, Engine, Execution, Options, Precision, flat
+from distlab.experiment.training.standard import is_standard
 from distlab.files import slug
 from distlab.masking import HIDDEN
 
@@ -88,6 +89,7 @@ class Cell:
             name: str(value)
             for name, value in made_up_of.items()
             if not name.startswith((*NOT_OF_A_CELL, *LAYERS, "data."))
+            and not is_standard(name, value)
             and ADDED.get(name) != str(value)
         }
         options |= known_by_layers(self.options.model.name, digest(self.options))

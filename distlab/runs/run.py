@@ -290,7 +290,13 @@ def _tracked(
             keeper = Keeper(record, run_dir, tracker, display.say, taken)
         lasting = (train if options.engine is Engine.train else restarts).lasting
         events = lasting(
-            *(jobs, experiment, dataset, _task(experiment, display.live), run_dir / "logs"),
+            *(
+                jobs,
+                experiment,
+                dataset,
+                _task(experiment, dataset, display.live),
+                run_dir / "logs",
+            ),
             most=options.failures.max,
             start=keeper.start if keeper else None,
             failure=taken.ended if taken else None,
@@ -386,9 +392,10 @@ def _where(record: Record) -> str:
     return f"{now.told()} (placement={asked}: {len(now.places())} of Ray's {record.nodes} hosts)"
 
 
-def _task(experiment: Experiment, live: bool) -> Task:
+def _task(experiment: Experiment, dataset: sources.Dataset, live: bool) -> Task:
     """What the ranks are told."""
     options = experiment.options
+    steps = len(dataset.train_labels) // experiment.global_batch
     return Task(
         framework=options.framework.name,
         spec=experiment.spec,
@@ -399,6 +406,7 @@ def _task(experiment: Experiment, live: bool) -> Task:
         live=live,
         measure_exchange=options.measure_exchange,
         checkpoint_every=options.checkpoint.every,
+        rates=experiment.rates(steps),
     )
 
 

@@ -18,6 +18,7 @@ from mlflow.exceptions import MlflowException
 from distlab.errors import DistlabError
 from distlab.experiment.names import chosen
 from distlab.experiment.options import TrackingOptions
+from distlab.experiment.training.standard import beyond
 from distlab.files import content
 from distlab.masking import mask
 from distlab.measure.efficiency import SAME, scaling
@@ -166,8 +167,9 @@ def has_run_with_one_worker(store: Store, parameters: Mapping[str, Any]) -> bool
     tags = {"framework": parameters["framework.name"], "execution": parameters["execution"]}
     if parameters.get("data_sha256"):
         tags["data_sha256"] = parameters["data_sha256"]
+    training = beyond(parameters)
     return any(
-        same.items() <= run.data.params.items()
+        same.items() <= run.data.params.items() and beyond(run.data.params) == training
         for run in _with_one_worker(client, experiment_id, tags)
     )
 

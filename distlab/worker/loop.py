@@ -145,6 +145,12 @@ class Rank:
                 f"this backend runs {' and '.join(precisions)} only",
                 f"precision={precisions[0]}",
             )
+        if task.program.rule not in backend.optimizers:
+            raise DistlabError(
+                f"framework={task.framework} optimizer={task.program.rule}",
+                f"this backend has {' and '.join(backend.optimizers)} only",
+                f"optimizer={backend.optimizers[0]}",
+            )
         # What an earlier run left may go now, and its peak of memory is forgotten.
         gc.unfreeze()
         _reset_peak_memory()
@@ -163,7 +169,7 @@ class Rank:
         with _Stopwatch(seconds, "warm_up"):
             optimizer_error, seconds["compile"] = probes.warm_up(backend, task, placement, steps)
         backend.set_weights(draw(task.spec, task.seed))
-        backend.set_optimizer_state(OptimizerState.zero(task.spec))
+        backend.set_optimizer_state(OptimizerState.zero(task.spec, task.program.moments))
         backend.peak_device_memory()  # of the warm-up, in which libraries try their algorithms
         resources, packages = self._resources(precision), ""
         if placement.rank == 0:
@@ -293,6 +299,9 @@ def _epoch(
     """Train one epoch inside the clock's window, then evaluate outside it."""
     order = epoch_order(task.seed, epoch, train_samples, task.global_batch)
     mine = shard(order, placement.rank, placement.world_size)
+    rates = task.program.rates(len(mine))
+    if task.rates is not None:
+        rates = task.rates[epoch * len(mine) :][: len(mine)]
     flops_per_step = task.spec.training_flops * task.program.local_batch
     bounds = np.cumsum([0, *span_lengths(len(mine), flops_per_step, placement.device)])
     losses: list[np.ndarray] = []
@@ -303,7 +312,7 @@ def _epoch(
     backend.barrier()
     start = mark = told = time.perf_counter()
     for begin, end in pairwise(bounds):
-        losses.append(backend.train(mine[begin:end]))
+        losses.append(backend.train(mine[begin:end], rates[begin:end]))
         now = time.perf_counter()
         spans.append((int(end - begin), now - mark))
         mark = now

@@ -32,7 +32,9 @@ ALL_REDUCE_TIMES = {2**16: 20, 2**20: 5}
 """How often in a window arrays of up to so many bytes are averaged; once if they are larger."""
 
 
-def warm_up(backend: Backend, task: Task, placement: Placement, steps: int) -> tuple[float, float]:
+def warm_up(
+    backend: Backend, task: Task, placement: Placement, steps: int
+) -> tuple[float | None, float]:
     """Take a first step and then a span of several, so that all is compiled.
 
     A GPU takes more of them before the one that tells what compilation took.
@@ -42,12 +44,12 @@ def warm_up(backend: Backend, task: Task, placement: Placement, steps: int) -> t
     Returns
     -------
     tuple
-        The first step's deviation from Adam (:func:`_optimizer_error`), and the seconds that
-        compilation took.
+        The first step's deviation from its optimizer (:func:`_optimizer_error`), and the seconds
+        that compilation took.
     """
     before = draw(task.spec, task.seed)
     backend.set_weights(before)
-    backend.set_optimizer_state(OptimizerState.zero(task.spec))
+    backend.set_optimizer_state(OptimizerState.zero(task.spec, task.program.moments))
     mine = _first_samples(task, placement, min(steps, WARM_UP_STEPS))
     first = [_timed(backend, mine[:1])]
     error = _optimizer_error(task.program, before, backend.weights(), backend.optimizer_state())
@@ -89,7 +91,7 @@ def exchange_windows(
     def rebuild(exchange: bool) -> None:
         backend.build(task.spec, replace(task.program, exchange=exchange))
         backend.set_weights(draw(task.spec, task.seed))
-        backend.set_optimizer_state(OptimizerState.zero(task.spec))
+        backend.set_optimizer_state(OptimizerState.zero(task.spec, task.program.moments))
 
     count = EXCHANGE_WINDOWS[device]
     before = windows(count)
@@ -146,17 +148,27 @@ def _timed(backend: Backend, indices: NDArray[np.int32]) -> tuple[int, float]:
 
 def _optimizer_error(
     program: Program, before: Weights, after: Weights, state: OptimizerState
-) -> float:
-    """How far the first update is from Adam's, over all parameters, in learning rates.
+) -> float | None:
+    """How far the first update is from the optimizer's, over all parameters, in learning rates.
 
-    From a zero state the first moment is (1 - beta1) g, so that the framework's own gradient g is
-    known, and the update of Kingma & Ba (2015), Algorithm 1, is -lr g / (|g| + epsilon). Among
+    From a zero state Adam's first moment is (1 - beta1) g, so that the framework's own gradient g
+    is known, and the update of Kingma & Ba (2015), Algorithm 1, is -lr g / (|g| + epsilon). Among
     many parameters some have gradients as small as epsilon, which shows where epsilon is added.
+    AdamW's has -lr weight_decay w besides. The first velocity of SGD is the gradient with its
+    decay, and the update is -lr times it, or with Nesterov's step 1 + momentum times as much.
+
+    None where there are no moments to tell the gradient by: of SGD without momentum.
     """
     errors = []
     for name, moment in state.first_moment.items():
-        slope = moment.astype(np.float64) / (1 - program.beta1)
-        update = -slope / (np.abs(slope) + program.epsilon)
-        found = (after[name].astype(np.float64) - before[name]) / program.learning_rate
+        start = before[name].astype(np.float64)
+        if program.rule == "sgd":
+            update = -moment.astype(np.float64) * (1 + program.momentum * program.nesterov)
+        else:
+            slope = moment.astype(np.float64) / (1 - program.beta1)
+            update = -slope / (np.abs(slope) + program.epsilon)
+        if program.rule == "adamw":
+            update -= program.weight_decay * start
+        found = (after[name].astype(np.float64) - start) / program.learning_rate
         errors.append(np.abs(found - update).max())
-    return float(max(errors))
+    return float(max(errors)) if errors else None

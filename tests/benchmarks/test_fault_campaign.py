@@ -16,7 +16,7 @@ def test_a_line_is_of_all_faults_of_a_sort(tmp_path: Path) -> None:
     head, line, *told = table(ROWS).splitlines()
     assert head.count("|") == line.count("|") == told[0].count("|")
     assert told == [
-        "| actors | stop 0 | 3 | 3 | 0 | 2 | 0 to 1 | 15, 15 | 10, 11 | nothing |",
+        "| actors | stop 0 | 3 | 3 | 0 | 2 | 0 to 1 | 10, 11 | 15, 15 | nothing |",
         "| train | command | 1 | 0 | 0 | 0 | 0 |  |  | 2 processes (raylet) |",
     ]
     for row in ROWS:

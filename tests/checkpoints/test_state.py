@@ -4,9 +4,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from distlab.backends.base import OptimizerState
+from distlab.backends.base import MOMENTS, OptimizerState
 from distlab.checkpoints.archive import DamagedError
-from distlab.checkpoints.state import FIRST, SECOND, WEIGHTS, State
+from distlab.checkpoints.state import WEIGHTS, State
 from distlab.experiment.experiment import Experiment
 from distlab.models.grammar import build
 from distlab.models.spec import ModelSpec
@@ -66,7 +66,7 @@ def test_it_says_how_many_epochs_are_done(spec: ModelSpec) -> None:
     assert State.decoded(state.encoded()).epoch == 2
 
 
-@pytest.mark.parametrize("kind", [WEIGHTS, FIRST, SECOND])
+@pytest.mark.parametrize("kind", [WEIGHTS, *MOMENTS])
 @pytest.mark.parametrize("fault", ["missing", "shape", "unknown"])
 def test_arrays_of_another_model_are_refused(spec: ModelSpec, kind: str, fault: str) -> None:
     state = State.of(Memory(spec), 2)  # type: ignore[arg-type]

@@ -272,7 +272,7 @@ def test_workers_start_in_the_environment_that_is_named_and_tell_what_it_holds(
     options = replace(experiment_of_two.options, framework=named, gpus=1)
     asked = replace(experiment_of_two, options=options, world_size=1)
     group = WorkerGroup(asked, ray.put(dataset.normalized()))
-    events = list(group.run(task(asked), tmp_path))
+    events = list(group.run(task(asked, global_batch=2), tmp_path))
     group.close()
     [ready] = of(Ready, events)
     assert ready.resources["python"] == str(one.interpreter)

@@ -329,6 +329,32 @@ def test_an_evaluation_in_tf32_may_differ_by_rounding_and_by_no_more(
     assert "recount" in failed(events(0.01), bf16), "evaluation is float32 with bf16"
 
 
+@pytest.mark.parametrize(
+    "choice",
+    [
+        ("optimizer=adamw", "optimizer.weight_decay=0.1", "rate.warmup_steps=4"),
+        ("optimizer=sgd", "learning_rate=0.1", "rate.schedule=step", "rate.drop_epochs=[1]"),
+        ("optimizer=sgd", "optimizer.momentum=0.9", "learning_rate=0.1", "rate.schedule=cosine"),
+    ],
+    ids=["adamw", "sgd", "momentum"],
+)
+def test_every_optimizer_is_verified_and_not_taken_for_another(
+    experiment: Callable[..., Experiment],
+    dataset: Dataset,
+    thread_framework: Any,
+    failed: Callable[..., set[str]],
+    choice: tuple[str, ...],
+) -> None:
+    base = ("scaling=strong", "batch_size=20", "gpus=2", "epochs=2", "seed=5")
+    one = experiment(*base, *choice)
+    events = [*(Started(rank, "here", 1) for rank in range(2)), *train(one, dataset)]
+    assert failed(events, one) == set()
+    # Of its first update or of its losses, something always tells.
+    rate = next((word for word in choice if word.startswith("learning_rate")), "epochs=2")
+    for other in (experiment(*base, rate), experiment(*base, *choice, "rate.warmup_steps=9")):
+        assert "trajectory" in failed(events, other)
+
+
 def test_another_learning_rate_shows_in_the_trajectory_alone(
     trained: tuple[Experiment, Events], failed: Callable[..., set[str]]
 ) -> None:

@@ -36,7 +36,8 @@ class Problem:
         return np.array(reference.losses(*self.steps, learning_rate=rate))
 
     def agreement(self, found: NDArray[np.float64]) -> kinks.Agreement | None:
-        return kinks.agreement(*self.steps, RATE, found, TOLERANCE)
+        rates = np.full(len(self.order), RATE)
+        return kinks.agreement(*self.steps, reference.Adam(RATE), rates, found, TOLERANCE)
 
 
 ORDER = np.array([[0, 1], *([2, 3] for _ in range(9))])

@@ -24,7 +24,7 @@ from distlab.backends.base import (
 from distlab.checkpoints.state import State
 from distlab.data.dataset import Dataset
 from distlab.experiment.experiment import Experiment
-from distlab.fairness import reference
+from distlab.fairness import optimizers, reference
 from distlab.models.spec import ModelSpec
 from distlab.models.weights import Weights
 from distlab.outcome.events import Event
@@ -59,6 +59,7 @@ class World:
 class ThreadBackend(Backend):
     framework = "threads"
     executions = ("eager",)
+    optimizers = ("adam", "adamw", "sgd")
 
     def __init__(self, placement: Placement) -> None:
         self._rank = placement.rank
@@ -83,7 +84,7 @@ class ThreadBackend(Backend):
     def build(self, spec: ModelSpec, program: Program) -> None:
         self._log("build", program)
         self._spec, self._exchange = spec, program.exchange
-        self._adam = reference.Adam(program.learning_rate)
+        self._adam = optimizers.of(program)
 
     def load_data(self, train: LabelledImages, test: LabelledImages) -> None:
         self._log("load_data")
@@ -111,17 +112,20 @@ class ThreadBackend(Backend):
 
         return OptimizerState(self._adam.t, single(self._adam.m), single(self._adam.v))
 
-    def train(self, indices: NDArray[np.int32]) -> NDArray[np.float32]:
+    def train(
+        self, indices: NDArray[np.int32], rates: NDArray[np.float64] | None = None
+    ) -> NDArray[np.float32]:
         self._log("train", indices.copy())
+        rates = np.full(len(indices), self._adam.learning_rate) if rates is None else rates
         images, labels = self._train
         losses = []
-        for batch in indices:
+        for batch, rate in zip(indices, rates, strict=True):
             loss, gradients = reference.loss_and_gradients(
                 self._spec, self._weights, images[batch], labels[batch]
             )
             if self._exchange:
                 gradients = self._world.mean(self._rank, gradients)
-            self._weights = self._adam.step(self._weights, gradients)
+            self._weights = self._adam.step(self._weights, gradients, rate)
             losses.append(loss)
         return np.array(losses, np.float32)
 
@@ -155,8 +159,10 @@ def in_single_precision(patch: pytest.MonkeyPatch) -> None:
     """Have weights and moments be float32 after each span, as a framework's are."""
     trained = ThreadBackend.train
 
-    def train(self: ThreadBackend, indices: NDArray[np.int32]) -> NDArray[np.float32]:
-        losses = trained(self, indices)
+    def train(
+        self: ThreadBackend, indices: NDArray[np.int32], rates: NDArray[np.float64] | None = None
+    ) -> NDArray[np.float32]:
+        losses = trained(self, indices, rates)
         for held in (self._weights, self._adam.m, self._adam.v):
             for name, array in held.items():
                 held[name] = array.astype(np.float32).astype(np.float64)
@@ -189,6 +195,7 @@ def train(
         live,
         experiment.options.measure_exchange,
         checkpoint_every,
+        experiment.rates(len(dataset.train_labels) // experiment.global_batch),
     )
     events: list[Event] = []
     errors: list[BaseException] = []

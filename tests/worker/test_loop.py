@@ -11,7 +11,7 @@ import pytest
 from fake_nvml import FakeNvml
 from thread_backend import ThreadBackend, World, in_single_precision, train
 
-from distlab.backends.base import Evaluation
+from distlab.backends.base import MOMENTS, Evaluation
 from distlab.checkpoints.state import State
 from distlab.data.dataset import Dataset
 from distlab.data.order import epoch_order
@@ -116,6 +116,7 @@ def test_the_exchange_is_measured_on_off_and_on_after_the_run(run: Any) -> None:
         assert len(done.exchange.with_exchange) == len(done.exchange.without) == 4
         assert min(*done.exchange.with_exchange, *done.exchange.without) > 0
         assert {one.bytes for one in done.all_reduces} >= {1024, 2**22}
+        assert not alone.all_reduces
         programs = [detail for name, detail in World.current.calls[rank] if name == "build"]
         assert [program.exchange for program in programs] == [True, False, True]
 
@@ -270,22 +271,33 @@ def test_the_peak_of_device_memory_is_unknown_on_a_cpu(run: Any) -> None:
     assert done.peak_device_memory_bytes is None
 
 
-@pytest.mark.parametrize("size", [1, 2])
+@pytest.mark.parametrize(
+    ("size", "choice"),
+    [
+        (1, ()),
+        (2, ()),
+        (1, ("optimizer=sgd",)),
+        (2, ("optimizer=sgd", "optimizer.momentum=0.9", "rate.schedule=cosine")),
+        (1, ("optimizer=adamw", "rate.schedule=step", "rate.drop_epochs=[2]")),
+    ],
+)
 def test_a_run_from_a_state_ends_bit_equal_to_one_that_never_stopped(
     experiment: Callable[..., Experiment],
     dataset: Dataset,
     world: Callable[[int], World],
     monkeypatch: pytest.MonkeyPatch,
     size: int,
+    choice: tuple[str, ...],
 ) -> None:
     in_single_precision(monkeypatch)
-    one = experiment(*STRONG, "epochs=4", f"gpus={size}")
+    one = experiment(*STRONG, "epochs=4", f"gpus={size}", *choice)
     whole = train(one, dataset, checkpoint_every=1)
     given = [event for event in whole if isinstance(event, Checkpoint)]
     assert [(event.rank, event.epoch) for event in given] == [(0, n) for n in (1, 2, 3, 4)]
     for checkpoint in given:
         assert checkpoint.state is not None
-        state = State.decoded(checkpoint.state, one.spec)
+        state = State.decoded(checkpoint.state, one.spec, one.program.moments)
+        assert tuple(kind for kind in MOMENTS if state.arrays[kind]) == one.program.moments
         assert state.step == STEPS * checkpoint.epoch
         again = train(one, dataset, checkpoint_every=1, state=state)
         for rank in range(size):

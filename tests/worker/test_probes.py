@@ -10,6 +10,7 @@ from distlab.backends.base import Backend, OptimizerState, Placement, Program
 from distlab.data.dataset import Dataset
 from distlab.experiment.experiment import Experiment
 from distlab.experiment.task import Task
+from distlab.fairness import optimizers
 from distlab.models.shipped import MODELS
 from distlab.models.weights import draw
 from distlab.worker import probes
@@ -135,6 +136,39 @@ def test_adams_update_is_told_from_one_with_epsilon_elsewhere(
     # float32 weights below 1 hold an update of 1e-3 to 6e-8 / 1e-3.
     assert first_update(program, epsilon_inside=False) < 1e-3
     assert first_update(program, epsilon_inside=True) > 0.1
+
+
+@pytest.mark.parametrize("wrong", [False, True])
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"rule": "adamw", "weight_decay": 0.1},
+        {"rule": "sgd", "momentum": 0.9, "weight_decay": 0.1},
+        {"rule": "sgd", "momentum": 0.9, "weight_decay": 0.1, "nesterov": True},
+    ],
+    ids=["adamw", "momentum", "nesterov"],
+)
+def test_the_first_update_of_each_optimizer_is_told_from_another(
+    given: dict[str, Any], wrong: bool
+) -> None:
+    program = Program(1, learning_rate=0.1, **given)
+    random = np.random.default_rng(0)
+    before = {"w": random.normal(0, 0.3, 50).astype(np.float32)}
+    oracle = optimizers.of(replace(program, weight_decay=0.2) if wrong else program)
+    slope = {"w": random.normal(0, 1, 50)}
+    found = oracle.step(before, slope)
+    moments = [{n: a.astype(np.float32) for n, a in held.items()} for held in (oracle.m, oracle.v)]
+    if wrong and given["rule"] == "sgd":  # as if the decay had come after the velocity
+        moments[0] = {"w": (slope["w"] + 0.1 * before["w"]).astype(np.float32)}
+    after = {name: array.astype(np.float32) for name, array in found.items()}
+    error = probes._optimizer_error(program, before, after, OptimizerState(1, *moments))
+    assert error is not None and (error > 1e-2 if wrong else error < 1e-5)
+
+
+def test_plain_sgd_has_nothing_to_tell_the_first_update_by() -> None:
+    program, weights = Program(1, rule="sgd"), {"w": np.ones(2, np.float32)}
+    state = OptimizerState(1, {}, {})
+    assert probes._optimizer_error(program, weights, weights, state) is None
 
 
 @pytest.mark.parametrize(("device", "name", "steps"), [

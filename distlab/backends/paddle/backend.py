@@ -11,8 +11,9 @@ settings of the environment that go with it):
 - A max-pool that also returns where its maxima are has a backward pass of a twelfth of the time.
 - A convolution's bias is added by broadcasting: ``conv2d``'s own bias argument is 1.5 times slower.
 - ``graph`` traces forward pass and loss with ``paddle.jit.to_static``; its backward pass is a
-  static program too. Gradient exchange and Adam stay outside: Paddle cannot trace ``backward()``
-  or ``step()``, and a static program of the whole step, written by hand, was slower than ``eager``.
+  static program too. Gradient exchange and optimizer stay outside: Paddle cannot trace
+  ``backward()`` or ``step()``, and a static program of the whole step, written by hand, was slower
+  than ``eager``.
 - Gradients are exchanged by one all-reduce of one flat array. ``paddle.DataParallel`` aborts the
   process (SIGABRT) when a peer dies, where this raises a RuntimeError.
 """
@@ -41,6 +42,7 @@ from distlab.backends.paddle import device
 from distlab.backends.paddle.addresses import check_own_name
 from distlab.backends.paddle.importing import functional, paddle
 from distlab.backends.paddle.model import function, mean_cross_entropy, through
+from distlab.backends.paddle.optimizers import Optimizer
 from distlab.backends.paddle.precision import set_tf32, tf32_in_effect
 from distlab.errors import DistlabError
 from distlab.models.layers import BatchNorm
@@ -74,17 +76,14 @@ def _shared(array: NDArray[Any]) -> Any:
 class PaddleBackend(Backend):
     """PaddlePaddle, with gloo between CPUs and NCCL between GPUs.
 
-    Paddle's own Adam *is* Algorithm 1 of Kingma & Ba (2015): epsilon is added to the
-    bias-corrected root (the kernel scales it by ``sqrt(1 - beta2^t)`` instead of dividing the root
-    by it, which is the same formula). Its running powers of the betas are float32, as are its betas
-    themselves, and since the moments are averaged with the same float32 betas the corrections stay
-    consistent. So the optimizers ``reference`` and ``stock`` run the same code here.
+    Its optimizers are Paddle's own (:mod:`distlab.backends.paddle.optimizers`).
     """
 
     framework = "paddle"
     _graph = False
     executions = ("eager", "graph")
     precisions: ClassVar[tuple[str, ...]] = ("fp32", "tf32", "bf16")
+    optimizers: ClassVar[tuple[str, ...]] = ("adam", "adamw", "sgd")
 
     def __init__(self, placement: Placement) -> None:
         self._placement = placement
@@ -147,7 +146,7 @@ class PaddleBackend(Backend):
     def _tuned(self) -> list[str]:
         """What is done otherwise than in Paddle's tutorials, in words."""
         said = [
-            "Adam over all parameters in one call",
+            *self._optimizer.told,
             "max-pooling that keeps its maxima's places",
         ]
         if self._placement.world_size > 1:
@@ -157,7 +156,7 @@ class PaddleBackend(Backend):
         return said if self._gpu else [*said, "freed memory stays with the process (mallopt)"]
 
     def build(self, spec: ModelSpec, program: Program) -> None:
-        """Make parameters, loss and Adam."""
+        """Make parameters, loss and optimizer."""
         dtype: Literal["bfloat16", "float32"]
         dtype = "bfloat16" if program.precision == "bf16" else "float32"
         if dtype == "bfloat16" and not self._gpu:
@@ -205,21 +204,9 @@ class PaddleBackend(Backend):
             self._loss = paddle.jit.to_static(loss, full_graph=True, backend=None)
         self._graph = program.execution == "graph"
         self._exchange = program.exchange and self._placement.world_size > 1
-        self._betas = {"beta1_pow_acc": program.beta1, "beta2_pow_acc": program.beta2}
-        self._adam = paddle.optimizer.Adam(
-            learning_rate=program.learning_rate,
-            beta1=program.beta1,
-            beta2=program.beta2,
-            epsilon=program.epsilon,
-            parameters=list(self._parameters.values()),
-            use_multi_tensor=True,
-        )
-        # Paddle makes Adam's state in the first step: take one with zero gradients.
-        for parameter in self._parameters.values():
-            parameter.grad = paddle.zeros_like(parameter)
-        self._adam.step()
-        self._adam.clear_grad(set_to_zero=False)
-        self.set_optimizer_state(OptimizerState.zero(spec))
+        self._program = program
+        self._optimizer = Optimizer(program, self._parameters)
+        self.set_optimizer_state(OptimizerState.zero(spec, program.moments))
 
     def _logits(self, images: Any) -> Any:
         return through(self._layers, images)
@@ -250,41 +237,25 @@ class PaddleBackend(Backend):
         """Every parameter and running statistic, as a copy."""
         return {name: value.numpy().copy() for name, value in self._arrays.items()}
 
-    def _moments(self, kind: str) -> dict[str, Any]:
-        """Adam's tensors of one kind (``moment1``, ``beta1_pow_acc`` ...) by parameter name."""
-        state = self._adam.state_dict()
-        return {
-            name: state[f"{parameter.name}_{kind}_0"]
-            for name, parameter in self._parameters.items()
-        }
-
     def set_optimizer_state(self, state: OptimizerState) -> None:
-        """Set Adam's moments, and the powers of the betas as Paddle had them after these steps."""
-        for kind, values in (("moment1", state.first_moment), ("moment2", state.second_moment)):
-            for name, tensor in self._moments(kind).items():
-                tensor.set_value(values[name])
-        for kind, beta in self._betas.items():
-            # Paddle multiplies in float32, step by step, and holds the next step's power.
-            power = np.cumprod(np.full(state.step + 1, beta, np.float32), dtype=np.float32)[-1:]
-            for tensor in self._moments(kind).values():
-                tensor.get_tensor().set(power, paddle.CPUPlace())  # set_value moves it to a GPU
-        self._step = state.step
+        """See :meth:`Backend.set_optimizer_state`."""
+        self._optimizer.set(state)
 
     def optimizer_state(self) -> OptimizerState:
-        """Adam's moments as copies; the steps are counted here, for Paddle counts none."""
-        first, second = (
-            {name: tensor.numpy().copy() for name, tensor in self._moments(kind).items()}
-            for kind in ("moment1", "moment2")
-        )
-        return OptimizerState(self._step, first, second)
+        """See :meth:`Backend.optimizer_state`."""
+        return self._optimizer.get()
 
-    def train(self, indices: NDArray[np.int32]) -> NDArray[np.float32]:
+    def train(
+        self, indices: NDArray[np.int32], rates: NDArray[np.float64] | None = None
+    ) -> NDArray[np.float32]:
         """One step a row of ``indices``; the losses are fetched once, after the last."""
         if not len(indices):
             return np.empty(0, np.float32)
-        images, labels, loss_of, adam = self._images, self._labels, self._loss, self._adam
+        rates = self._program.rates(len(indices)) if rates is None else rates
+        images, labels, loss_of, take = self._images, self._labels, self._loss, self._optimizer.take
         losses = []
-        for batch in paddle.unbind(paddle.to_tensor(indices)):
+        batches = paddle.unbind(paddle.to_tensor(indices))
+        for batch, rate in zip(batches, rates.tolist(), strict=True):
             loss = loss_of(paddle.gather(images, batch), paddle.gather(labels, batch))
             if self._running:
                 loss, *found = loss
@@ -292,10 +263,9 @@ class PaddleBackend(Backend):
             loss.backward()
             if self._exchange:
                 self._average_gradients()
-            adam.step()
-            adam.clear_grad(set_to_zero=False)
+            take(rate)
             losses.append(loss.detach())
-        self._step += len(indices)
+        self._optimizer.step += len(indices)
         if self._exchange and self._running:
             self._average_running()
         result: NDArray[np.float32] = paddle.stack(losses).numpy()

@@ -26,6 +26,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from distlab.backends.base import (
+    MOMENTS,
     Averaging,
     Backend,
     Evaluation,
@@ -36,14 +37,20 @@ from distlab.backends.base import (
     Weights,
 )
 from distlab.backends.tensorflow import device
-from distlab.backends.tensorflow.adam import ReferenceAdam, StockAdam
 from distlab.backends.tensorflow.arrays import shared
 from distlab.backends.tensorflow.layouts import layouts
 from distlab.backends.tensorflow.model import logits
+from distlab.backends.tensorflow.optimizers import optimizer
 from distlab.models.spec import ModelSpec
 
 tf.get_logger().setLevel("ERROR")
 
+SAID = {
+    "adam": "Adam written out as its paper has it",
+    "adamw": "AdamW written out: weights decay, and Adam as its paper has it",
+    "sgd": "SGD by the fused operations of tf.raw_ops",
+}
+"""How each optimizer is written here."""
 EVALUATION_BATCH = 250
 """Test samples of one forward pass; bounds the memory, does not touch the sums."""
 
@@ -54,6 +61,7 @@ class TensorFlowBackend(Backend):
     framework: ClassVar[str] = "tf"
     executions: ClassVar[tuple[str, ...]] = ("eager", "graph")
     precisions: ClassVar[tuple[str, ...]] = ("fp32", "tf32", "bf16")
+    optimizers: ClassVar[tuple[str, ...]] = ("adam", "adamw", "sgd")
 
     def __init__(self, placement: Placement) -> None:
         self._placement = placement
@@ -101,7 +109,7 @@ class TensorFlowBackend(Backend):
         """What is done otherwise than in TensorFlow's tutorials, in words."""
         said = ["layers as tf.nn operations on variables, without Keras"]
         if self._program.optimizer == "reference":
-            said.append("Adam written out as its paper has it")
+            said.append(SAID[self._program.rule])
         if self._program.execution == "graph":
             said.append("a whole span of steps as one tf.function")
             if not self._gpu:
@@ -114,14 +122,13 @@ class TensorFlowBackend(Backend):
         # Read by the kernels as they run, so it holds for evaluation, too.
         tf.config.experimental.enable_tensor_float_32_execution(program.precision == "tf32")
         self._layouts = layouts(spec)
-        adam = ReferenceAdam if program.optimizer == "reference" else StockAdam
         self._arrays = {
             name: tf.Variable(tf.zeros(layout.stored), trainable=name in spec.parameters)
             for name, layout in self._layouts.items()
         }
         self._variables = [self._arrays[name] for name in spec.parameters]
         self._running = {name: self._arrays[name] for name in spec.buffers}
-        self._optimizer: ReferenceAdam | StockAdam = adam(program, self._variables)
+        self._optimizer = optimizer(program, self._variables)
         channels, height, width = spec.input_shape
         # Says at once, not from within a trace, if a layer is unknown.
         logits(spec, self._arrays, tf.zeros([1, height, width, channels]))
@@ -129,7 +136,11 @@ class TensorFlowBackend(Backend):
             tf.TensorSpec([None, height, width, channels], tf.float32),
             tf.TensorSpec([None], tf.int64),
         )
-        span = (tf.TensorSpec([None, program.local_batch], tf.int32), tf.TensorSpec([None, 2]))
+        columns = self._optimizer.columns
+        span = (
+            tf.TensorSpec([None, program.local_batch], tf.int32),
+            tf.TensorSpec([None, columns]),
+        )
         bounds = (tf.TensorSpec([], tf.int32), tf.TensorSpec([], tf.int32))
         self._compiled_span = tf.function(self._span, input_signature=[*data, *span])
         self._compiled_evaluation = tf.function(self._evaluation, input_signature=[*data, *bounds])
@@ -165,16 +176,13 @@ class TensorFlowBackend(Backend):
     def set_optimizer_state(self, state: OptimizerState) -> None:
         """See :meth:`Backend.set_optimizer_state`."""
         self._optimizer.step = state.step
-        self._assign(self._optimizer.first_moments, state.first_moment)
-        self._assign(self._optimizer.second_moments, state.second_moment)
+        for variables, moment in zip(self._optimizer.moments, MOMENTS, strict=False):
+            self._assign(variables, getattr(state, moment))
 
     def optimizer_state(self) -> OptimizerState:
         """See :meth:`Backend.optimizer_state`."""
-        return OptimizerState(
-            self._optimizer.step,
-            self._read(self._optimizer.first_moments),
-            self._read(self._optimizer.second_moments),
-        )
+        found: list[list[tf.Variable]] = [*self._optimizer.moments, [], []]
+        return OptimizerState(self._optimizer.step, *map(self._read, found[:2]))
 
     def _assign(self, variables: Sequence[tf.Variable], arrays: Weights) -> None:
         """Set variables, which stand in the spec's order, from canonical arrays."""
@@ -254,9 +262,12 @@ class TensorFlowBackend(Backend):
             losses = losses.write(i, loss)
         return losses.stack()
 
-    def train(self, indices: NDArray[np.int32]) -> NDArray[np.float32]:
+    def train(
+        self, indices: NDArray[np.int32], rates: NDArray[np.float64] | None = None
+    ) -> NDArray[np.float32]:
         """See :meth:`Backend.train`."""
-        constants = self._optimizer.schedule(len(indices))
+        rates = self._program.rates(len(indices)) if rates is None else rates
+        constants = self._optimizer.schedule(rates)
         images, labels = self._train_data
         if self._program.execution == "graph":
             losses = self._compiled_span(images, labels, indices, constants).numpy()

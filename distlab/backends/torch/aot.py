@@ -32,13 +32,14 @@ from torch import Tensor
 from distlab.backends.common import private_folder, processor
 from distlab.backends.torch import model, onednn, step
 from distlab.backends.torch.layers import functions
+from distlab.backends.torch.optimizers import rules
 from distlab.backends.torch.step import Function
 from distlab.errors import DistlabError
 from distlab.models import layers, rewrite
 
 ASKED = "execution=graph with framework=torch device=cpu"
 SOURCES = [
-    *(Path(str(module.__file__)) for module in (processor, rewrite, model, functions, step)),
+    *(Path(str(module.__file__)) for module in (processor, rewrite, model, functions, rules, step)),
     *sorted(Path(str(layers.__file__)).parent.glob("*.py")),
     *sorted(Path(__file__).with_name("onednn").glob("*.py")),
     Path(__file__),

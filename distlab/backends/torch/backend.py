@@ -1,9 +1,9 @@
 """PyTorch behind the contract: gloo on CPU, NCCL on GPU.
 
 ``execution=eager`` is how PyTorch is written by most: ``nn.Module``, DistributedDataParallel with
-gradients as bucket views, fused Adam. ``execution=graph`` compiles the step: forward, backward and
-Adam become one function, or, with peers, two with a single all-reduce of all gradients between them
-(:mod:`distlab.backends.torch.graph`).
+gradients as bucket views, a fused optimizer. ``execution=graph`` compiles the step: forward,
+backward and optimizer become one function, or, with peers, two with a single all-reduce of all
+gradients between them (:mod:`distlab.backends.torch.graph`).
 """
 
 import os
@@ -20,6 +20,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from distlab.backends.base import (
+    MOMENTS,
     Averaging,
     Backend,
     Evaluation,
@@ -51,6 +52,7 @@ class TorchBackend(Backend):
     framework = "torch"
     executions = ("eager", "graph")
     precisions = ("fp32", "tf32", "bf16")
+    optimizers = ("adam", "adamw", "sgd")
 
     def __init__(self, placement: Placement) -> None:
         """Join the group; see :meth:`distlab.backends.base.Backend.__init__`."""
@@ -116,9 +118,9 @@ class TorchBackend(Backend):
         }
 
     def build(self, spec: ModelSpec, program: Program) -> None:
-        """Make the model and Adam for the execution asked for."""
+        """Make the model and the optimizer for the execution asked for."""
         vars(self).pop("_execution", None)  # the old model goes before the new one comes
-        self._spec = spec
+        self._spec, self._program = spec, program
         with torch.device("meta"):
             module(spec)  # says at once, not from within a compiler, if a layer is unknown
         torch.backends.cuda.matmul.allow_tf32 = program.precision == "tf32"
@@ -148,21 +150,23 @@ class TorchBackend(Backend):
         return {**self._execution.parameters, **self._execution.running}
 
     def set_optimizer_state(self, state: OptimizerState) -> None:
-        """Set Adam's step and moments."""
+        """Set the step and the moments that the optimizer has."""
         self._execution.steps_taken = state.step
-        first, second = self._execution.moments
-        self._set(first, state.first_moment)
-        self._set(second, state.second_moment)
+        for tensors, moment in zip(self._execution.moments, MOMENTS, strict=False):
+            self._set(tensors, getattr(state, moment))
 
     def optimizer_state(self) -> OptimizerState:
-        """Adam's step and moments as canonical arrays."""
-        first, second = self._execution.moments
-        return OptimizerState(self._execution.steps_taken, self._get(first), self._get(second))
+        """Step and moments as canonical arrays."""
+        found: list[dict[str, Tensor]] = [*self._execution.moments, {}, {}]
+        return OptimizerState(self._execution.steps_taken, *map(self._get, found[:2]))
 
-    def train(self, indices: NDArray[np.int32]) -> NDArray[np.float32]:
+    def train(
+        self, indices: NDArray[np.int32], rates: NDArray[np.float64] | None = None
+    ) -> NDArray[np.float32]:
         """Run a span of steps; see :meth:`distlab.backends.base.Backend.train`."""
+        rates = self._program.rates(len(indices)) if rates is None else rates
         batches = torch.from_numpy(indices).to(self._device)
-        return self._execution.train(*self._train, batches).cpu().numpy()
+        return self._execution.train(*self._train, batches, rates).cpu().numpy()
 
     @torch.inference_mode()
     def evaluate(self, start: int, stop: int) -> Evaluation:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 Step = Callable[[Tensor, Tensor], Tensor]
-"""From a batch's indices ``[local_batch]`` and Adam's factors ``[7]`` to the loss ``[]``."""
+"""From a batch's indices ``[local_batch]`` and the optimizer's factors to the loss ``[]``."""
 
 STEPS = 64
 """How many steps' indices, factors and losses lie on the device at a time."""
@@ -32,7 +32,7 @@ class RecordedStep:
     local_batch:
         Samples of a step on this rank.
     idle:
-        Adam's factors ``[7]`` with which a step changes nothing, for the steps that warm up.
+        The optimizer's factors with which a step changes nothing, for the steps that warm up.
     device:
         The GPU.
 

@@ -1,80 +1,24 @@
 """How torch runs the steps eagerly: the model as torch's layers, through DDP.
 
 torch's own Adam is Algorithm 1 of Kingma & Ba as it stands, so that ``optimizer.variant`` makes no
-difference here. It is called as a function: torch's ``Optimizer`` class loads the whole compiler at
-its first step, which takes a second and 70 MiB. With peers, DistributedDataParallel exchanges
+difference here. With peers, DistributedDataParallel exchanges
 gradients while the backward pass is still under way (and loads the compiler by itself).
 
 Tensors here are in torch's layout (dense weights ``[outputs, inputs]``), named as in the spec.
 """
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.parallel import DistributedDataParallel
-from torch.optim.adam import adam
 
 from distlab.backends.base import Program
 from distlab.backends.torch.exchange import average
 from distlab.backends.torch.model import arrays, module
+from distlab.backends.torch.optimizers.fused import Fused
 from distlab.models.spec import ModelSpec
-
-
-class FusedAdam:
-    """torch's fused Adam over some parameters, on moments that are held here or given.
-
-    Parameters
-    ----------
-    parameters:
-        What it updates, in place.
-    program:
-        For Adam's constants.
-    moments:
-        First and second moments, in the order of the parameters; zeros by default.
-    """
-
-    def __init__(
-        self,
-        parameters: list[Tensor],
-        program: Program,
-        moments: tuple[list[Tensor], list[Tensor]] | None = None,
-    ) -> None:
-        self.program = program
-        self._parameters = parameters
-        zeros = [[torch.zeros_like(p, requires_grad=False) for p in parameters] for _ in range(2)]
-        self.first, self.second = moments or zeros
-        self._steps = [torch.zeros((), device=p.device) for p in parameters]
-
-    @property
-    def steps_taken(self) -> int:
-        """Adam's step."""
-        return int(self._steps[0])
-
-    @steps_taken.setter
-    def steps_taken(self, steps: int) -> None:
-        for step in self._steps:
-            step.fill_(steps)
-
-    @torch.no_grad()
-    def step(self, slopes: list[Tensor]) -> None:
-        """Take one step by these gradients, one for each parameter."""
-        program = self.program
-        adam(
-            self._parameters,
-            slopes,
-            self.first,
-            self.second,
-            [],
-            self._steps,
-            fused=True,
-            amsgrad=False,
-            beta1=program.beta1,
-            beta2=program.beta2,
-            lr=program.learning_rate,
-            weight_decay=0.0,
-            eps=program.epsilon,
-            maximize=False,
-        )
 
 
 class Eager:
@@ -117,44 +61,45 @@ class Eager:
                 gradient_as_bucket_view=True,
                 static_graph=True,
             )
-        self._optimizer = FusedAdam(list(self.parameters.values()), program)
+        self._optimizer = Fused(list(self.parameters.values()), program)
         self._bf16 = program.precision == "bf16"
         self.products = "mkl"
-        self.tuned = ["Adam as one fused call"]
+        self.tuned = [f"{self._optimizer.called} as one fused call"]
         if self._model is not self._module:
             self.tuned.append("DistributedDataParallel with bucket views and a static graph")
         if device.type == "cpu":
             self.tuned.append("convolution weights in channels-last layout")
 
     @property
-    def moments(self) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """Adam's first and second moments by parameter name."""
-        first, second = self._optimizer.first, self._optimizer.second
-        return dict(zip(self.parameters, first, strict=True)), dict(
-            zip(self.parameters, second, strict=True)
+    def moments(self) -> tuple[dict[str, Tensor], ...]:
+        """The optimizer's moments by parameter name, as many as there are."""
+        return tuple(
+            dict(zip(self.parameters, held, strict=True)) for held in self._optimizer.moments
         )
 
     @property
     def steps_taken(self) -> int:
-        """Adam's step."""
+        """How many steps were taken."""
         return self._optimizer.steps_taken
 
     @steps_taken.setter
     def steps_taken(self, steps: int) -> None:
         self._optimizer.steps_taken = steps
 
-    def train(self, images: Tensor, labels: Tensor, batches: Tensor) -> Tensor:
-        """Run a step for each row of ``batches``; return the local losses."""
+    def train(
+        self, images: Tensor, labels: Tensor, batches: Tensor, rates: NDArray[np.float64]
+    ) -> Tensor:
+        """Run a step for each row of ``batches``, at its rate; return the local losses."""
         losses = torch.empty(len(batches), device=images.device)
         parameters = list(self.parameters.values())
-        for step, batch in enumerate(batches):
+        for step, (batch, rate) in enumerate(zip(batches, rates.tolist(), strict=True)):
             for parameter in parameters:
                 parameter.grad = None
             with torch.autocast(images.device.type, torch.bfloat16, enabled=self._bf16):
                 outputs = self._model(images.index_select(0, batch))
             loss = functional.cross_entropy(outputs.float(), labels.index_select(0, batch))
             loss.backward()
-            self._optimizer.step([p.grad for p in parameters if p.grad is not None])
+            self._optimizer.step([p.grad for p in parameters if p.grad is not None], rate)
             losses[step] = loss.detach()
         if self._exchange:
             average(list(self.running.values()))

@@ -19,20 +19,19 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from distlab.backends.base import Program
 from distlab.backends.torch import aot
 from distlab.backends.torch.cuda_graph import RecordedStep
-from distlab.backends.torch.eager import FusedAdam
 from distlab.backends.torch.exchange import all_reduce, average
 from distlab.backends.torch.onednn import onednn_is_faster
-from distlab.backends.torch.step import Adam, Function, Gradient, Loss, WholeSteps, steps_per_call
+from distlab.backends.torch.optimizers.fused import CALLED, Fused
+from distlab.backends.torch.optimizers.rules import rule
+from distlab.backends.torch.step import Function, Gradient, Loss, WholeSteps, steps_per_call
 from distlab.errors import DistlabError
 from distlab.models.spec import ModelSpec
-
-NO_STEP = (0.0, 1.0, 1.0, 0.0, 1.0, 0.0, 1.0)
-"""The factors of a step of Adam that leaves weights and moments as they are."""
 
 COMPILED_PROGRAMS = 4
 """How many programs torch keeps that it compiled in this process."""
@@ -41,7 +40,7 @@ _compiled: set[Hashable] = set()
 
 
 class Graph:
-    """Forward, backward and Adam compiled: whole steps, or halves around an all-reduce."""
+    """Forward, backward and optimizer compiled: whole steps, or halves around an all-reduce."""
 
     def __init__(
         self, spec: ModelSpec, program: Program, device: torch.device, world_size: int
@@ -52,20 +51,21 @@ class Graph:
         self.steps_taken = 0
         self._loss = Loss(spec, program.precision)
         self._per_call = steps_per_call(spec, program.local_batch)
-        flat = [torch.zeros(spec.parameter_count, device=device) for _ in range(3)]
-        self._weights, self._first, self._second = flat
+        self._rule = rule(program)
+        flat = [torch.zeros(spec.parameter_count, device=device) for _ in range(self._rule.moments)]
+        self._weights, self._moments = torch.zeros(spec.parameter_count, device=device), flat
         self.parameters = self._loss.views(self._weights)
-        self.moments = self._loss.views(self._first), self._loss.views(self._second)
+        self.moments = tuple(map(self._loss.views, flat))
         self.running = {n: torch.zeros(shape, device=device) for n, shape in spec.buffers.items()}
         self._whole = self._on_cpu and world_size == 1 and program.optimizer == "reference"
         if self._whole:  # faster apart on CPU; views that change compile badly
             self.parameters = _apart(self.parameters)
-            self.moments = _apart(self.moments[0]), _apart(self.moments[1])
+            self.moments = tuple(map(_apart, self.moments))
         self.products = "onednn and mkl" if self._on_cpu and onednn_is_faster() else "mkl"
         self.tuned = [
             f"{self._per_call} whole steps a call as one program"
             if self._whole
-            else "gradient and Adam as programs of their own on one flat array"
+            else f"gradient and {CALLED[program.rule]} as programs of their own on one flat array"
         ]
         self.tuned.append(
             "compiled ahead of time (AOTInductor) and kept"
@@ -80,10 +80,9 @@ class Graph:
         self.cold_compile_s: float | None = None
         self._functions: tuple[Hashable, dict[str, Callable[..., Any]]] | None = None
         self._recorded: tuple[tuple[int, int], RecordedStep] | None = None
-        self._stock: FusedAdam | None = None
+        self._stock: Fused | None = None
         if program.optimizer == "stock":
-            moments = [self._first], [self._second]
-            self._stock = FusedAdam([self._weights], program, moments)
+            self._stock = Fused([self._weights], program, [[moment] for moment in flat])
 
     @property
     def recorded_peak(self) -> int:
@@ -117,22 +116,22 @@ class Graph:
     ) -> dict[str, tuple[Function, tuple[Tensor, ...]]]:
         """The functions that this program needs, and what they are called with, for its shapes."""
         batches = torch.empty((self._per_call, self._program.local_batch), dtype=torch.int32)
-        scales = torch.empty((self._per_call, len(NO_STEP)))
+        scales = torch.empty((self._per_call, len(self._rule.idle)))
         if self._whole:
             called = images, labels, batches, scales, *self._state
-            return {"steps": (WholeSteps(self._loss), called)}
+            return {"steps": (WholeSteps(self._loss, self._rule), called)}
         gradient = images, labels, batches[0], self._weights, self._share, *self._running
         calls: dict[str, tuple[Function, tuple[Tensor, ...]]] = {
             "gradient": (Gradient(self._loss), gradient)
         }
         if self._stock is None:
-            flat = self._weights, self._first, self._second, self._weights
-            calls["adam"] = Adam(), (*flat, scales[0])
+            flat = self._weights, *self._moments, self._weights
+            calls["optimizer"] = self._rule, (*flat, scales[0])
         return calls
 
     @property
     def _state(self) -> tuple[Tensor, ...]:
-        """Weights, first and second moments, running statistics, one after the other."""
+        """Weights, moments, running statistics, one after the other."""
         parts = self.parameters, *self.moments, self.running
         return tuple(tensor for part in parts for tensor in part.values())
 
@@ -141,20 +140,21 @@ class Graph:
         return tuple(self.running.values())
 
     @torch.no_grad()
-    def train(self, images: Tensor, labels: Tensor, batches: Tensor) -> Tensor:
-        """Run a step for each row of ``batches``; return the local losses."""
+    def train(
+        self, images: Tensor, labels: Tensor, batches: Tensor, rates: NDArray[np.float64]
+    ) -> Tensor:
+        """Run a step for each row of ``batches``, at its rate; return the local losses."""
         batches = batches.to(torch.int32).contiguous()  # what the steps are compiled for
+        scales = self._scales(rates)
         if self._whole:
-            losses = self._train_whole(images, labels, batches)
+            losses = self._train_whole(images, labels, batches, scales)
         elif not self._on_cpu and self._stock is None:
-            scales = self._scales(len(batches)).to(images.device)
-            losses = self._record(images, labels).run(batches, scales)
+            losses = self._record(images, labels).run(batches, scales.to(images.device))
         else:
             losses = torch.empty(len(batches), device=images.device)
-            scales = self._scales(len(batches)).to(images.device)
             if self._stock is not None:
                 self._stock.steps_taken = self.steps_taken
-            functions = self._compiled_for(images, labels)
+            functions, scales = self._compiled_for(images, labels), scales.to(images.device)
             for step, batch in enumerate(batches):
                 losses[step] = self._step(functions, images, labels, batch, scales[step])
         self.steps_taken += len(batches)
@@ -170,7 +170,7 @@ class Graph:
         batch: Tensor,
         scales: Tensor,
     ) -> Tensor:
-        """Gradient, all-reduce and Adam on the flat tensors; returns the local loss."""
+        """Gradient, all-reduce and optimizer on the flat tensors; returns the local loss."""
         loss: Tensor
         loss, slope = functions["gradient"](
             images, labels, batch, self._weights, self._share, *self._running
@@ -178,9 +178,9 @@ class Graph:
         if self._exchange:
             all_reduce(slope)
         if self._stock is None:
-            functions["adam"](self._weights, self._first, self._second, slope, scales)
+            functions["optimizer"](self._weights, *self._moments, slope, scales)
         else:
-            self._stock.step([slope])
+            self._stock.step([slope], self._program.learning_rate)
         return loss
 
     def _record(self, images: Tensor, labels: Tensor) -> RecordedStep:
@@ -193,7 +193,7 @@ class Graph:
             recorded = RecordedStep(
                 lambda batch, scales: self._step(functions, images, labels, batch, scales),
                 self._program.local_batch,
-                torch.tensor(NO_STEP),
+                torch.tensor(self._rule.idle),
                 images.device,
             )
             for tensor, kept in zip(self._running, before, strict=True):
@@ -201,34 +201,25 @@ class Graph:
             self._recorded = place, recorded
         return self._recorded[1]
 
-    def _train_whole(self, images: Tensor, labels: Tensor, batches: Tensor) -> Tensor:
+    def _train_whole(
+        self, images: Tensor, labels: Tensor, batches: Tensor, scales: Tensor
+    ) -> Tensor:
         """Several steps a call; the last call is filled up with steps that change nothing."""
         whole_steps, state = self._compiled_for(images, labels)["steps"], self._state
         steps, chunk = len(batches), self._per_call
         idle = -steps % chunk
-        scales = self._scales(steps)
         if idle:
             batches = torch.cat([batches, batches[-1:].expand(idle, -1)])
-            scales = torch.cat([scales, torch.tensor([NO_STEP]).expand(idle, -1)])
+            scales = torch.cat([scales, torch.tensor([self._rule.idle]).expand(idle, -1)])
         losses = torch.empty(steps + idle)
         for start in range(0, steps, chunk):
             part = slice(start, start + chunk)
             (losses[part],) = whole_steps(images, labels, batches[part], scales[part], *state)
         return losses[:steps]
 
-    def _scales(self, steps: int) -> Tensor:
-        """Each step's factors in Adam: ``[steps, 7]``, computed in float64.
-
-        learning_rate / (1 - beta1^t), 1 / sqrt(1 - beta2^t), beta1, 1 - beta1, beta2, 1 - beta2,
-        epsilon.
-        """
-        t = np.arange(self.steps_taken + 1, self.steps_taken + steps + 1, dtype=np.float64)
-        beta1, beta2 = self._program.beta1, self._program.beta2
-        first = self._program.learning_rate / (1 - beta1**t)
-        second = 1 / np.sqrt(1 - beta2**t)
-        constants = beta1, 1 - beta1, beta2, 1 - beta2, self._program.epsilon
-        scales = np.column_stack([first, second, np.tile(constants, (steps, 1))])
-        return torch.from_numpy(scales.astype(np.float32))
+    def _scales(self, rates: NDArray[np.float64]) -> Tensor:
+        """The optimizer's factors in steps at these rates: ``[steps, factors]``."""
+        return torch.from_numpy(self._rule.factors(self._program, self.steps_taken, rates))
 
 
 def _apart(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

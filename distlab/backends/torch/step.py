@@ -2,13 +2,13 @@
 
 The fields of each are all that it depends on beside the tensors that it is called with, so that
 equal ones compile to the same. Learning rate, betas, epsilon and step count come with each call, as
-Adam's factors ``[7]`` of a step (:meth:`distlab.backends.torch.graph.Graph`).
+the optimizer's factors of a step (:mod:`distlab.backends.torch.optimizers.rules`).
 
 Tensors are in torch's layout (dense weights ``[outputs, inputs]``), in the spec's order.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from distlab.backends.torch.model import logits
+from distlab.backends.torch.optimizers.rules import Rule
 from distlab.models.spec import ModelSpec
 
 STEPS_PER_CALL = 2
@@ -75,21 +76,6 @@ def is_dense_weight(name: str, sides: int) -> bool:
 
 
 @dataclass(frozen=True)
-class Adam:
-    """Algorithm 1 of Kingma & Ba (2015), in place."""
-
-    any_length: ClassVar[tuple[int, ...]] = ()
-
-    def __call__(
-        self, weights: Tensor, first: Tensor, second: Tensor, slope: Tensor, scales: Tensor
-    ) -> None:
-        """One step, with its factors ``[7]``."""
-        first.mul_(scales[2]).add_(slope * scales[3])
-        second.mul_(scales[4]).add_(slope * slope * scales[5])
-        weights.sub_(scales[0] * first / (second.sqrt() * scales[1] + scales[6]))
-
-
-@dataclass(frozen=True)
 class Gradient:
     """Loss and gradient of a batch that is gathered from a data set."""
 
@@ -123,9 +109,10 @@ class Gradient:
 
 @dataclass(frozen=True)
 class WholeSteps:
-    """Steps of one worker, one after the other, each with loss, gradient and Adam."""
+    """Steps of one worker, one after the other, each with loss, gradient and optimizer."""
 
     loss: Loss
+    rule: Rule
     any_length: ClassVar[tuple[int, ...]] = (0, 1)
 
     def __call__(
@@ -134,13 +121,15 @@ class WholeSteps:
         """Change weights and moments, and return the losses.
 
         Images are ``[n, channels, height, width]``, labels ``[n]``, indices ``[steps, batch]``,
-        Adam's factors ``[steps, 7]``; the state is all weights, all first and all second moments,
-        and all running statistics.
+        the optimizer's factors ``[steps, factors]``; the state is all weights, all moments of one
+        kind after the other, and all running statistics.
         """
-        adam, names, count = Adam(), self.loss.shapes, len(self.loss.shapes)
+        names, count = self.loss.shapes, len(self.loss.shapes)
         weights = dict(zip(names, state[:count], strict=True))
-        first, second = state[count : 2 * count], state[2 * count : 3 * count]
-        running = dict(zip(self.loss.running, state[3 * count :], strict=True))
+        last = count * (1 + self.rule.moments)
+        moments = [state[start : start + count] for start in range(count, last, count)]
+        running = dict(zip(self.loss.running, state[last:], strict=True))
+        rule: Callable[..., None] = self.rule
         values = []
         for step in range(len(batches)):
             x = images.index_select(0, batches[step])
@@ -148,15 +137,15 @@ class WholeSteps:
             slopes, (value, moved) = torch.func.grad_and_value(self.loss, has_aux=True)(
                 weights, running, x, y
             )
-            for name, m, v in zip(weights, first, second, strict=True):
-                adam(weights[name], m, v, slopes[name], scales[step])
+            for name, *held in zip(weights, *moments, strict=True):
+                rule(weights[name], *held, slopes[name], scales[step])
             for name, old in running.items():
                 old.copy_(moved[name])
             values.append(value)
         return torch.stack(values)
 
 
-Function = Adam | Gradient | WholeSteps
+Function = Rule | Gradient | WholeSteps
 """What can be compiled; ``any_length`` are the places of those tensors that may have any length."""
 
 

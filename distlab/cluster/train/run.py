@@ -24,7 +24,7 @@ from distlab.cluster.group import OTHERS_DIVERGE_S
 from distlab.cluster.logs import elsewhere, log_of
 from distlab.cluster.pool import Jobs
 from distlab.cluster.restarts import Life, in_step
-from distlab.cluster.start import interpreter, local_ray, seats, waiting
+from distlab.cluster.start import interpreter, local_ray, seats, session, waiting
 from distlab.cluster.start.causes import cause
 from distlab.cluster.train import mailbox
 from distlab.cluster.train.mailbox import Lost, Message, Seated, Steered, Told
@@ -101,7 +101,10 @@ class _Run:
         self._data, self._task, self._log_dir, self._life = data, task, log_dir, life
         self._runtime_env = interpreter.environment(self._options)
         self._others = set(placement_group_table())
-        self._storage = tempfile.mkdtemp(prefix="distlab-train-")
+        # Where Ray is this command's own, that of a killed one is removed with Ray's by the next.
+        ours = self._options.cluster.mode is ClusterMode.local
+        place = session.folder() if ours else None
+        self._storage = tempfile.mkdtemp(prefix="distlab-train-", dir=place)
         self._session = connect.connected_to()
         self._mailbox = mailbox.opened()
         self._controller: Any = None
@@ -111,7 +114,7 @@ class _Run:
     def events(self) -> Iterator[Event]:
         """What happens, until the run has ended; another controller follows one that dies."""
         while True:
-            try:
+            with connect.left_when_lost():
                 try:
                     yield from self._until_the_end(self._fit())
                     return
@@ -122,10 +125,7 @@ class _Run:
                     if error.actor_id == self._mailbox._actor_id.hex():
                         who, self._mailbox = "what collects the events of workers", mailbox.opened()
                     why = WorkerError(f"{who} died: {cause(error)}", str(self._log_dir))
-                yield self._life.survived(why)
-            except RayLostError:
-                connect.leave_lost()
-                raise
+            yield self._life.survived(why)
 
     def close(self) -> None:
         """End the workers and all that Ray Train started for them."""

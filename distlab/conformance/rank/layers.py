@@ -1,4 +1,7 @@
-"""What a rank does with each kind of layer: a few steps of a small model, and evaluations."""
+"""What a rank does with each kind of layer: a few steps of a small model, and evaluations.
+
+With the first of these models it goes through the optimizers, too.
+"""
 
 from dataclasses import replace
 from pathlib import Path
@@ -10,16 +13,17 @@ from distlab.backends.base import OptimizerState
 from distlab.backends.registry import load
 from distlab.conformance import kinds
 from distlab.conformance.problem import Job
+from distlab.conformance.rank import rules
 from distlab.conformance.rank.notes import Notes
 from distlab.data.order import shard
 from distlab.errors import DistlabError
 
 
 def look(job: Job, path: Path) -> None:
-    """Train every small model; what the backend refuses is noted, too."""
+    """Train every small model and by every optimizer; what the backend refuses is noted, too."""
     notes = Notes(path)
     try:
-        notes.note("kinds", _trained(job, notes))
+        _train(job, notes)
         notes.note("closed", True)
     except BaseException as error:
         notes.values["error"] = " ".join(f"{type(error).__name__}: {error}".split())
@@ -28,7 +32,7 @@ def look(job: Job, path: Path) -> None:
         notes.save()
 
 
-def _trained(job: Job, notes: Notes) -> dict[str, Any]:
+def _train(job: Job, notes: Notes) -> None:
     backend_class, placement = load(job.framework), job.placement
     notes.note("executions", tuple(backend_class.executions))
     execution = job.execution
@@ -66,5 +70,6 @@ def _trained(job: Job, notes: Notes) -> dict[str, Any]:
             "weights": backend.weights(),
             "evaluated": (before.loss_sum, backend.evaluate(*everything).loss_sum),
         }
+    notes.note("kinds", found)
+    notes.note("optimizers", rules.trained(backend, placement, program))
     backend.close()
-    return found

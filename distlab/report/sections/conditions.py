@@ -7,6 +7,7 @@ from statistics import median
 from typing import Any
 
 from distlab.console import counted
+from distlab.experiment.training import optimizer, rates
 from distlab.report.figures.ceiling import ceilings
 from distlab.report.figures.cells import Cell
 from distlab.report.figures.runs import FP32, precision
@@ -258,8 +259,8 @@ def _work(study: dict[str, Any], cells: Sequence[Cell]) -> list[tuple[str, str]]
 
 
 def _optimizer(run: dict[str, Any]) -> str:
-    rate = run.get("learning_rate")
-    return f"Adam ({run.get('optimizer') or UNKNOWN}), learning rate {rate or UNKNOWN}"
+    own = {"optimizer.variant": run.get("optimizer") or UNKNOWN, **(run.get("options") or {})}
+    return f"{optimizer.told(own)}, {rates.told(own, run.get('learning_rate') or UNKNOWN)}"
 
 
 def _all(values: Iterable[Any]) -> str:

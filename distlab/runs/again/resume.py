@@ -109,7 +109,8 @@ class Resumed:
                 f"its checkpoints in {mask(self.files.address)} cannot be read: {error}",
                 f"when they can: resume={self.run_id}",
             ) from error
-        for state, data in self.files.states(record.experiment.spec):
+        one = record.experiment
+        for state, data in self.files.states(one.spec, one.program.moments):
             try:
                 epochs.restore(record, [self.files.load(EPOCH, n) for n in range(state.epoch)])
             except (OSError, DamagedError) as error:

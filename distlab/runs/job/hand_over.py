@@ -80,8 +80,12 @@ def hand_over(options: Options, folder: Path) -> None:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, signal.SIG_IGN)
         console.print(f"stopping the job, for at most {STOP_S} s")
-        job.stop()
-        job.follow(show, 2 * STOP_S)
+        try:
+            job.stop()
+            job.follow(show, 2 * STOP_S)
+        except Exception as error:
+            by_hand = f"ray job stop --address {address} {id}"
+            console.print(mask(f"it may go on, stop it with: {by_hand}\n{error}"))
         _bring(options, id, folder, console)
         raise
     _bring(options, id, folder, console)

@@ -111,11 +111,11 @@ def child() -> dict[str, Any]:
     """Everything that needs TensorFlow."""
     import tensorflow as tf
 
-    from distlab.backends.tensorflow.adam import ReferenceAdam, StockAdam
     from distlab.backends.tensorflow.backend import TensorFlowBackend
     from distlab.backends.tensorflow.blocked_conv import blocked
     from distlab.backends.tensorflow.layouts import layouts
     from distlab.backends.tensorflow.model import logits
+    from distlab.backends.tensorflow.optimizers import ReferenceAdam, StockAdam
 
     folder = tempfile.mkdtemp()
     backend = TensorFlowBackend(Placement(0, 1, 0, "cpu", (), threads=1, folder=folder))

@@ -101,7 +101,7 @@ def keys() -> dict[str, list[str]]:
         calls, here = graph._calls(images, labels), aot._here()
         return {name: aot._key(aot._order(*calls[name]), here) for name in calls}
 
-    found: dict[str, list[str]] = {"gradient": [], "adam": [], "steps": []}
+    found: dict[str, list[str]] = {"gradient": [], "optimizer": [], "steps": []}
 
     def note(**changes: Any) -> None:
         for name, key in {**named(**changes), **named(1, **changes)}.items():
@@ -183,8 +183,10 @@ def test_a_library_is_found_again_only_where_all_that_it_depends_on_is_as_it_was
     for name, (first, *others) in found.items():
         constants, samples, batch, precision, *surroundings = others
         assert constants == samples == first
-        assert (batch == precision == first) if name == "adam" else (first != batch != precision)
-        assert len({first, batch, precision, *surroundings}) == (6 if name == "adam" else 8)
+        assert (
+            (batch == precision == first) if name == "optimizer" else (first != batch != precision)
+        )
+        assert len({first, batch, precision, *surroundings}) == (6 if name == "optimizer" else 8)
 
 
 def test_indices_may_lie_in_memory_as_they_like(cache: str) -> None:

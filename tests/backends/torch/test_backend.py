@@ -173,7 +173,8 @@ def compiled_here() -> dict[str, Any]:
     """Both halves of a step by ``torch.compile``, as on GPUs, and as they are written."""
     import torch
 
-    from distlab.backends.torch.step import Adam, Gradient, Loss
+    from distlab.backends.torch.optimizers.rules import Adam
+    from distlab.backends.torch.step import Gradient, Loss
 
     layers = (Flatten(), Dense("one", 2 * 18 * 24, 8), ReLU(), Dense("two", 8, 4))
     spec = ModelSpec("dense", layers, input_shape=SPEC.input_shape)

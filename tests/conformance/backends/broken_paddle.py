@@ -49,4 +49,4 @@ class ExchangesAlways(faults.ExchangesAlways, PaddleBackend):
 
 class EpsilonHat(faults.EpsilonHat, PaddleBackend):
     def set_epsilon(self, epsilon: float) -> None:
-        self._adam._epsilon = epsilon
+        self._optimizer.paddles._epsilon = epsilon

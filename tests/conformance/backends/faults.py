@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from faulty_backends import transposed
 from numpy.typing import NDArray
+from numpy_sockets import Rates
 
 from distlab.backends.base import Backend, Evaluation, OptimizerState
 from distlab.models.weights import Weights
@@ -73,8 +74,8 @@ class PaddedSampleHidden(PaddedSampleCounted):
 class OrderShiftedByOne(Backend):
     """Each place of a span takes the sample of the next place, and the last that of the first."""
 
-    def train(self, indices: NDArray[np.int32]) -> NDArray[np.float32]:
-        return super().train(np.roll(indices, -1))
+    def train(self, indices: NDArray[np.int32], rates: Rates = None) -> NDArray[np.float32]:
+        return super().train(np.roll(indices, -1), rates)
 
 
 class StepsCountedOn(Backend):
@@ -112,7 +113,7 @@ class EpsilonHat(Backend):
         """Give the framework's Adam another epsilon."""
         raise NotImplementedError
 
-    def train(self, indices: NDArray[np.int32]) -> NDArray[np.float32]:
+    def train(self, indices: NDArray[np.int32], rates: Rates = None) -> NDArray[np.float32]:
         losses, step = [], self.optimizer_state().step
         for t, batch in enumerate(indices, step + 1):
             self.set_epsilon(self.constants.epsilon / np.sqrt(1 - self.constants.beta2**t))

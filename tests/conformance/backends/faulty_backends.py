@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import rounded_products
 from numpy.typing import NDArray
-from numpy_sockets import NumpyBackend, copy
+from numpy_sockets import NumpyBackend, Rates, copy
 
 from distlab.backends.base import Averaging, Evaluation, OptimizerState, Placement
 from distlab.errors import DistlabError
@@ -73,19 +73,19 @@ class GradientsNotExchanged(NumpyBackend):
 
 
 class SamplesShiftedByOne(NumpyBackend):
-    def train(self, indices: NDArray[np.int32]) -> NDArray[np.float32]:
-        return super().train(indices - 1)
+    def train(self, indices: NDArray[np.int32], rates: Rates = None) -> NDArray[np.float32]:
+        return super().train(indices - 1, rates)
 
 
 class StepsShiftedByOne(NumpyBackend):
     """Each call takes its rows in the order 1, 2, ..., 0."""
 
-    def train(self, indices: NDArray[np.int32]) -> NDArray[np.float32]:
-        return super().train(np.roll(indices, -1, axis=0))
+    def train(self, indices: NDArray[np.int32], rates: Rates = None) -> NDArray[np.float32]:
+        return super().train(np.roll(indices, -1, axis=0), rates)
 
 
 class LossAfterTheUpdate(NumpyBackend):
-    def train(self, indices: NDArray[np.int32]) -> NDArray[np.float32]:
+    def train(self, indices: NDArray[np.int32], rates: Rates = None) -> NDArray[np.float32]:
         images, labels = self.train_set
         losses = []
         for batch in indices:
@@ -102,8 +102,8 @@ class EpsilonHat(NumpyBackend):
 
     def update(self, m: NDArray[np.float32], v: NDArray[np.float32]) -> NDArray[np.float32]:
         beta1, beta2 = self.program.beta1, self.program.beta2
-        rate = self.program.learning_rate * np.sqrt(1 - beta2**self.t) / (1 - beta1**self.t)
-        return rate * m / (np.sqrt(v) + self.program.epsilon)
+        root = np.sqrt(1 - beta2**self.t) / (1 - beta1**self.t)
+        return root * m / (np.sqrt(v) + self.program.epsilon)
 
 
 class BetasOfItsOwn(NumpyBackend):
@@ -137,9 +137,9 @@ class MomentsNotRestored(NumpyBackend):
 class FirstStepOfASpanLost(NumpyBackend):
     """The first step of a call of more than five changes nothing."""
 
-    def train(self, indices: NDArray[np.int32]) -> NDArray[np.float32]:
+    def train(self, indices: NDArray[np.int32], rates: Rates = None) -> NDArray[np.float32]:
         if len(indices) <= 5:
-            return super().train(indices)
+            return super().train(indices, rates)
         kept = self.weights(), self.optimizer_state()
         first = super().train(indices[:1])
         self.set_weights(kept[0])
@@ -338,6 +338,43 @@ class Crashes(NumpyBackend):
         raise RuntimeError("no evaluation today")
 
 
+class RatesIgnored(NumpyBackend):
+    """Every step has the program's rate."""
+
+    def train(self, indices: NDArray[np.int32], rates: Rates = None) -> NDArray[np.float32]:
+        return super().train(indices)
+
+
+class DecaysTheGradient(NumpyBackend):
+    """AdamW whose decay goes through the moments, as in Adam with an L2 penalty."""
+
+    def adam(self, name: str, g: NDArray[np.float32]) -> NDArray[Any]:
+        program = self.program
+        if program.rule == "adamw":
+            g = g + program.weight_decay * self.parameters[name]
+            self.program = replace(program, rule="adam")
+        change = super().adam(name, g)
+        self.program = program
+        return change
+
+
+class LooksNowhere(NumpyBackend):
+    """Nesterov's momentum is common momentum."""
+
+    def descent(self, name: str, g: NDArray[np.float32]) -> NDArray[Any]:
+        self.program = replace(self.program, nesterov=False)
+        return super().descent(name, g)
+
+
+class VelocityForNothing(NumpyBackend):
+    """A velocity is kept where there is no momentum."""
+
+    def descent(self, name: str, g: NDArray[np.float32]) -> NDArray[Any]:
+        change = super().descent(name, g)
+        self.m[name] = np.asarray(change, np.float32)
+        return change
+
+
 class RunningStatisticsOfItsOwn(NumpyBackend):
     """Each rank keeps its own."""
 
@@ -348,7 +385,7 @@ class RunningStatisticsOfItsOwn(NumpyBackend):
 class VarianceOfASample(NumpyBackend):
     """Running variances are divided by n, as batch ones are."""
 
-    def train(self, indices: NDArray[np.int32]) -> NDArray[np.float32]:
+    def train(self, indices: NDArray[np.int32], rates: Rates = None) -> NDArray[np.float32]:
         losses = []
         for row in indices:
             before = copy(self.parameters)

@@ -26,11 +26,14 @@ from distlab.fairness import reference
 from distlab.models.spec import ModelSpec
 from distlab.models.weights import Weights
 
+Rates = NDArray[np.float64] | None
+
 
 class NumpyBackend(Backend):
     framework = "numpy"
     executions: tuple[str, ...] = ("eager",)
     precisions: tuple[str, ...] = ("fp32", "bf16")
+    optimizers = ("adam", "adamw", "sgd")
 
     def __init__(self, placement: Placement) -> None:
         threadpool_limits(placement.threads)
@@ -95,10 +98,11 @@ class NumpyBackend(Backend):
     def optimizer_state(self) -> OptimizerState:
         return OptimizerState(self.t, copy(self.m), copy(self.v))
 
-    def train(self, indices: NDArray[np.int32]) -> NDArray[np.float32]:
+    def train(self, indices: NDArray[np.int32], rates: Rates = None) -> NDArray[np.float32]:
         images, labels = self.train_set
         losses = []
-        for batch in indices:
+        rates = self.program.rates(len(indices)) if rates is None else rates
+        for batch, self.rate in zip(indices, rates, strict=True):
             with rounded_products.products(self.program.precision):
                 loss, gradients, running = reference.step(
                     self.spec, self.parameters, images[batch], labels[batch]
@@ -124,18 +128,34 @@ class NumpyBackend(Backend):
         return {name: part.reshape(g.shape) for (name, g), part in parts}
 
     def step(self, gradients: Weights) -> None:
-        """Adam as Kingma & Ba (2015), Algorithm 1."""
-        program = self.program
+        """The program's optimizer, at the rate of this step."""
         self.t += 1
         for name, g in gradients.items():
-            self.m[name] = program.beta1 * self.m[name] + (1 - program.beta1) * g
-            self.v[name] = program.beta2 * self.v[name] + (1 - program.beta2) * g * g
-            self.parameters[name] = self.parameters[name] - self.update(self.m[name], self.v[name])
+            before = self.parameters[name]
+            change = self.descent(name, g) if self.program.rule == "sgd" else self.adam(name, g)
+            self.parameters[name] = (before - self.rate * change).astype(np.float32)
 
-    def update(self, m: NDArray[np.float32], v: NDArray[np.float32]) -> NDArray[np.float32]:
+    def adam(self, name: str, g: NDArray[np.float32]) -> NDArray[Any]:
+        """Kingma & Ba (2015), Algorithm 1, and AdamW's decay."""
+        program = self.program
+        self.m[name] = program.beta1 * self.m[name] + (1 - program.beta1) * g
+        self.v[name] = program.beta2 * self.v[name] + (1 - program.beta2) * g * g
+        decay = program.weight_decay * self.parameters[name] if program.rule == "adamw" else 0
+        return self.update(self.m[name], self.v[name]) + decay
+
+    def update(self, m: NDArray[np.float32], v: NDArray[np.float32]) -> NDArray[Any]:
         m_hat = m / (1 - self.program.beta1**self.t)
         v_hat = v / (1 - self.program.beta2**self.t)
-        return self.program.learning_rate * m_hat / (np.sqrt(v_hat) + self.program.epsilon)
+        return m_hat / (np.sqrt(v_hat) + self.program.epsilon)
+
+    def descent(self, name: str, g: NDArray[np.float32]) -> NDArray[Any]:
+        """Goyal et al. (2017), equation 9."""
+        program = self.program
+        g = g + program.weight_decay * self.parameters[name]
+        if not program.momentum:
+            return g
+        self.m[name] = program.momentum * self.m[name] + g
+        return g + program.momentum * self.m[name] if program.nesterov else self.m[name]
 
     def evaluate(self, start: int, stop: int) -> Evaluation:
         images, labels = (array[start:stop] for array in self.test_set)

@@ -101,6 +101,20 @@ def test_ctrl_c_stops_the_job_and_brings_back_what_it_recorded(
     assert "stopping the job" in capsys.readouterr().out
 
 
+def test_a_job_that_cannot_be_stopped_is_told_with_the_command_that_may(
+    remote: Remote, tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lost() -> None:
+        raise ConnectionError("the head is gone")
+
+    remote.status = "Ctrl-C"
+    monkeypatch.setattr(remote, "stop", lost)
+    with pytest.raises(KeyboardInterrupt):
+        hand_over.hand_over(options(), tmp_path)
+    told = capsys.readouterr().out
+    assert f"ray job stop --address {ADDRESS} distlab-" in told and "the head is gone" in told
+
+
 def test_what_cannot_be_brought_back_is_told_and_costs_nothing(
     remote: Remote, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:

@@ -1,0 +1,1 @@
+"""How a model is trained: the optimizer and its learning rates."""
