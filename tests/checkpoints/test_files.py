@@ -7,7 +7,8 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
 from distlab.backends.base import OptimizerState
-from distlab.checkpoints.files import EPOCH, STATE, Checkpoints
+from distlab.checkpoints.archive import DamagedError
+from distlab.checkpoints.files import EPOCH, RUN_BYTES, STATE, Checkpoints
 from distlab.checkpoints.state import State
 from distlab.errors import DistlabError
 from distlab.experiment.experiment import Experiment
@@ -62,6 +63,26 @@ def test_what_the_run_was_asked_for_comes_back(address: str, spec: ModelSpec) ->
     files = kept(address, spec)
     files.note({"options": {"seed": 3}})
     assert files.noted() == {"options": {"seed": 3}}
+    files.note({"options": "x" * RUN_BYTES})
+    with pytest.raises(DamagedError):
+        files.noted()
+
+
+def test_an_object_store_is_asked_for_no_more_than_there_is(
+    spec: ModelSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some answer a range beyond the end with 416."""
+    files = kept("memory://ranges", spec)
+    files.note({"options": 1})
+    cat_file = MemoryFileSystem.cat_file
+
+    def strict(self: MemoryFileSystem, path: str, start: int = 0, end: int = 0) -> bytes:
+        if end > self.size(path):
+            raise OSError(22, "The requested range is not satisfiable")
+        return bytes(cat_file(self, path))
+
+    monkeypatch.setattr(MemoryFileSystem, "cat_file", strict)
+    assert files.noted() == {"options": 1}
 
 
 @pytest.mark.parametrize("fault", ["cut", "changed", "another's", "empty"])
@@ -125,7 +146,7 @@ def test_what_a_stores_client_raises_is_told_as_of_files(
 
     files = kept("memory://away", spec)
     files.note({})
-    for name in ("ls", "cat_file"):
+    for name in ("ls", "size", "cat_file"):
         monkeypatch.setattr(MemoryFileSystem, name, away)
     for ask in (files.noted, lambda: files.numbers(STATE), lambda: files.load(EPOCH, 1)):
         with pytest.raises(OSError, match="could not connect"):
