@@ -137,43 +137,47 @@ class Gpu(Strict):
     host: str
     """Name of its host."""
     name: str | None
-    """Its maker's name."""
+    """Its maker's name; null where NVML does not tell."""
     uuid: str | None
-    """What tells it from any other."""
+    """What tells it from any other; null where NVML does not tell."""
     pci_address: str | None
-    """Where it is in its host."""
+    """Where it is in its host; null where NVML does not tell."""
     driver: str | None
-    """Version of NVIDIA's driver."""
+    """Version of NVIDIA's driver; null where NVML does not tell."""
     mig: bool | None
-    """Whether it is cut into slices."""
+    """Whether it is cut into slices; null where NVML does not tell."""
     power_limit_w: float | None
-    """Power in watts to which it is held."""
+    """Power in watts to which it is held; null where NVML does not tell."""
     max_sm_mhz: int | None
-    """Highest clock rate of its cores in MHz."""
+    """Highest clock rate of its cores in MHz; null where NVML does not tell."""
     sm_mhz_low: int | None
-    """Lowest clock rate that was seen; at the ends of windows a GPU idles."""
+    """Lowest clock rate that was seen; at the ends of windows a GPU idles; null where NVML does
+    not tell."""
     sm_mhz_high: int | None
-    """Highest clock rate that was seen."""
+    """Highest clock rate that was seen; null where NVML does not tell."""
     memory_mhz: int | None
-    """Highest clock rate of its memory that was seen, in MHz."""
+    """Highest clock rate of its memory that was seen, in MHz; null where NVML does not tell."""
     mean_w: float | None
-    """Mean power over the windows in watts, by its energy counter."""
+    """Mean power over the windows in watts, by its energy counter; null where NVML does not
+    tell."""
     celsius_high: int | None
-    """Highest temperature that was seen, in degrees Celsius."""
+    """Highest temperature that was seen, in degrees Celsius; null where NVML does not tell."""
     utilisation_high: float | None
-    """Greatest share of a moment in which any kernel ran."""
+    """Greatest share of a moment in which any kernel ran; null where NVML does not tell."""
     memory_bytes_high: int | None
-    """Most of its memory that was taken, by all processes, in bytes."""
+    """Most of its memory that was taken, by all processes, in bytes; null where NVML does not
+    tell."""
     clock_reasons: list[str]
     """Why its clocks were as they were, in NVML's words; at the ends of windows also ``idle``."""
     thermal_s: NonNegativeFloat | None
-    """Seconds of the windows in which heat held its clocks down."""
+    """Seconds of the windows in which heat held its clocks down; null where NVML does not tell."""
     power_capped_s: NonNegativeFloat | None
-    """Seconds of the windows in which its power limit did."""
+    """Seconds of the windows in which its power limit did; null where NVML does not tell."""
     other_processes: int | None
-    """Most other processes with a context on it: idle ones, as kept workers of a study, too."""
+    """Most other processes with a context on it: idle ones, as kept workers of a study, too; null
+    where NVML does not tell."""
     busy_with_others: float | None
-    """Greatest share of its time that other processes had."""
+    """Greatest share of its time that other processes had; null where NVML does not tell."""
 
 
 class Load(Strict):

@@ -179,17 +179,24 @@ def test_the_end_ends_all(workers: Any, experiment: Of, machine: Machine) -> Non
     assert [group.closed for group in groups] == [False, False]
 
 
-def test_idle_workers_leave_gpus_that_are_needed_the_longest_unused_first(
+def test_idle_workers_on_this_machine_keep_no_gpu_from_others(
     workers: Any, on_gpu: Of, machine: Machine
 ) -> None:
     one, two = workers(on_gpu("gpus=1")), workers(on_gpu("gpus=2"))
+    tf = workers(on_gpu("framework=tf", "gpus=4"))
+    assert machine.groups == [one, two, tf]
     assert workers(on_gpu("gpus=1")) is one
-    assert one.closed is two.closed is None, "there is room for both"
-    tf = workers(on_gpu("framework=tf", "gpus=2"))
-    assert machine.groups == [one, tf], "the two of torch have been unused for longer"
-    assert two.closed is True, "the place is free only when the workers have left"
-    workers(on_gpu("framework=tf", "gpus=4"))
-    assert len(machine.groups) == 1
+
+
+def test_on_a_cluster_idle_workers_leave_before_others_take_gpus(
+    workers: Any, on_gpu: Of, machine: Machine
+) -> None:
+    existing = ("cluster=existing", "cluster.address=auto")
+    one = workers(on_gpu("gpus=1", *existing))
+    assert workers(on_gpu("gpus=1", *existing)) is one
+    tf = workers(on_gpu("framework=tf", "gpus=1", *existing))
+    assert machine.groups == [tf], "else tf had to take another GPU"
+    assert one.closed is True, "the place is free only when the workers have left"
 
 
 def test_workers_on_cpus_of_this_machine_wait_for_no_place(
@@ -211,11 +218,12 @@ def test_on_a_cluster_cpus_are_places_too(workers: Any, experiment: Of, machine:
 
 
 def test_what_ray_does_not_free_is_waited_for_and_then_left_to_ray(
-    workers: Any, on_gpu: Of, machine: Machine, monkeypatch: pytest.MonkeyPatch
+    workers: Any, experiment: Of, machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    workers(on_gpu("gpus=4"))
+    existing = ("cluster=existing", "cluster.address=auto")
+    workers(experiment("gpus=4", *existing))
     monkeypatch.setattr(ray, "available_resources", dict)
-    workers(on_gpu("framework=tf", "gpus=4"))
+    workers(experiment("gpus=5", *existing))
     assert len(machine.groups) == 1
 
 
