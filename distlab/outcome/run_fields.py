@@ -116,15 +116,15 @@ class Rank(Strict):
     interface: str | None
     """The network interface over which they do; null if it was not found."""
     device_name: str | None
-    """Its processor or GPU."""
+    """Its processor or GPU; null if the rank never told."""
     framework_version: str | None
-    """Version of its framework."""
+    """Version of its framework; null if the rank never told."""
     python_version: str | None
-    """Version of its Python."""
+    """Version of its Python; null if the rank never told."""
     numpy_version: str | None
-    """Version of its NumPy."""
+    """Version of its NumPy; null if the rank never told."""
     distlab_version: str | None
-    """Version of its distlab."""
+    """Version of its distlab; null if the rank never told."""
     log: str
     """The file on its host to which it printed."""
 
