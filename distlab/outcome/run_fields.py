@@ -89,7 +89,8 @@ class Resources(Open):
     distlab_code: str
     """Fingerprint of the distlab that the process runs."""
     packages_sha256: Sha256 | None = None
-    """SHA-256 of ``packages.txt``: what the workers' Python has installed; null in runs before it was."""
+    """SHA-256 of ``packages.txt``: what the workers' Python has installed; null in runs
+    of before."""
     matrix_product_flops_per_s: float | None
     """Floating-point operations a second of the best float32 matrix product; null if unknown."""
     matrix_product_library: str | None

@@ -88,6 +88,7 @@ class PaddleBackend(Backend):
     def __init__(self, placement: Placement) -> None:
         self._placement = placement
         self._gpu = placement.device == "gpu"
+        self._told: list[str] = []
         if self._gpu:
             device.prepare(placement.deterministic)
         else:  # see build
@@ -146,7 +147,7 @@ class PaddleBackend(Backend):
     def _tuned(self) -> list[str]:
         """What is done otherwise than in Paddle's tutorials, in words."""
         said = [
-            *self._optimizer.told,
+            *self._told,
             "max-pooling that keeps its maxima's places",
         ]
         if self._placement.world_size > 1:
@@ -206,6 +207,7 @@ class PaddleBackend(Backend):
         self._exchange = program.exchange and self._placement.world_size > 1
         self._program = program
         self._optimizer = Optimizer(program, self._parameters)
+        self._told = self._optimizer.told
         self.set_optimizer_state(OptimizerState.zero(spec, program.moments))
 
     def _logits(self, images: Any) -> Any:

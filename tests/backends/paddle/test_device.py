@@ -30,7 +30,7 @@ def test_gpu_figures_are_unknown_on_a_cpu_and_powers_of_betas_stay_there() -> No
         (rate,) = backend.matrix_product_rates().values()
         assert 1e6 < rate < 1e15 and backend.peak_device_memory() is None
         for kind, beta in (("beta1_pow_acc", 0.9), ("beta2_pow_acc", 0.999)):
-            for tensor in backend._moments(kind).values():
+            for tensor in backend._optimizer._tensors(kind).values():
                 assert tensor.place.is_cpu_place() and abs(tensor.item() - beta) < 1e-7
         waited = []
         paddle.device.synchronize = lambda: waited.append(1)

@@ -211,7 +211,9 @@ def child() -> dict[str, Any]:
     for adam in (ReferenceAdam, StockAdam):
         variable = tf.Variable(tf.zeros(60))
         optimizer = adam(PROGRAM, [variable])
-        for gradient, row in zip(gradients(500), optimizer.schedule(500), strict=True):
+        for gradient, row in zip(
+            gradients(500), optimizer.schedule(np.full(500, PROGRAM.learning_rate)), strict=True
+        ):
             optimizer.apply([tf.constant(gradient)], [variable], row)
         moved[adam.__name__] = variable.numpy().tolist()
     return {
