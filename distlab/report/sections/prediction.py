@@ -122,7 +122,7 @@ def _exchange(one: Outlook) -> str:
     which = "fits best" if _several(one) else "is supposed, of one number of workers any would fit"
     rate = f", {1 / fit.beta / 1e9:.3g} GB/s" if fit.beta > 0 else ""
     return (
-        f"an all-reduce by {fit.algorithm} {which}: latency {fit.alpha * 1e6:.3g} microseconds"
+        f"an all-reduce by {fit.algorithm} {which}: latency {fit.alpha * 1e6:,.0f} microseconds"
         f"{rate}, {fit.error:.0%} off the times that were measured"
     )
 
