@@ -415,7 +415,7 @@ def test_help_shows_groups_and_examples_in_two_screens(tmp_path: Path) -> None:
     ended = command.run(tmp_path, "--help")
     assert (ended.code, ended.err) == (0, "")
     assert len(ended.out.splitlines()) <= 100
-    for word in ("framework: ", "torch", "lenet5", "mnist5k", "existing", "gpus=4", "epochs: 10"):
+    for word in ("framework: ", "torch", "lenet5", "mnist5k", "existing", "gpus=4", "epochs=10"):
         assert word in ended.out, word
     assert list(tmp_path.iterdir()) == []
 

@@ -6,11 +6,12 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from omegaconf import MISSING, OmegaConf
+from omegaconf import MISSING, DictConfig, OmegaConf
 
 from distlab.backends import registry
 from distlab.data.asked import DataOptions
 from distlab.environment import kept
+from distlab.experiment.listing import listed
 from distlab.files import slug
 
 _PACKAGED = Path(__file__).parents[1] / "conf"
@@ -282,20 +283,27 @@ def register() -> None:
     """Give Hydra the schema, and a ``framework`` choice for each backend of another package.
 
     In config files, ``${case:VALUE,{NAME:RESULT}}`` is the result for a value, null without one,
-    ``${slug:TEXT}`` is :func:`distlab.files.slug` of a text, and ``${run:RESUME,FRAMEWORK,MODEL}``
-    is how the folder of a run by itself is called.
+    ``${slug:TEXT}`` is :func:`distlab.files.slug` of a text, ``${run:RESUME,FRAMEWORK,MODEL}`` is
+    how the folder of a run by itself is called, and ``${listed:}`` what ``--help`` shows of all
+    options.
     """
     from hydra.core.config_store import ConfigStore  # Workers do without Hydra.
 
     OmegaConf.register_new_resolver("slug", lambda text: slug(str(text)), replace=True)
     OmegaConf.register_new_resolver("case", lambda value, results: results.get(value), replace=True)
     OmegaConf.register_new_resolver("run", _run_folder, replace=True)
+    OmegaConf.register_new_resolver("listed", _listed, replace=True)
     store = ConfigStore.instance()
     store.store(name="schema", node=Options)
     for name, entry in registry.available().items():
         if entry.dist is not None and entry.dist.name != "distlab":
             node = {"name": name, "package": entry.module.split(".")[0], "extra": name}
             store.store(group="framework", name=name, node=node)
+
+
+def _listed(*, _root_: DictConfig) -> str:
+    """The options, for a template in which ``$`` has a meaning."""
+    return listed(_root_).replace("$", "$$")
 
 
 def _run_folder(resume: str | None, framework: str, model: str) -> str:

@@ -100,7 +100,9 @@ def test_torch_that_loses_a_rank_ends_with_the_same_bits_on_other_workers(
             events.append(event)
             if isinstance(event, Started):
                 pids[event.rank] = event.pid
-            elif isinstance(event, EpochDone) and (event.rank, event.epoch) == (0, 2) and not killed:
+            elif (
+                isinstance(event, EpochDone) and (event.rank, event.epoch) == (0, 2) and not killed
+            ):
                 # Once: an epoch whose state did not arrive in time is trained again.
                 killed = pids[1]
                 os.kill(killed, signal.SIGKILL)
