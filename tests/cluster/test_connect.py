@@ -230,7 +230,7 @@ def test_who_else_could_reach_a_run_is_told(
     ("address", "fix"),
     [
         ("ray://head:10001", "cluster.address=HEAD:6379"),
-        ("http://head:8265", "ray job submit"),
+        ("http://head:8265", "cluster=job cluster.address=http://HEAD:8265"),
         ("head", "cluster.address=head:6379"),
         ("head:", "cluster.address=head:6379"),
     ],

@@ -387,9 +387,10 @@ class VarianceOfASample(NumpyBackend):
 
     def train(self, indices: NDArray[np.int32], rates: Rates = None) -> NDArray[np.float32]:
         losses = []
-        for row in indices:
+        for step, row in enumerate(indices):
             before = copy(self.parameters)
-            losses.append(super().train(row[np.newaxis]))
+            mine = None if rates is None else rates[step : step + 1]
+            losses.append(super().train(row[np.newaxis], mine))
             for layer, shape in self.spec.along():
                 if not isinstance(layer, BatchNorm):
                     continue
