@@ -58,8 +58,9 @@ def test_an_import_has_the_environment_of_a_worker(
 
 
 def test_a_framework_that_fails_makes_runs_fail_and_one_that_is_absent_need_not(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     seen = {"torch": Seen("OSError: libtorch.so"), "tf": Seen(gpus=0)}
     versions = {"torch": "2.13.0", "tensorflow": "2.21.0", "paddle": None}
     entries = dict.fromkeys(("torch", "tf", "paddle"))

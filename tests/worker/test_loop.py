@@ -17,7 +17,7 @@ from distlab.data.dataset import Dataset
 from distlab.data.order import epoch_order
 from distlab.errors import DistlabError
 from distlab.experiment.experiment import Experiment
-from distlab.fairness import checks, reference
+from distlab.fairness import checks, optimizers, reference
 from distlab.measure import clock
 from distlab.models.weights import draw, fingerprint
 from distlab.outcome.caveats import counts
@@ -156,8 +156,8 @@ def test_the_first_loss_that_is_none_is_told_by_each_rank_that_saw_one(
     monkeypatch.setattr(clock, "SPAN_FLOPS", 1.0)
     trained, begun = ThreadBackend.train, [0, 0]
 
-    def spoiled(self: ThreadBackend, indices: np.ndarray) -> np.ndarray:
-        losses = trained(self, indices)
+    def spoiled(self: ThreadBackend, indices: np.ndarray, rates: Any = None) -> np.ndarray:
+        losses = trained(self, indices, rates)
         warm = "describe" in [name for name, _ in World.current.calls[self._rank]]
         steps = np.arange(begun[self._rank], begun[self._rank] + len(losses)) * warm
         begun[self._rank] += len(losses) * warm
@@ -473,12 +473,12 @@ def test_an_optimizer_with_epsilon_elsewhere_is_seen(
     """Keras's Adam adds epsilon to the root before its bias correction."""
 
     class Elsewhere(reference.Adam):
-        def step(self, weights: Any, gradients: Any) -> Any:
+        def step(self, weights: Any, gradients: Any, rate: float | None = None) -> Any:
             correction = np.sqrt(1 - self.beta2 ** (self.t + 1))
             self.epsilon = 1e-8 / correction
-            return super().step(weights, gradients)
+            return super().step(weights, gradients, rate)
 
-    monkeypatch.setattr(reference, "Adam", Elsewhere)
+    monkeypatch.setattr(optimizers, "Adam", Elsewhere)
     _, events = run("epochs=1")
     assert next(event for event in events if isinstance(event, Ready)).optimizer_error > 1e-2
 
@@ -555,10 +555,12 @@ def test_a_gpu_that_was_slowed_by_heat_is_in_the_record_and_keeps_the_run_out(
     monkeypatch: pytest.MonkeyPatch,
     nvml: FakeNvml,
 ) -> None:
-    def heated(self: Any, indices: Any, trained: Any = ThreadBackend.train) -> Any:
+    trained = ThreadBackend.train
+
+    def heated(self: Any, indices: Any, rates: Any = None) -> Any:
         nvml.figures["thermal_s"] += 1.0
         nvml.figures["energy_j"] += 5.0
-        return trained(self, indices)
+        return trained(self, indices, rates)
 
     monkeypatch.setattr(ThreadBackend, "train", heated)
     one = on_gpu(experiment(*STRONG, "epochs=2"))

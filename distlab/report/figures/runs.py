@@ -77,7 +77,7 @@ def precision(run: Run) -> str:
 
 def hosts(run: Run) -> int:
     """The most hosts that it was on at once; 1 for runs recorded before that was told."""
-    return max((len(stretch["hosts"]) for stretch in run.get("stretches") or []), default=1)
+    return max((len(one.get("hosts") or [""]) for one in run.get("stretches") or []), default=1)
 
 
 def options(run: Run) -> dict[str, str]:
