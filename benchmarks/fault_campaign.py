@@ -83,6 +83,7 @@ class Campaign:
     def disturbed(self, faults: list[str], expected: str) -> list[Row]:
         """A run that meets faults until it ends or there are none left, which are taken away."""
         rows: list[Row] = []
+        same = None
         command: Command | None = Command(self._folder, (*self._base, *PATIENT))
         while command is not None and faults:
             known = len(command.epochs)
@@ -97,6 +98,8 @@ class Campaign:
             command = self._strike(command, target, row)
             if row.outcome == "over before":
                 faults.insert(0, rows.pop().fault)
+                if command is None:
+                    same = _weights(self._folder) == expected
                 break
             CONSOLE.print(json.dumps(asdict(row)), markup=False, soft_wrap=True)
         if command is not None:
@@ -104,10 +107,10 @@ class Campaign:
             if not ended or command.code:
                 CONSOLE.print(f"exit {command.code}: {command.text[-2000:]}", markup=False)
             same = ended and command.code == 0 and _weights(self._folder) == expected
-            for row in rows:
-                row.equal = same
             if rows:
                 rows[-1].left = command.left()
+        for row in rows:
+            row.equal = same
         for other, row in self._dead:
             row.left, row.gone_s = other.left(), other.gone_s
         self._dead.clear()
@@ -161,6 +164,9 @@ class Campaign:
                 return command
         row.code = command.process.wait(timeout=RECOVERY_S)
         row.status = "RUNNING" if statuses(self._folder)["RUNNING"] else "not RUNNING"
+        if row.fault == "command" and row.status == "not RUNNING":
+            row.outcome = "over before"  # killed when its run had ended in order
+            return None
         row.said = row.said or "".join(command.text.splitlines(keepends=True)[-6:])
         last = max(last, *command.epochs)
         self._dead.append((command, row))
