@@ -28,7 +28,7 @@ def requirements(framework: str, wanted: str | None, build: str) -> list[str]:
     Raises
     ------
     DistlabError
-        If there is no such extra.
+        If there is no such extra, or it names no package of the framework.
     """
     return [*own(), f"ray=={version('ray')}", *extra(framework, wanted, build)]
 
@@ -73,6 +73,12 @@ def extra(framework: str, wanted: str | None, build: str = "cpu") -> list[str]:
         one.marker = None
     base = named[0].name if build != GPU else distribution_of(framework)
     named.sort(key=lambda one: not one.name.startswith(base))
+    if not named[0].name.startswith(base):
+        raise DistlabError(
+            f"an environment for {framework} build={build}",
+            f"the package index has no such build of {base}",
+            "one that you make, as docs/gpu.md says: framework.environment=PATH",
+        )
     if wanted is not None:
         named[0].specifier = SpecifierSet(f"=={Version(wanted)}")
     return [str(one) for one in named]

@@ -41,7 +41,8 @@ def test_a_framework_is_what_its_extra_names_or_the_version_asked_for() -> None:
     ]
     assert made_of.extra("paddle", None) == ["paddlepaddle>=3.3"]
     assert made_of.distribution_of("tf") == "tensorflow"
-    assert made_of.distribution_of("paddle", "gpu") == "paddlepaddle-gpu"
+    with pytest.raises(DistlabError, match="no such build of paddlepaddle"):
+        made_of.distribution_of("paddle", "gpu")
     first, *others = made_of.extra("torch", "2.12.1", "gpu")
     assert first == "torch==2.12.1" and others
 

@@ -21,6 +21,11 @@ NAMES = ("x_train", "y_train", "x_test", "y_test")
 
 _MOST_DIMENSIONS = 4
 _HEADERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
+DAMAGES = (
+    *(zipfile.BadZipFile, zlib.error, EOFError),
+    *(NotImplementedError, RuntimeError, UnicodeDecodeError),
+)
+"""What reading a damaged zip raises."""
 
 
 def read(path: Path) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any]]:
@@ -43,7 +48,7 @@ def read(path: Path) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[
                     _array(archive, name, path) for name in NAMES
                 )
                 return images, labels, test_images, test_labels
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+    except DAMAGES as error:
         _refuse(path, "a sound zip of NumPy arrays", f"it is none ({error})")
     except OSError as error:
         _refuse(path, "a readable file", f"it cannot be read ({error.strerror or error})")
