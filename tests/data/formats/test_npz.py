@@ -110,6 +110,18 @@ def test_a_missing_array_and_a_missing_file_are_named(tmp_path: Path) -> None:
     assert "No such file" in refusal(tmp_path / "none.npz").found
 
 
+def test_a_name_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    whole = io.BytesIO()
+    np.savez(whole, **FOUR)
+    content = bytearray(whole.getvalue())
+    entry = content.index(b"PK\1\2")
+    content[entry + 9] |= 8  # the name is UTF-8
+    content[entry + 46] = 0x98
+    path = tmp_path / "a.npz"
+    path.write_bytes(content)
+    assert "a sound zip of NumPy arrays" in refusal(path).found
+
+
 @settings(
     max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
