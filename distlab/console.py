@@ -6,6 +6,7 @@ import re
 import shlex
 import stat
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,9 @@ from rich.console import Console
 
 from distlab.errors import DistlabError, WorkerError
 from distlab.masking import mask
+
+FAILED, INTERRUPTED = 1, 130
+"""Exit codes of a command: of a mistake or a failure, and of Ctrl-C."""
 
 # Control characters but tab and line feed, marks that turn the direction of text around, and
 # halves of characters, which no file can hold.
@@ -90,6 +94,41 @@ def complain(error: DistlabError | WorkerError) -> None:
     else:
         console.print("distlab: the run failed, and is recorded as FAILED", style="bold red")
         console.print(mask(f"{error}\nlog:   {error.log}"))
+
+
+def answer(
+    act: Callable[[list[str], Terminal], int | None], usage: str, words: Sequence[str] | None
+) -> int:
+    """What each command does around its work: its usage if asked, mistakes, Ctrl-C.
+
+    Parameters
+    ----------
+    act:
+        Does what the words ask for; its exit code, or None for 0.
+    usage:
+        What ``--help`` before any ``--`` shows.
+    words:
+        The command line after the command; None for this process's own.
+
+    Returns
+    -------
+    int
+        0, what ``act`` returned, :data:`FAILED` or :data:`INTERRUPTED`.
+    """
+    ready()
+    given = list(sys.argv[1:] if words is None else words)
+    terminal = Terminal()
+    asked = given[: given.index("--")] if "--" in given else given
+    if {"-h", "--help"} & set(asked):
+        terminal.print(usage, end="", soft_wrap=True)
+        return 0
+    try:
+        return act(given, terminal) or 0
+    except DistlabError as error:
+        complain(error)
+        return FAILED
+    except KeyboardInterrupt:
+        return INTERRUPTED
 
 
 def print_to_stdout(text: str) -> None:

@@ -19,6 +19,7 @@ from omegaconf.errors import OmegaConfBaseException
 from distlab import __version__
 from distlab.cluster.connect import disconnected_at_end
 from distlab.console import (
+    FAILED,
     complain,
     print_to_stderr,
     print_to_stdout,
@@ -39,7 +40,6 @@ from distlab.runs.log import driver_log, hide_secrets
 from distlab.runs.progress import Display
 
 _log = logging.getLogger(__name__)
-FAILED = 1
 _received: list[int] = []
 _composed: list[bool] = []
 

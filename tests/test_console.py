@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from distlab.console import complain, ui_command
+from distlab.console import Terminal, answer, complain, ui_command
 from distlab.errors import DistlabError, WorkerError
 
 
@@ -83,3 +83,28 @@ def test_what_a_terminal_cannot_show_is_told_by_its_number() -> None:
     script = "from distlab.console import Terminal, ready; ready(); Terminal().print('/tmp/é数')"
     shown = started(script, "$SCRIPT", PYTHONIOENCODING="ascii")
     assert (shown.returncode, shown.stdout) == (0, "/tmp/\\xe9\\u6570\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "out", "err"),
+    [
+        (["--help"], 0, "usage\n", ""),
+        (["x", "--", "--help"], 0, "x -- --help\n", ""),
+        (["code"], 7, "code\n", ""),
+        (["mistake"], 1, "mistake\n", "distlab: error\nasked: a\nfound: b\nfix:   c\n"),
+        (["stop"], 130, "stop\n", ""),
+    ],
+)
+def test_every_command_answers_alike(
+    words: list[str], code: int, out: str, err: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def act(given: list[str], terminal: Terminal) -> int | None:
+        terminal.print(" ".join(given))
+        if given == ["mistake"]:
+            raise DistlabError("a", "b", "c")
+        if given == ["stop"]:
+            raise KeyboardInterrupt
+        return 7 if given == ["code"] else None
+
+    assert answer(act, "usage\n", words) == code
+    assert capsys.readouterr() == (out, err)

@@ -8,13 +8,12 @@ from functools import partial
 from rich.table import Table
 from rich.text import Text
 
-from distlab.console import Terminal, complain, ready
+from distlab.console import FAILED, Terminal, answer
 from distlab.doctor import machine, places, software
 from distlab.doctor.finding import Finding, Level, note
 from distlab.errors import DistlabError
 from distlab.experiment.words import at_home
 
-FAILED, INTERRUPTED = 1, 130
 USAGE = """\
 python -m distlab.doctor [option=value ...]
 
@@ -102,21 +101,9 @@ def parse(words: Sequence[str]) -> dict[str, str]:
     return options
 
 
-def main(words: Sequence[str] | None = None) -> int:
-    """Run the command line; 0 if runs would work and be right, 1 if not, 130 if interrupted."""
-    ready()
-    words = sys.argv[1:] if words is None else words
-    terminal = Terminal()
-    if {"-h", "--help"} & set(words):
-        terminal.print(USAGE, end="", soft_wrap=True)
-        return 0
-    try:
-        findings = examine(parse(words))
-    except DistlabError as error:
-        complain(error)
-        return FAILED
-    except KeyboardInterrupt:
-        return INTERRUPTED
+def _tell(words: Sequence[str], terminal: Terminal) -> int:
+    """Look, and show what was found."""
+    findings = examine(parse(words))
     show(findings, terminal)
     off = sum(one.level is Level.wrong for one in findings)
     if off:
@@ -124,6 +111,11 @@ def main(words: Sequence[str] | None = None) -> int:
         return FAILED
     terminal.print("runs would work here; each one says what it lacks")
     return 0
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Run the command line; 0 if runs would work and be right, 1 if not, 130 if interrupted."""
+    return answer(_tell, USAGE, words)
 
 
 if __name__ == "__main__":

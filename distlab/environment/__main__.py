@@ -7,13 +7,12 @@ from functools import partial
 
 from rich.table import Table
 
-from distlab.console import Terminal, complain, ready
+from distlab.console import Terminal, answer
 from distlab.environment import kept, make
 from distlab.environment.made_of import BUILDS
 from distlab.errors import DistlabError
 from distlab.masking import learn_environment
 
-FAILED, INTERRUPTED = 1, 130
 USAGE = """\
 python -m distlab.environment create FRAMEWORK[==VERSION] [name=NAME] [build=gpu] [-- ARGUMENTS]
 python -m distlab.environment list
@@ -75,40 +74,31 @@ def show(terminal: Terminal) -> None:
     terminal.print(f"in {kept.folder()}", soft_wrap=True)
 
 
+def _do(words: list[str], terminal: Terminal) -> None:
+    """Make, show or remove environments."""
+    say = partial(terminal.print, soft_wrap=True)
+    learn_environment()
+    match words:
+        case ["create", *rest]:
+            order = parse(rest)
+            made = make.create(
+                *(order.framework, order.version, order.name, order.build, order.more, say)
+            )
+            say(f"made {made}: {made.path}\nruns take it: {_use(made)}")
+        case ["remove", name]:
+            kept.remove(name)
+            say(f"removed {name}")
+        case ["list"]:
+            show(terminal)
+        case _:
+            asked = " ".join((kept.COMMAND, *words))
+            found = "the commands are create, list and remove NAME"
+            raise DistlabError(asked, found, f"{kept.COMMAND} --help")
+
+
 def main(words: Sequence[str] | None = None) -> int:
     """Run the command line; 0 if it is done, 1 on an error, 130 if interrupted."""
-    ready()
-    words = list(sys.argv[1:] if words is None else words)
-    terminal = Terminal()
-    say = partial(terminal.print, soft_wrap=True)
-    before_dashes = words[: words.index("--")] if "--" in words else words
-    if {"-h", "--help"} & set(before_dashes):
-        say(USAGE, end="")
-        return 0
-    learn_environment()
-    try:
-        match words:
-            case ["create", *rest]:
-                order = parse(rest)
-                made = make.create(
-                    *(order.framework, order.version, order.name, order.build, order.more, say)
-                )
-                say(f"made {made}: {made.path}\nruns take it: {_use(made)}")
-            case ["remove", name]:
-                kept.remove(name)
-                say(f"removed {name}")
-            case ["list"]:
-                show(terminal)
-            case _:
-                asked = " ".join((kept.COMMAND, *words))
-                found = "the commands are create, list and remove NAME"
-                raise DistlabError(asked, found, f"{kept.COMMAND} --help")
-    except DistlabError as error:
-        complain(error)
-        return FAILED
-    except KeyboardInterrupt:
-        return INTERRUPTED
-    return 0
+    return answer(_do, USAGE, words)
 
 
 def _use(made: kept.Kept) -> str:

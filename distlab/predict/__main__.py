@@ -10,7 +10,7 @@ from typing import Any
 
 from rich.console import Console
 
-from distlab.console import Terminal, complain, ready
+from distlab.console import Terminal, answer
 from distlab.errors import DistlabError
 from distlab.report.asked import Asked, load, parse
 from distlab.report.figures.cells import cells
@@ -20,7 +20,6 @@ from distlab.report.formats import terminal
 from distlab.report.sections import glossary, prediction
 
 COMMAND = "python -m distlab.predict"
-FAILED, INTERRUPTED = 1, 130
 MOST_WORKERS = 2**20
 USAGE = """\
 python -m distlab.predict [option=value ...]
@@ -126,22 +125,17 @@ def _nothing(
     )
 
 
+def _tell(words: Sequence[str], console: Terminal) -> None:
+    predict(parse(words, PredictOptions, COMMAND), console)
+
+
 def main(words: Sequence[str] | None = None) -> int:
     """Run the command line; 0 on success, 1 on an error, 130 if interrupted."""
-    ready()
-    words = sys.argv[1:] if words is None else words
-    console = Terminal()
-    if {"-h", "--help"} & set(words):
-        console.print(USAGE, end="", soft_wrap=True)
-        return 0
-    try:
-        predict(parse(words, PredictOptions, COMMAND), console)
-    except DistlabError as error:
-        complain(error)
-        return FAILED
-    except KeyboardInterrupt:
-        return INTERRUPTED
-    return 0
+    return answer(
+        lambda given, terminal: predict(parse(given, PredictOptions, COMMAND), terminal),
+        USAGE,
+        words,
+    )
 
 
 if __name__ == "__main__":

@@ -8,14 +8,13 @@ from pathlib import Path
 
 from rich.console import Console
 
-from distlab.console import Terminal, complain, ready
+from distlab.console import answer
 from distlab.errors import DistlabError
 from distlab.files import slug
 from distlab.report import asked
 from distlab.report.asked import Asked, load
 from distlab.report.formats import files, terminal
 
-FAILED, INTERRUPTED = 1, 130
 USAGE = """\
 python -m distlab.report [option=value ...]
 
@@ -70,20 +69,7 @@ def report(options: ReportOptions, console: Console) -> None:
 
 def main(words: Sequence[str] | None = None) -> int:
     """Run the command line; 0 on success, 1 on an error, 130 if interrupted."""
-    ready()
-    words = sys.argv[1:] if words is None else words
-    console = Terminal()
-    if {"-h", "--help"} & set(words):
-        console.print(USAGE, end="", soft_wrap=True)
-        return 0
-    try:
-        report(parse(words), console)
-    except DistlabError as error:
-        complain(error)
-        return FAILED
-    except KeyboardInterrupt:
-        return INTERRUPTED
-    return 0
+    return answer(lambda given, terminal: report(parse(given), terminal), USAGE, words)
 
 
 if __name__ == "__main__":

@@ -5,13 +5,12 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from distlab.console import Terminal, complain
+from distlab.console import FAILED, Terminal, answer
 from distlab.errors import DistlabError
 from distlab.experiment.options import TrackingOptions
 from distlab.masking import learn, learn_environment, mask
 from distlab.tracking.journal import FILES, sync
 
-FAILED, INTERRUPTED = 1, 130
 USAGE = """\
 python -m distlab.tracking sync [FOLDER] [option=value ...]
 
@@ -53,27 +52,21 @@ def parse(words: Sequence[str]) -> tuple[Path, TrackingOptions]:
     return folder, options
 
 
+def _send(words: Sequence[str], terminal: Terminal) -> int:
+    """Send what is kept, and say so."""
+    say = partial(terminal.print, soft_wrap=True)
+    learn_environment()
+    folder, options = parse(words)
+    learn({"tracking.uri": options.uri})
+    if not any(folder.rglob(FILES)):
+        say(f"nothing is kept in {folder}: MLflow has all of it")
+        return 0
+    return 0 if sync(folder, options, Path.cwd(), lambda line: say(mask(line))) else FAILED
+
+
 def main(words: Sequence[str] | None = None) -> int:
     """Run the command line; 0 if all is sent, 1 if something is left or on an error."""
-    words = sys.argv[1:] if words is None else words
-    console = Terminal()
-    say = partial(console.print, soft_wrap=True)
-    if {"-h", "--help"} & set(words):
-        say(USAGE, end="")
-        return 0
-    learn_environment()
-    try:
-        folder, options = parse(words)
-        learn({"tracking.uri": options.uri})
-        if not any(folder.rglob(FILES)):
-            say(f"nothing is kept in {folder}: MLflow has all of it")
-            return 0
-        return 0 if sync(folder, options, Path.cwd(), lambda line: say(mask(line))) else FAILED
-    except DistlabError as error:
-        complain(error)
-        return FAILED
-    except KeyboardInterrupt:
-        return INTERRUPTED
+    return answer(_send, USAGE, words)
 
 
 if __name__ == "__main__":

@@ -129,7 +129,10 @@ def test_what_is_wrong_with_emnist_is_said(tmp_path: Path, encode: Encode) -> No
 FASHION = Path("/usr/share/datasets/fashion-mnist")
 
 
-@pytest.mark.skipif(not FASHION.is_dir(), reason="Debian's package dataset-fashion-mnist")
+@pytest.mark.skipif(
+    not FASHION.is_dir(),
+    reason="REAL FASHION-MNIST NOT READ: apt-get install dataset-fashion-mnist",
+)
 def test_the_real_fashion_mnist_is_known() -> None:
     data = sources.load("fashion_mnist", str(FASHION))
     assert data.name == "fashion-mnist"
