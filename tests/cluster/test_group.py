@@ -296,29 +296,32 @@ def test_room_is_waited_for_and_who_holds_it_is_told(
     cpus = int(ray.cluster_resources()["CPU"])
     options = experiment_of_two.options
     cluster = replace(options.cluster, mode=ClusterMode.existing)
-    # Groups of other tests that wait idle hold a little.
+    # Groups of other tests that wait idle hold a little: all CPUs may never be free, one is.
     busy = placement_group([{"CPU": ray.available_resources()["CPU"]}])
     assert busy.wait(60)
 
     def events(start_timeout_s: float) -> Iterator[Event]:
-        there = replace(options, cluster=replace(cluster, start_timeout_s=start_timeout_s))
-        one = WorkerGroup(replace(experiment_of_two, options=there), ray.put(dataset.normalized()))
+        waits = replace(cluster, start_timeout_s=start_timeout_s)
+        alone = replace(
+            experiment_of_two, options=replace(options, cluster=waits, gpus=1), world_size=1
+        )
+        one = WorkerGroup(alone, ray.put(dataset.normalized()))
         try:
-            yield from one.run(task(experiment_of_two), tmp_path)
+            yield from one.run(task(alone, global_batch=2), tmp_path)
         finally:
             one.close()
 
     with pytest.raises(DistlabError, match=r"start_timeout_s=0\.5") as caught:
         list(events(0.5))
     assert caught.value.may_pass
-    needed = rf"2 CPUs are needed, 0(\.\d+)? of {cpus} free"
+    needed = rf"1 CPUs are needed, 0(\.\d+)? of {cpus} free"
     assert re.search(needed, caught.value.found)
     assert "this command (process" in caught.value.found and " CPUs" in caught.value.found
     going = events(600)
     first = next(going)
     assert isinstance(first, Notice) and caught.value.found in first.text
     remove_placement_group(busy)
-    assert len(of(Finished, list(going))) == 2
+    assert len(of(Finished, list(going))) == 1
 
 
 def test_a_port_that_was_taken_meanwhile_is_changed(

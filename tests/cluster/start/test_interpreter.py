@@ -77,6 +77,7 @@ def test_what_is_no_executable_has_another_fix_than_what_lacks_a_package(
     here = SimpleNamespace(get_node_id=lambda: "here")
     monkeypatch.setattr(ray, "get_runtime_context", lambda: here)
     framework = FrameworkOptions(name="torch", package="no_such_package", extra="torch")
+    framework.runtime_env = {"env_vars": {"THERE": "1"}}  # the driver's own packages are no matter
     with pytest.raises(DistlabError) as caught:
         interpreter.refuse_if_unfit(framework, "here", "worker 1 on host: ")
     assert caught.value.found == "worker 1 on host: it has not the framework's package"

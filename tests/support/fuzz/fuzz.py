@@ -24,7 +24,7 @@ import studies
 from hydra.core.global_hydra import GlobalHydra
 from hypothesis import HealthCheck, Phase, given, settings
 
-from distlab import launch, masking
+from distlab import console, launch, masking
 from distlab.errors import DistlabError
 from distlab.experiment import words
 from distlab.report import __main__ as report
@@ -143,7 +143,7 @@ def _parsed(parse: Callable[[list[str]], Any]) -> Callable[[list[str]], int]:
         try:
             parse(typed)
         except DistlabError as error:
-            report.complain(error)
+            console.complain(error)
             return 1
         return 0
 
