@@ -50,7 +50,8 @@ class Started:
     """The rank's process runs; nothing of the framework is imported yet.
 
     ``log`` is the file on its host to which all goes that it prints, ``address`` that at which
-    other ranks reach it.
+    other ranks reach it, ``ended_for_memory`` what
+    :func:`distlab.machine.process.ended_for_memory` said there.
     """
 
     rank: int
@@ -58,6 +59,7 @@ class Started:
     pid: int
     log: str = ""
     address: str = ""
+    ended_for_memory: int | None = None
 
 
 @dataclass(frozen=True)
