@@ -6,10 +6,12 @@ outside the clock; but for ``stop.steps``, which is known beforehand.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from distlab.errors import DistlabError
-from distlab.experiment.options import Options
+
+if TYPE_CHECKING:  # a worker on a borrowed machine has no OmegaConf
+    from distlab.experiment.options import Options
 
 AT_TARGET, SECONDS, STEPS = "at_target", "seconds", "steps"
 """The options of the section ``stop``, which stand for the reason in records."""
@@ -49,14 +51,14 @@ class Stop:
         return steps if self.steps is None else min(steps, self.steps)
 
 
-def of(options: Options) -> Stop:
+def of(options: "Options") -> Stop:
     """What options say of it."""
     stop = options.stop
     accuracy = options.target_accuracy if stop.at_target else None
     return Stop(accuracy, stop.seconds, stop.steps)
 
 
-def check(options: Options) -> None:
+def check(options: "Options") -> None:
     """Refuse what no run could mean.
 
     Raises
@@ -96,7 +98,7 @@ def check(options: Options) -> None:
             raise DistlabError(asked, found, fix)
 
 
-def fits(options: Options, steps_per_epoch: int) -> None:
+def fits(options: "Options", steps_per_epoch: int) -> None:
     """Refuse evaluations that are rarer than one an epoch, of which there is one anyway.
 
     Raises
@@ -113,7 +115,7 @@ def fits(options: Options, steps_per_epoch: int) -> None:
         )
 
 
-def told(options: Options) -> str:
+def told(options: "Options") -> str:
     """The length of a run in words: ``10 epochs``, ``at most 10 epochs (until 97.0%)``."""
     epochs = f"{options.epochs} epoch{'s' * (options.epochs != 1)}"
     return bounded(
