@@ -102,6 +102,8 @@ class WorkerGroup:
             self._request = self._begin()
         except (TypeError, ValueError) as error:
             remove_placement_group(self._places)
+            if runtime_env is None:
+                raise  # no user's mistake
             raise DistlabError(
                 f"framework.runtime_env={options.framework.runtime_env}",
                 f"Ray refuses it: {cause(error)}",
