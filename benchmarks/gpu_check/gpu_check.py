@@ -50,6 +50,8 @@ SETTINGS = {
 
 LEAST_S = 10.0
 """With less time left nothing is begun."""
+CELLS_PART, QUICKSTART_PART = 0.6, 0.25
+"""What training may take of all the time, and the quickstart of what is left then."""
 
 
 def say(text: str) -> None:
@@ -83,6 +85,10 @@ class Budget:
         """Seconds until the end, at least one."""
         return max(1.0, self._end - time.monotonic())
 
+    def part(self, share: float) -> "Budget":
+        """A share of what is left."""
+        return Budget(share * self.left / 60)
+
 
 def run(script: Path, arguments: list[str], environment: dict[str, str], limit: float) -> list[str]:
     """What a script printed to its standard output, line by line; the end of its errors at last."""
@@ -112,6 +118,7 @@ class Wanted:
     epochs: int
     names: list[str]
     executions: list[str]
+    precisions: list[str]
 
 
 def conformance(framework: str, wanted: Wanted, budget: Budget) -> list[dict[str, Any]]:
@@ -144,7 +151,10 @@ def conformance(framework: str, wanted: Wanted, budget: Budget) -> list[dict[str
 def training(framework: str, wanted: Wanted, budget: Budget) -> list[dict[str, Any]]:
     """Every cell, in one process for each setting of TF32."""
     found = []
-    for precisions in PRECISIONS[wanted.device]:
+    for together in PRECISIONS[wanted.device]:
+        precisions = ",".join(one for one in together.split(",") if one in wanted.precisions)
+        if not precisions:
+            continue
         forbidden = {} if precisions == "tf32" else {"NVIDIA_TF32_OVERRIDE": "0"}
         environment = {**SETTINGS[framework], **forbidden}
         arguments = [framework, wanted.device, str(wanted.place), str(wanted.epochs)]
@@ -234,6 +244,7 @@ def main() -> int:
     parser.add_argument("--data", help="folder with MNIST's four files; else DISTLAB_DATA_DIR")
     parser.add_argument("--models", default=",".join(models.LAYERS))
     parser.add_argument("--executions", default="eager,graph")
+    parser.add_argument("--precisions", default="fp32,bf16,tf32")
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--minutes", type=float, default=10.0, help="for each framework")
     parser.add_argument("--output", type=Path, default=Path("gpu_check.json"))
@@ -241,7 +252,8 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as empty:
         place, what = images.folder(arguments.data, Path(empty))
         names, executions = arguments.models.split(","), arguments.executions.split(",")
-        wanted = Wanted(arguments.device, place, arguments.epochs, names, executions)
+        precisions = arguments.precisions.split(",")
+        wanted = Wanted(arguments.device, place, arguments.epochs, names, executions, precisions)
         told: dict[str, Any] = {"device": wanted.device, "data": what, "epochs": wanted.epochs}
         told |= {"surroundings": surroundings(), "frameworks": []}
         say(f"data: {what}\n{json.dumps(told['surroundings'])}")
@@ -252,8 +264,8 @@ def main() -> int:
             budget = Budget(arguments.minutes)
             result = {
                 "framework": framework,
-                "training": training(framework, wanted, budget),
-                "quickstart": quickstart(framework, wanted, budget),
+                "training": training(framework, wanted, budget.part(CELLS_PART)),
+                "quickstart": quickstart(framework, wanted, budget.part(QUICKSTART_PART)),
                 "conformance": conformance(framework, wanted, budget),
             }
             told["frameworks"].append(result)

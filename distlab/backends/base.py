@@ -444,8 +444,9 @@ class Backend(ABC):
         """Put values on the device, to be averaged over the ranks by the collective of training.
 
         distlab times it for arrays of several lengths, of which it predicts what the exchange
-        costs more ranks. It is called among several ranks, in a model that is built with
-        :attr:`Program.exchange`, and by all of them with the same length.
+        costs more ranks, and has ranks agree by it, between spans of training, on the end of a
+        run (``stop.at_target``, ``stop.seconds``). It is called among several ranks, in a model
+        that is built with :attr:`Program.exchange`, and by all of them with the same length.
 
         Parameters
         ----------

@@ -17,7 +17,7 @@ from distlab.checkpoints.archive import DamagedError, packed, unpacked
 from distlab.machine.devices.energy import DeviceWindow
 from distlab.machine.load import CpuSeconds
 from distlab.measure.clock import Window
-from distlab.outcome.events import EpochDone, Ready, Started
+from distlab.outcome.events import EpochDone, Evaluated, Ready, Started
 from distlab.outcome.record import Record
 from distlab.outcome.stretch import Stretch
 
@@ -30,6 +30,8 @@ class _Part:
     evaluation: Evaluation
     cpu: CpuSeconds | None
     device: DeviceWindow | None = None
+    inner: tuple[Evaluated, ...] = ()
+    stopped: str | None = None
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,7 @@ def encoded(record: Record, epoch: int) -> bytes:
     kept = _Kept(
         epoch=epoch,
         ranks={
-            rank: _Part(one.window, one.evaluation, one.cpu, one.device)
+            rank: _Part(*(one.window, one.evaluation, one.cpu, one.device, one.inner, one.stopped))
             for rank, one in parts.items()
         },
         stretch=len(record.stretches) - 1,
@@ -117,7 +119,8 @@ def _part(rank: int, kept: _Kept, arrays: Mapping[str, NDArray[Any]]) -> EpochDo
     if (losses.dtype, losses.ndim) != (np.float32, 1) or len(consumed) != len(losses):
         raise DamagedError(f"losses and samples of rank {rank} are none")
     return EpochDone(
-        *(rank, kept.epoch, one.window, losses, consumed, one.evaluation, one.cpu, one.device)
+        *(rank, kept.epoch, one.window, losses, consumed, one.evaluation, one.cpu, one.device),
+        *(one.inner, one.stopped),
     )
 
 

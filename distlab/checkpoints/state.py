@@ -31,18 +31,21 @@ class State:
     arrays:
         Arrays by name for each kind of them: ``weights``, and the moments that the optimizer has:
         ``first_moment``, ``second_moment``.
+    seconds:
+        Seconds of training until there on rank 0, where a run ends after so many; else 0.
     """
 
     epoch: int
     step: int
     arrays: Mapping[str, Weights] = field(repr=False)
+    seconds: float = 0.0
 
     @classmethod
-    def of(cls, backend: Backend, epoch: int) -> "State":
+    def of(cls, backend: Backend, epoch: int, seconds: float = 0.0) -> "State":
         """A backend's state, read back from its framework, when so many epochs are done."""
         state = backend.optimizer_state()
         moments = {moment: getattr(state, moment) for moment in MOMENTS}
-        return cls(epoch, state.step, {WEIGHTS: backend.weights(), **moments})
+        return cls(epoch, state.step, {WEIGHTS: backend.weights(), **moments}, seconds)
 
     def restore(self, backend: Backend) -> None:
         """Set a backend's model and optimizer to it, bit for bit."""
@@ -58,7 +61,8 @@ class State:
             for kind, named in self.arrays.items()
             for name, array in named.items()
         }
-        return packed({"version": VERSION, "epoch": self.epoch, "step": self.step}, arrays)
+        about = {"version": VERSION, "epoch": self.epoch, "step": self.step}
+        return packed(about | ({"seconds": self.seconds} if self.seconds else {}), arrays)
 
     @classmethod
     def decoded(
@@ -101,4 +105,5 @@ class State:
                 for name in {**shapes, **found}:
                     if found.get(name) != shapes.get(name):
                         raise DamagedError(f"{kind} {name} is not that of model {spec.name}")
-        return cls(int(about["epoch"]), int(about["step"]), kinds)
+        seconds = float(about.get("seconds", 0.0))
+        return cls(int(about["epoch"]), int(about["step"]), kinds, seconds)

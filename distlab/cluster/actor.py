@@ -20,7 +20,7 @@ from distlab.cluster.worker_environment import WorkerEnvironment
 from distlab.errors import DistlabError
 from distlab.experiment.task import Task
 from distlab.machine import cores, guard, network
-from distlab.machine.process import STACK
+from distlab.machine.process import STACK, ended_for_memory
 from distlab.outcome.environment import code
 from distlab.outcome.events import Event, Failed, Started
 from distlab.worker import loop
@@ -122,7 +122,8 @@ class RankActor:
         log = _redirect_output(Path(assignment.log_dir), f"rank-{placement.rank}.log")
         try:
             here, address = socket.gethostname(), placement.hosts[placement.rank]
-            yield Started(placement.rank, here, os.getpid(), str(log), address)
+            before = ended_for_memory()
+            yield Started(placement.rank, here, os.getpid(), str(log), address, before)
             if self._rank is None:
                 may_use = cores.usable()
                 granted = ray.get_runtime_context().get_accelerator_ids().get("GPU", [])

@@ -63,8 +63,10 @@ class Ending:
         errors = {rank: _error(end) for rank, end in enumerate(ends) if end in ended}
         for rank, error in errors.items():
             if isinstance(error, RayActorError | OutOfMemoryError):
-                died = self._told(rank, f"died: {cause(error)}")
-                died.may_pass = NODE_LOST in str(error)
+                lost = NODE_LOST in str(error)
+                more = "" if lost else self.watch.out_of_memory(rank)
+                died = self._told(rank, f"died: {cause(error)}{more}")
+                died.may_pass = lost
                 return died
         if failed is not None:
             if not PORT_TAKEN.search(failed.traceback):

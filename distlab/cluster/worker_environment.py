@@ -39,6 +39,10 @@ LET_IN = ("KMP_DUPLICATE_LIB_OK", "TORCHINDUCTOR_CACHE_DIR")
 """Of these, what changes no figure. threadpoolctl itself sets the first one."""
 RECORDED = ("LD_PRELOAD", "GLIBC_TUNABLES", "MALLOC_*", "NCCL_*", "GLOO_*")
 """What reaches workers and may change figures: a system may not work without it."""
+KERNELS, KERNELS_BYTES = "CUDA_CACHE_MAXSIZE", "4294967296"
+"""How much CUDA keeps of the kernels that it compiles at first use, as TensorFlow's on a GPU newer
+than itself: the most that it allows, for by default it is 1 GiB, and what is dropped is compiled at
+each start (CUDA C++ Programming Guide, "CUDA Environment Variables"). Not yet run on a GPU."""
 NO_PROXY = ("no_proxy", "NO_PROXY", "no_grpc_proxy")
 """Where libraries look for hosts that no proxy is asked for; gRPC looks at its own first."""
 
@@ -80,6 +84,7 @@ class WorkerEnvironment:
             **tf32(options.precision),
             # As mpirun and torchrun do; a Ray that was started elsewhere has not got them.
             **(_matching(os.environ, ("NCCL_*",)) if on_gpu else {}),
+            **({KERNELS: os.environ.get(KERNELS, KERNELS_BYTES)} if on_gpu else {}),
             **{name: str(value) for name, value in options.framework.env.items()},
             "OMP_NUM_THREADS": str(options.threads_per_worker),
             # On a machine with GPUs a CPU worker must not see, let alone occupy, one of them.

@@ -32,7 +32,7 @@ from distlab.experiment.options import (
     flat,
     with_mlflow_variables,
 )
-from distlab.experiment.training import optimizer, rates
+from distlab.experiment.training import optimizer, rates, stopping
 from distlab.experiment.training.standard import beyond, is_standard
 from distlab.machine.storage import is_shared
 from distlab.models import grammar, shipped
@@ -184,6 +184,8 @@ class Experiment:
         layers = known_by_layers(self.spec.name, self.spec.digest)
         equal |= {name: told for name, told in layers.items() if name in LAYERS}
         equal |= beyond(flat(options))
+        if options.stop.at_target:
+            equal["target_accuracy"] = options.target_accuracy
         if options.precision is not Precision.fp32:
             equal["precision"] = str(options.precision)
         if options.pin is not None:
@@ -398,6 +400,7 @@ def checked(options: Options) -> Options:
     elif not options.study:
         _check_installed(options.framework)
     rates.check(options)
+    stopping.check(options)
     options = replace(options, optimizer=optimizer.completed(options.optimizer))
     name = _called(options.model, digest(options))
     options = replace(options, model=replace(options.model, name=name))

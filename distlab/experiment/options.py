@@ -171,6 +171,22 @@ class RateOptions:
 
 
 @dataclass
+class EvaluateOptions:
+    """The section ``evaluate``."""
+
+    every: int | None = None
+
+
+@dataclass
+class StopOptions:
+    """The section ``stop``."""
+
+    at_target: bool = False
+    seconds: float | None = None
+    steps: int | None = None
+
+
+@dataclass
 class TrackingOptions:
     """The section ``tracking``."""
 
@@ -225,6 +241,8 @@ class Options:
     network: NetworkOptions = field(default_factory=NetworkOptions)
     optimizer: OptimizerOptions = field(default_factory=OptimizerOptions)
     rate: RateOptions = field(default_factory=RateOptions)
+    evaluate: EvaluateOptions = field(default_factory=EvaluateOptions)
+    stop: StopOptions = field(default_factory=StopOptions)
     tracking: TrackingOptions = field(default_factory=TrackingOptions)
     checkpoint: CheckpointOptions = field(default_factory=CheckpointOptions)
     failures: FailureOptions = field(default_factory=FailureOptions)

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distlab.backends.base import Program
+from distlab.experiment.training.stopping import Stop
 from distlab.models.spec import ModelSpec
 
 
@@ -27,6 +28,11 @@ class Task:
         After how many epochs, and after the last, rank 0 gives the state; 0: never.
     rates:
         The learning rate of every step of the run: ``[epochs * steps]``; None: the program's.
+    evaluate_every:
+        After how many steps of an epoch, and after its last, the model is evaluated; None: after
+        the last alone.
+    stop:
+        What ends the run before its epochs are over.
     """
 
     framework: str
@@ -39,3 +45,5 @@ class Task:
     measure_exchange: bool = False
     checkpoint_every: int = 0
     rates: NDArray[np.float64] | None = field(default=None, repr=False, compare=False)
+    evaluate_every: int | None = None
+    stop: Stop = field(default_factory=Stop)

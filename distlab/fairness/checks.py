@@ -12,11 +12,11 @@ from threadpoolctl import threadpool_limits
 from distlab.data.dataset import normalize
 from distlab.data.order import digest, epoch_order
 from distlab.experiment.options import Precision
-from distlab.fairness import reference
+from distlab.fairness import reference, stopping
 from distlab.fairness.check import Check
 from distlab.fairness.rounding import UNIT_ROUNDOFF
 from distlab.fairness.trajectory import trajectory
-from distlab.measure.clock import span_lengths
+from distlab.measure.clock import part_lengths, span_lengths
 from distlab.models.weights import draw, fingerprint
 from distlab.outcome.events import Ready
 from distlab.outcome.record import Record
@@ -73,10 +73,16 @@ def samples(record: Record) -> Check:
     """2: the ranks consumed the seed's global batches, each sample at most once an epoch."""
     options = record.experiment.options
     total = len(record.dataset.train_labels)
-    orders = [
-        epoch_order(record.experiment.run_seed, epoch, total, record.experiment.global_batch)
-        for epoch in range(options.epochs)
-    ]
+    left = stopping.steps(record)
+    orders = []
+    for epoch in range(options.epochs):
+        order = epoch_order(
+            record.experiment.run_seed, epoch, total, record.experiment.global_batch
+        )
+        orders.append(order[:left])
+        left -= len(orders[-1])
+        if not left:
+            break
     expected = digest(orders)
     once = all(np.bincount(order.ravel()).max() == 1 for order in orders)
     return Check(
@@ -96,9 +102,9 @@ def replicas(record: Record) -> Check:
 
 
 def evaluation(record: Record) -> Check:
-    """2: each epoch's evaluation covered the test set exactly once."""
+    """2: each evaluation covered the test set exactly once."""
     expected = len(record.dataset.test_labels)
-    found = sorted({epoch.evaluated for epoch in record.epochs})
+    found = sorted({point.evaluated for point in record.points})
     return Check(found == [expected], f"evaluated {found} of {expected} test samples")
 
 
@@ -205,14 +211,25 @@ def resources(record: Record) -> Check:
 
 
 def clock(record: Record) -> Check:
-    """6: every rank timed every step of every epoch, in windows that hold their spans."""
+    """6: every rank timed every step of every epoch, in windows that hold their spans.
+
+    A run that was to end earlier ended at the first evaluation that says so
+    (:mod:`distlab.fairness.stopping`).
+    """
     steps = len(record.dataset.train_labels) // record.experiment.global_batch
+    every = record.experiment.options.evaluate.every
     parts = [part for by_rank in record.windows for part in by_rank.values()]
     flops_per_step = record.experiment.spec.training_flops * record.experiment.global_batch
     whole = all(
         [n for n, _ in part.window.spans]
-        == span_lengths(steps, flops_per_step // len(by_rank), record.experiment.device)
-        for by_rank in record.windows
+        == [
+            span
+            for length in part_lengths(epoch.steps, every)
+            for span in span_lengths(
+                length, flops_per_step // len(by_rank), record.experiment.device
+            )
+        ]
+        for epoch, by_rank in zip(record.epochs, record.windows, strict=True)
         for part in by_rank.values()
     )
     held = all(
@@ -220,7 +237,7 @@ def clock(record: Record) -> Check:
         for part in parts
     )
     expected = sum(one.world_size * len(one.windows) for one in record.trained)
-    every_epoch = len(record.windows) == record.experiment.options.epochs
+    fault = stopping.fault(record) if record.epochs else "no epoch"
     skew = max(
         (
             max(part.window.seconds for part in by_rank.values())
@@ -230,9 +247,18 @@ def clock(record: Record) -> Check:
         default=float("nan"),
     )
     return Check(
-        whole and held and every_epoch and len(parts) == expected,
-        f"{len(parts)} windows of {steps} steps; slowest over fastest rank at most {skew:.3f}",
+        whole and held and fault is None and len(parts) == expected,
+        f"{len(parts)} windows of {steps} steps; slowest over fastest rank at most {skew:.3f}"
+        f"{_ended(record)}{f'; {fault}' if fault else ''}",
     )
+
+
+def _ended(record: Record) -> str:
+    """Where the run stopped, if it did so before its epochs were over."""
+    if record.stopped is None:
+        return ""
+    taken = sum(epoch.steps for epoch in record.epochs)
+    return f"; stopped after step {taken} (stop.{record.stopped})"
 
 
 def _told(record: Record) -> list[Ready]:

@@ -21,7 +21,7 @@ from numpy.typing import DTypeLike, NDArray
 from distlab.data.dataset import normalize
 from distlab.data.order import epoch_order
 from distlab.experiment.options import Precision
-from distlab.fairness import kinks, optimizers, reference
+from distlab.fairness import kinks, optimizers, reference, stopping
 from distlab.fairness.check import Check
 from distlab.fairness.rounding import (
     FP32_FIRST,
@@ -79,7 +79,7 @@ def trajectory(record: Record) -> Check:
     """
     experiment = record.experiment
     expected = reference_losses(record)
-    wanted = min(FIRST_LOSSES, _steps(record))
+    wanted = min(FIRST_LOSSES, stopping.steps(record))
     found = np.array(record.first_losses)
     if found.size != wanted:
         return Check(False, f"{found.size} losses, the reference has {wanted}")
@@ -125,7 +125,7 @@ def reference_losses(record: Record) -> Losses:
     key = (
         experiment.spec,
         record.dataset.checksum,
-        options.epochs,
+        min(FIRST_LOSSES, stopping.steps(record)),
         experiment.global_batch,
         experiment.run_seed,
         replace(experiment.program, local_batch=0, execution="eager", precision="fp32"),
@@ -212,17 +212,11 @@ def _first_rates(record: Record) -> NDArray[np.float64]:
     return record.experiment.rates(steps)[:FIRST_LOSSES]
 
 
-def _steps(record: Record) -> int:
-    """How many the whole run takes."""
-    total = len(record.dataset.train_labels)
-    return total // record.experiment.global_batch * record.experiment.options.epochs
-
-
 def _first_steps(record: Record) -> First:
     """Model, initial weights, images, labels and the first batches of samples among these."""
     experiment, options = record.experiment, record.experiment.options
     total, spec = len(record.dataset.train_labels), experiment.spec
-    wanted = affordable(spec, experiment.global_batch)
+    wanted = min(affordable(spec, experiment.global_batch), stopping.steps(record))
     batches: list[np.ndarray] = []
     for epoch in range(options.epochs):
         batches.extend(epoch_order(experiment.run_seed, epoch, total, experiment.global_batch))

@@ -84,6 +84,15 @@ class CpuSeconds:
             self.throttled - earlier.throttled,
         )
 
+    def __add__(self, other: "CpuSeconds") -> "CpuSeconds":
+        return CpuSeconds(
+            self.wall + other.wall,
+            self.own + other.own,
+            self.busy + other.busy,
+            self.stolen + other.stolen,
+            self.throttled + other.throttled,
+        )
+
 
 def _busy_and_stolen(stat: str, cores: Collection[int] | None) -> tuple[float, float]:
     """CPU seconds since the machine's start, of all cores or of some, from ``/proc/stat``."""

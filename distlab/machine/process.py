@@ -15,6 +15,8 @@ LOOK_S, LOOKS = 0.5, 10
 ANSWER_S = 2.0
 """For how long its stack is waited for."""
 
+VMSTAT = Path("/proc/vmstat")
+
 _FRAME = re.compile(r'File "([^"]+)", line (\d+) in (.+)')
 
 
@@ -70,6 +72,18 @@ def kill(pid: int) -> None:
     """End a process of this machine, whatever it does."""
     with suppress(ProcessLookupError):
         os.kill(pid, signal.SIGKILL)
+
+
+def ended_for_memory() -> int | None:
+    """How many processes this machine's kernel has ended for want of memory since it booted.
+
+    Those of all control groups count, for in a container that a limit ends nothing else tells of
+    it (``oom_kill`` in proc_vmstat, mm/vmstat.c of Linux). None where the kernel doesn't say.
+    """
+    with suppress(OSError):
+        found = re.search(r"^oom_kill (\d+)$", VMSTAT.read_text(), re.MULTILINE)
+        return int(found[1]) if found else None
+    return None
 
 
 def _states(pid: int) -> str:

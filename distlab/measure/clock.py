@@ -67,6 +67,41 @@ def span_lengths(steps: int, flops_per_step: int, device: str = "cpu") -> list[i
     return [min(length, steps - start) for start in range(0, steps, length)]
 
 
+def part_lengths(steps: int, every: int | None) -> list[int]:
+    """Cut an epoch into the parts after each of which the model is evaluated.
+
+    Each has a window of its own, and the epoch's is their sum.
+
+    Parameters
+    ----------
+    steps:
+        Steps of the epoch, or of what a run took of it.
+    every:
+        Steps from one evaluation to the next; None: the epoch is one part.
+
+    >>> part_lengths(78, 30)
+    [30, 30, 18]
+    """
+    length = steps if every is None else every
+    return [min(length, steps - start) for start in range(0, steps, length)]
+
+
+def whole_epochs(seconds: Sequence[float], steps: Sequence[int], whole: int) -> list[float]:
+    """How long epochs would have taken if each had been whole, in seconds.
+
+    Parameters
+    ----------
+    seconds, steps:
+        Of each epoch's window; the last may be part of an epoch.
+    whole:
+        Steps of a whole epoch.
+    """
+    return [
+        took if count == whole else took * whole / count
+        for took, count in zip(seconds, steps, strict=True)
+    ]
+
+
 def throughput(samples: int, windows: Sequence[float]) -> float:
     """Samples per second of the whole job over one epoch.
 
@@ -125,8 +160,8 @@ def time_to_accuracy(
 ) -> float | None:
     """Training seconds until the test accuracy first reached ``target``, or None if it never did.
 
-    Accuracy is known at the end of epochs, so the answer is a sum of whole epochs' windows.
-    Evaluation time is not counted.
+    Accuracy is known at evaluations, so the answer is a sum of the windows between them: by default
+    of whole epochs'. Evaluation time is not counted.
     """
     for epoch, accuracy in enumerate(accuracies):
         if accuracy >= target:

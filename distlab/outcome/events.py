@@ -50,7 +50,8 @@ class Started:
     """The rank's process runs; nothing of the framework is imported yet.
 
     ``log`` is the file on its host to which all goes that it prints, ``address`` that at which
-    other ranks reach it.
+    other ranks reach it, ``ended_for_memory`` what
+    :func:`distlab.machine.process.ended_for_memory` said there.
     """
 
     rank: int
@@ -58,6 +59,7 @@ class Started:
     pid: int
     log: str = ""
     address: str = ""
+    ended_for_memory: int | None = None
 
 
 @dataclass(frozen=True)
@@ -113,23 +115,47 @@ class Progress:
 
 
 @dataclass(frozen=True)
+class Evaluated:
+    """One rank's part of an evaluation inside an epoch.
+
+    Attributes
+    ----------
+    step:
+        How many steps of the epoch were taken.
+    seconds:
+        How long they took, evaluations not counted.
+    evaluation:
+        Sums over this rank's part of the test set.
+    """
+
+    step: int
+    seconds: float
+    evaluation: Evaluation
+
+
+@dataclass(frozen=True)
 class EpochDone:
     """One rank's part of one epoch.
 
     Attributes
     ----------
     window:
-        The epoch's timing on this rank.
+        The epoch's timing on this rank: the sum of its parts, if there were evaluations inside.
     losses:
         float32 ``[steps]``: local mean loss of each step.
     consumed:
         int32 ``[steps, local_batch]``: the training samples this rank consumed.
     evaluation:
-        Sums over this rank's part of the test set.
+        Sums over this rank's part of the test set, after the last step.
     cpu:
         CPU time of this process and of its machine during the window.
     device:
         What its device did meanwhile, and took.
+    inner:
+        The evaluations before that.
+    stopped:
+        What ended the run here, perhaps inside the epoch: ``at_target``, ``seconds`` or ``steps``;
+        None if nothing did but the number of epochs.
     """
 
     rank: int
@@ -140,6 +166,8 @@ class EpochDone:
     evaluation: Evaluation
     cpu: CpuSeconds | None = None
     device: DeviceWindow | None = None
+    inner: tuple[Evaluated, ...] = ()
+    stopped: str | None = None
 
 
 @dataclass(frozen=True)

@@ -13,10 +13,11 @@ from distlab.data.order import digest
 from distlab.experiment.experiment import Experiment
 from distlab.experiment.names import made_of
 from distlab.machine.load import worst
-from distlab.measure.clock import step_times, throughput, time_to_accuracy
+from distlab.measure.clock import step_times, throughput
 from distlab.measure.efficiency import model_flop_utilisation
 from distlab.outcome.caveats import Caveat, plain, resized, restarted
 from distlab.outcome.devices import energy, gpus
+from distlab.outcome.evaluations.points import Point, inside, merged, of_run, to_target, told
 from distlab.outcome.events import Begun, EpochDone, Event, Finished, Ready, Started
 from distlab.outcome.exchange import all_reduces, share
 from distlab.outcome.hosts import Host, caveats
@@ -42,6 +43,8 @@ class Epoch:
         Test samples that were evaluated, over all ranks.
     learnable:
         Whether the accuracy means anything: of noise it does not.
+    inner:
+        Evaluations inside the epoch.
     """
 
     index: int
@@ -53,6 +56,18 @@ class Epoch:
     test_loss: float
     evaluated: int
     learnable: bool = True
+    inner: tuple[Point, ...] = ()
+
+    @property
+    def steps(self) -> int:
+        """How many steps it had: fewer than others if the run ended inside it."""
+        return len(self.losses)
+
+    @property
+    def points(self) -> list[Point]:
+        """All its evaluations: those inside it, and that after it."""
+        after = self.test_accuracy, self.test_loss, self.evaluated
+        return [*self.inner, Point(self.steps, self.seconds, *after)]
 
     @property
     def told_accuracy(self) -> float | None:
@@ -199,17 +214,18 @@ class Record:
         self.stretches[-1].windows.append(by_rank)
         consumed = _consumed(by_rank)
         slowest = max(parts, key=lambda part: part.window.seconds)
-        evaluated = sum(part.evaluation.samples for part in parts)
+        after = merged(len(consumed), slowest.window.seconds, [part.evaluation for part in parts])
         epoch = Epoch(
             index=index,
             seconds=slowest.window.seconds,
             throughput=throughput(consumed.size, [part.window.seconds for part in parts]),
             step_time_ms=step_times([slowest.window]),
             losses=np.mean([part.losses.astype(np.float64) for part in parts], axis=0),
-            test_accuracy=sum(part.evaluation.correct for part in parts) / max(evaluated, 1),
-            test_loss=sum(part.evaluation.loss_sum for part in parts) / max(evaluated, 1),
-            evaluated=evaluated,
+            test_accuracy=after.test_accuracy,
+            test_loss=after.test_loss,
+            evaluated=after.evaluated,
             learnable=self.dataset.learnable,
+            inner=inside(parts),
         )
         self.epochs.append(epoch)
         return epoch
@@ -220,6 +236,17 @@ class Record:
         found = [restarted(self.restarts, self.recovery_s)] if self.restarts else []
         sizes = sorted({one.world_size for one in self.trained if one.windows})
         return found + ([resized(sizes)] if len(sizes) > 1 else [])
+
+    @property
+    def points(self) -> list[Point]:
+        """All evaluations, by steps and seconds of the run."""
+        return of_run(epoch.points for epoch in self.epochs)
+
+    @property
+    def stopped(self) -> str | None:
+        """What ended the run before its epochs were over, as its ranks told; None if nothing."""
+        told = {part.stopped for part in self.windows[-1].values()} if self.windows else {None}
+        return told.pop() if len(told) == 1 else None
 
     @property
     def samples_sha256(self) -> str:
@@ -269,7 +296,11 @@ class Record:
             max(parts.values(), key=lambda part: part.window.seconds).window
             for parts in self.windows
         ]
-        samples = experiment.global_batch * steps * len(seconds)
+        taken = sum(epoch.steps for epoch in self.epochs)
+        samples = experiment.global_batch * taken
+        points = self.points
+        reached, resolution = to_target(points, options.target_accuracy)
+        every = options.evaluate.every
         figure = samples / sum(seconds) if seconds else None
         rates: list[Any] = [
             ready.resources.get("matrix_product_flops_per_s") for ready in self.ready.values()
@@ -306,7 +337,7 @@ class Record:
             "restarts": self.restarts,
             "recovery_s": self.recovery_s,
             "stretches": [stretch.plain() for stretch in self.trained],
-            "sizes": by_size(self.trained, experiment.global_batch * steps),
+            "sizes": by_size(self.trained),
             "threads_per_worker": options.threads_per_worker,
             "kept_from_workers": self.kept_out,
             "engine": str(options.engine),
@@ -319,6 +350,8 @@ class Record:
             "input_shape": list(experiment.spec.input_shape),
             "training_flops_per_sample": experiment.spec.training_flops,
             "steps_per_epoch": steps,
+            "steps": taken,
+            "stopped": self.stopped,
             "epoch_time_s": seconds,
             "throughput_samples_per_s": figure,
             "communication_share": exchange and exchange.value,
@@ -350,13 +383,9 @@ class Record:
             "train_loss": [epoch.train_loss for epoch in self.epochs],
             "test_loss": [epoch.test_loss for epoch in self.epochs],
             "test_accuracy": [epoch.told_accuracy for epoch in self.epochs],
-            "time_to_accuracy_s": (
-                time_to_accuracy(
-                    [epoch.test_accuracy for epoch in self.epochs], seconds, options.target_accuracy
-                )
-                if self.dataset.learnable
-                else None
-            ),
+            "evaluations": None if every is None else told(points, self.dataset.learnable),
+            "time_to_accuracy_s": reached if self.dataset.learnable else None,
+            "time_to_accuracy_resolution_s": resolution if self.dataset.learnable else None,
             "first_losses": self.first_losses,
             "loss_curve": self.loss_curve,
             "weights_sha256": self.ready[0].weights_sha256 if 0 in self.ready else None,

@@ -244,6 +244,19 @@ class LossCurve(Strict):
     """Its mean training loss in nats."""
 
 
+class EvaluationPoint(Strict):
+    """One evaluation of the model in the course of its training."""
+
+    step: Positive
+    """After how many optimizer steps of the run."""
+    seconds: Seconds
+    """Seconds of training until then, evaluations not counted."""
+    test_accuracy: Share | None
+    """Share of the test samples that are classified rightly; null of noise."""
+    test_loss: float
+    """Mean test loss in nats."""
+
+
 class Stretch(Strict):
     """What one group of worker processes did of a run."""
 
@@ -353,7 +366,7 @@ class Run(Strict):
     learning_rate: float
     """The optimizer's step size, as asked; what becomes of it stands in ``options``: ``rate.``."""
     epochs: Positive
-    """Passes over the training set."""
+    """Passes over the training set, as asked; how many there were tell ``steps``."""
     seed: int
     """Seed, as asked."""
     repeat: Count
@@ -399,8 +412,15 @@ class Run(Strict):
     """Floating-point operations of a forward and a backward pass of one sample."""
     steps_per_epoch: Positive
     """Optimizer steps of an epoch."""
+    steps: Positive | None = None
+    """Optimizer steps that the run took; null or missing in earlier records."""
+    stopped: Literal["at_target", "seconds", "steps"] | None = None
+    """What ended the run before its epochs were over, an option of ``stop``; null if nothing."""
     epoch_time_s: list[Seconds]
-    """Seconds of each epoch's window on the slowest rank: training steps alone."""
+    """Seconds of each epoch's window on the slowest rank: training steps alone.
+
+    The last may be part of an epoch (``stopped``).
+    """
     throughput_samples_per_s: NonNegativeFloat
     """Samples a second of the whole job, over all epochs' windows."""
     communication_share: float | None
@@ -449,8 +469,15 @@ class Run(Strict):
     """Mean test loss after each epoch in nats."""
     test_accuracy: list[Share | None]
     """Share of the test samples that are classified rightly after each epoch; null of noise."""
+    evaluations: list[EvaluationPoint] | None = None
+    """All evaluations with ``evaluate.every``; null where there was one after each epoch alone."""
     time_to_accuracy_s: Seconds | None
     """Seconds of training until ``target_accuracy`` was first reached; null if never, or noise."""
+    time_to_accuracy_resolution_s: Seconds | None = None
+    """Seconds of training from the evaluation before to that one: how finely it is known.
+
+    Null if the target was never reached, or of noise; null or missing in earlier records.
+    """
     first_losses: list[float]
     """Training losses of the first ten steps over the global batch, in nats."""
     loss_curve: LossCurve

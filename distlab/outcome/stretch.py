@@ -101,22 +101,23 @@ class Stretch:
         }
 
 
-def by_size(stretches: Sequence[Stretch], samples: int) -> list[dict[str, Any]]:
+def by_size(stretches: Sequence[Stretch]) -> list[dict[str, Any]]:
     """What was trained at each number of workers, the least first, as a summary holds it.
 
     Parameters
     ----------
     stretches:
         Those of a run.
-    samples:
-        Samples of an epoch, equal at each number of workers.
     """
     seconds: dict[int, list[float]] = {}
+    samples: dict[int, int] = {}
     for one in stretches:
         for parts in one.windows:
             slowest = max(part.window.seconds for part in parts.values())
             seconds.setdefault(one.world_size, []).append(slowest)
-    rates = {size: samples * len(told) / sum(told) for size, told in sorted(seconds.items())}
+            consumed = sum(part.consumed.size for part in parts.values())
+            samples[one.world_size] = samples.get(one.world_size, 0) + consumed
+    rates = {size: samples[size] / sum(told) for size, told in sorted(seconds.items())}
     least = min(rates, default=None)
     return [
         {

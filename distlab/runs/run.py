@@ -34,6 +34,7 @@ from distlab.experiment.options import (
     mlflow_variables,
 )
 from distlab.experiment.task import Task
+from distlab.experiment.training import stopping
 from distlab.machine import cores
 from distlab.masking import mask, masked
 from distlab.outcome import environment
@@ -204,7 +205,8 @@ def go_on(
 def _check_batch(experiment: Experiment, dataset: Dataset) -> None:
     """Refuse a batch larger than the training set before anything is started."""
     samples = len(dataset.train_labels)
-    epoch_order(experiment.run_seed, 0, samples, experiment.global_batch)
+    order = epoch_order(experiment.run_seed, 0, samples, experiment.global_batch)
+    stopping.fits(experiment.options, len(order))
 
 
 def prepare_tracking(options: Options) -> store.Store:
@@ -379,7 +381,8 @@ def _take(
             display.once(_where(record))
     if epoch is not None:
         display.epoch(epoch)
-        tracker.epoch(epoch)
+        before = sum(one.steps for one in record.epochs[: epoch.index])
+        tracker.epoch(epoch, before)
     if keeper is not None and epoch is not None:
         keeper.epoch(record, epoch.index)
     if keeper is not None and isinstance(event, Checkpoint):
@@ -407,6 +410,8 @@ def _task(experiment: Experiment, dataset: sources.Dataset, live: bool) -> Task:
         measure_exchange=options.measure_exchange,
         checkpoint_every=options.checkpoint.every,
         rates=experiment.rates(steps),
+        evaluate_every=options.evaluate.every,
+        stop=stopping.of(options),
     )
 
 
@@ -422,7 +427,7 @@ def _announcement(experiment: Experiment, dataset: Dataset) -> str:
     rounded = "" if options.precision is Precision.fp32 else f", {options.precision}"
     line = (
         f"{options.framework.name} ({experiment.execution}{rounded}) trains {options.model.name} "
-        f"on {dataset.name}, {counted(options.epochs, 'epoch')}, on "
+        f"on {dataset.name}, {stopping.told(options)}, on "
         f"{_workers(experiment, where)}, "
         f"global batch {experiment.global_batch}"
     )

@@ -10,8 +10,9 @@ from rich.measure import Measurement
 from rich.table import Table
 
 from distlab.experiment.names import HELD, distinguishing, phrases
+from distlab.experiment.training import stopping
 from distlab.outcome import caveats, exchange
-from distlab.report.figures.runs import FP32, hosts, options, precision
+from distlab.report.figures.runs import FP32, hosts, mean_epoch, options, precision
 
 Summary = dict[str, Any]
 Row = tuple[str, Callable[[Summary], str]]
@@ -120,8 +121,12 @@ def _time_to_accuracy(summary: Summary) -> str:
     if summary["test_accuracy"][-1] is None:
         return "-"
     seconds = summary["time_to_accuracy_s"]
-    reached = "not reached" if seconds is None else f"{seconds:.2f} s"
-    return f"{reached} ({summary['target_accuracy']:.1%})"
+    target = f"{summary['target_accuracy']:.1%}"
+    if seconds is None:
+        return f"not reached ({target})"
+    finely = summary.get("time_to_accuracy_resolution_s")
+    within = "" if finely is None else f", known to {finely:.2g} s"
+    return f"{seconds:.2f} s ({target}{within})"
 
 
 def _verified(summary: Summary) -> str:
@@ -182,8 +187,8 @@ def _brief_batch(summary: Summary) -> str:
 
 def _step_ms(summary: Summary) -> float:
     """The mean time of a step, also of runs that were recorded without it."""
-    epochs = summary["epoch_time_s"]
-    return 1e3 * sum(epochs) / (len(epochs) * int(summary["steps_per_epoch"]))
+    epochs, steps = summary["epoch_time_s"], summary.get("steps")
+    return 1e3 * sum(epochs) / (steps or len(epochs) * int(summary["steps_per_epoch"]))
 
 
 def _percentiles(summary: Summary) -> str:
@@ -204,7 +209,7 @@ _CONDITIONS: list[Row] = [
     ("workers", _workers),
     ("batch", lambda s: f"{s['global_batch_size']} global ({s['scaling']} scaling)"),
     ("precision", precision),
-    ("epochs", lambda s: str(s["epochs"])),
+    ("epochs", stopping.passed),
 ]
 
 # The same in fewer characters, where runs are rows.
@@ -218,7 +223,7 @@ _FIGURES: list[Row] = [
     ("throughput", lambda s: f"{s['throughput_samples_per_s']:,.0f} samples/s"),
     ("step time, mean", lambda s: f"{_step_ms(s):.2f} ms"),
     ("p50, p95, p99", _percentiles),
-    ("epoch, mean", lambda s: f"{sum(s['epoch_time_s']) / len(s['epoch_time_s']):.2f} s"),
+    ("epoch, mean", lambda s: f"{mean_epoch(s):.2f} s"),
     ("test accuracy", _accuracy),
     ("time to accuracy", _time_to_accuracy),
     ("compilation", lambda s: f"{s['compile_s']:.1f} s"),

@@ -12,6 +12,7 @@ from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 from distlab.console import counted
 from distlab.errors import WorkerError, reason
 from distlab.experiment.options import TrackingOptions
+from distlab.experiment.training import stopping
 from distlab.masking import mask
 from distlab.outcome import caveats, exchange
 from distlab.outcome.record import Epoch, Record
@@ -194,8 +195,16 @@ class Tracker:
         """Note where the run's checkpoints are."""
         self._out.batch(tags={CHECKPOINTS: address})
 
-    def epoch(self, epoch: Epoch) -> None:
-        """Log one epoch's metrics in one batch; the step is the epoch's number, from 1."""
+    def epoch(self, epoch: Epoch, first_step: int = 0) -> None:
+        """Log one epoch's metrics in one batch; the step is the epoch's number, from 1.
+
+        Parameters
+        ----------
+        epoch:
+            The epoch.
+        first_step:
+            Optimizer steps before it.
+        """
         metrics = {
             "train_loss": epoch.train_loss,
             "test_loss": epoch.test_loss,
@@ -209,9 +218,17 @@ class Tracker:
             },
         }
         step = epoch.index + 1
-        self._out.batch(
-            metrics=[(name, value, step) for name, value in metrics.items() if value is not None]
-        )
+        # Evaluations inside epochs are by optimizer step.
+        inside = [
+            (name, value, first_step + point.step)
+            for point in (epoch.points if epoch.inner else [])
+            for name, value in (
+                ("test_loss_by_step", point.test_loss),
+                ("test_accuracy_by_step", point.test_accuracy if epoch.learnable else None),
+            )
+        ]
+        told = [*((name, value, step) for name, value in metrics.items()), *inside]
+        self._out.batch(metrics=[one for one in told if one[1] is not None])
 
     def finish(self, summary: dict[str, Any]) -> None:
         """Log the figures of the whole run, the first losses, tags and a description."""
@@ -258,7 +275,7 @@ class Tracker:
             self._out.connection.refused(error, kept=False)
             return
         path = journal.relative(target, self._out.folder)
-        step = record.experiment.options.epochs
+        step = len(record.epochs)
         self._out.put({"call": "model", "run": self.run_id, "path": path, "step": step})
 
 
@@ -312,6 +329,13 @@ def _caveat_lines(summary: Mapping[str, Any]) -> str:
     )
 
 
+def _length(summary: Mapping[str, Any]) -> str:
+    """How many epochs the run took."""
+    if summary.get("stopped") is None:
+        return counted(summary["epochs"], "epoch")
+    return f"{stopping.passed(summary)} epochs"
+
+
 def _description(summary: dict[str, Any], failed: Sequence[str]) -> str:
     """The run in a few lines of Markdown, for the top of its page."""
     verdict = (
@@ -325,7 +349,7 @@ def _description(summary: dict[str, Any], failed: Sequence[str]) -> str:
         f"**{summary['framework']} {summary['framework_version']}** "
         f"({summary['execution']}{rounded}) "
         f"trained {summary['model']} on {summary['data']} for "
-        f"{counted(summary['epochs'], 'epoch')} on "
+        f"{_length(summary)} on "
         f"{counted(summary['world_size'], summary['device'] + ' worker')}, "
         f"{summary['device_name']}, {counted(summary['threads_per_worker'], 'thread')} each, "
         "global batch "

@@ -8,7 +8,6 @@ import contextlib
 import gc
 import hashlib
 import json
-import math
 import mmap
 import os
 import resource
@@ -16,42 +15,32 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from distlab.backends.base import DESCRIPTION, Backend, LabelledImages, OptimizerState, Placement
+from distlab.backends.base import DESCRIPTION, LabelledImages, OptimizerState, Placement
 from distlab.backends.registry import load
 from distlab.checkpoints.state import State
-from distlab.data.order import epoch_order, evaluation_range, shard
 from distlab.errors import DistlabError
 from distlab.experiment.task import Task
 from distlab.machine import ceiling, cores, quota
 from distlab.machine.devices.energy import Meter
 from distlab.machine.devices.nvml import Gpu, refuse_slices
 from distlab.machine.load import CpuSeconds
-from distlab.measure.clock import Window, span_lengths
 from distlab.models.weights import draw, fingerprint
 from distlab.outcome.environment import lock, processor, software
 from distlab.outcome.events import (
     AllReduce,
     Checkpoint,
     Divergence,
-    EpochDone,
     Event,
     Finished,
-    Progress,
     Ready,
 )
 from distlab.worker import probes
-
-PROGRESS_INTERVAL_S = 1.0
-BEAT_S = 10.0
-"""How often each rank says at least, between steps, that it goes on: 1.5 ms of ten seconds."""
-PATIENCE = 10.0
-"""How many times as long as it should take a rank may be silent (``Progress.quiet_s``)."""
+from distlab.worker.epoch import Epochs
 
 Data = tuple[LabelledImages, LabelledImages]
 
@@ -163,6 +152,11 @@ class Rank:
                 backend.load_data(train_set, test_set)
                 self._loaded = True
         steps = len(train_set[1]) // task.global_batch
+        epochs = Epochs(
+            *(backend, task, placement, len(train_set[1]), len(test_set[1])),
+            *(self._cpu_seconds, self._meter, state.seconds if state else 0.0),
+        )
+        epochs.check()
         # Before the warm-up takes memory, because their matrices add to its peak.
         with _Stopwatch(seconds, "limits"):
             self._measure_limits(precision)
@@ -182,17 +176,18 @@ class Rank:
         gc.freeze()
         if state is not None:
             state.restore(backend)
-        for epoch in range(state.epoch if state else 0, task.epochs):
-            yield from _epoch(
-                *(backend, task, placement, epoch),
-                *(len(train_set[1]), len(test_set[1]), self._cpu_seconds, self._meter),
-            )
+        for epoch in range(state.epoch if state else 0, epochs.number):
+            yield from epochs.train(epoch)
+            if epochs.stopped is not None:
+                # No state: what goes on from the one before comes to the same end.
+                break
             if placement.rank == 0 and _is_kept(epoch + 1, task):
                 # Here and not by the driver, which would compute while the next epoch is timed.
-                yield Checkpoint(0, epoch + 1, State.of(backend, epoch + 1).encoded())
+                trained_s = epochs.seconds if task.stop.seconds is not None else 0.0
+                yield Checkpoint(0, epoch + 1, State.of(backend, epoch + 1, trained_s).encoded())
         weights = backend.weights()
         if not all(np.isfinite(array).all() for array in weights.values()):
-            yield Divergence(placement.rank, task.epochs - 1, steps - 1, "weights")
+            yield Divergence(placement.rank, *epochs.last, "weights")
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
         device_peak = backend.peak_device_memory()
         exchange = None
@@ -284,65 +279,6 @@ def _reset_peak_memory() -> None:
 
 
 _NO_START = dict.fromkeys(("data", "framework_import", "process_group"), 0.0)
-
-
-def _epoch(
-    backend: Backend,
-    task: Task,
-    placement: Placement,
-    epoch: int,
-    train_samples: int,
-    test_samples: int,
-    cpu_seconds: Callable[[], CpuSeconds],
-    meter: Meter,
-) -> Iterator[Event]:
-    """Train one epoch inside the clock's window, then evaluate outside it."""
-    order = epoch_order(task.seed, epoch, train_samples, task.global_batch)
-    mine = shard(order, placement.rank, placement.world_size)
-    rates = task.program.rates(len(mine))
-    if task.rates is not None:
-        rates = task.rates[epoch * len(mine) :][: len(mine)]
-    flops_per_step = task.spec.training_flops * task.program.local_batch
-    bounds = np.cumsum([0, *span_lengths(len(mine), flops_per_step, placement.device)])
-    losses: list[np.ndarray] = []
-    spans: list[tuple[int, float]] = []
-    beat = PROGRESS_INTERVAL_S if task.live and placement.rank == 0 else BEAT_S
-    read = meter.now()
-    cpu = cpu_seconds()
-    backend.barrier()
-    start = mark = told = time.perf_counter()
-    for begin, end in pairwise(bounds):
-        losses.append(backend.train(mine[begin:end], rates[begin:end]))
-        now = time.perf_counter()
-        spans.append((int(end - begin), now - mark))
-        mark = now
-        # A look at the losses takes some 5 microseconds, of a span of some hundredths of a second.
-        lost = np.flatnonzero(~np.isfinite(losses[-1]))
-        if lost.size:
-            loss = float(losses[-1][lost[0]])
-            yield Divergence(placement.rank, epoch, int(begin + lost[0]), f"loss {loss}")
-        if now - told >= beat:
-            quiet_s = PATIENCE * max(took for _, took in spans)
-            loss = float(losses[-1][-1])
-            yield Progress(placement.rank, epoch, int(end), now - start, loss, quiet_s)
-            told = now
-    backend.barrier()
-    window = Window(time.perf_counter() - start, tuple(spans))
-    cpu = cpu_seconds() - cpu
-    device = meter.since(read)
-    part = evaluation_range(test_samples, placement.rank, placement.world_size)
-    quiet_s = PATIENCE * window.seconds * (part[1] - part[0]) / mine.size
-    if quiet_s > BEAT_S:
-        yield Progress(
-            placement.rank, epoch, len(mine), window.seconds, float(losses[-1][-1]), quiet_s
-        )
-    evaluation = backend.evaluate(*part)
-    if not math.isfinite(evaluation.loss_sum):
-        figure = f"test loss {evaluation.loss_sum}"
-        yield Divergence(placement.rank, epoch, len(mine) - 1, figure)
-    yield EpochDone(
-        *(placement.rank, epoch, window, np.concatenate(losses), mine, evaluation, cpu, device)
-    )
 
 
 def _is_kept(epochs: int, task: Task) -> bool:

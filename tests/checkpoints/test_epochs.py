@@ -18,7 +18,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture
 def one(experiment: Callable[..., Experiment], world: Callable[[int], World]) -> Experiment:
-    return experiment("scaling=strong", "batch_size=4", "epochs=3", "gpus=2")
+    return experiment("scaling=strong", "batch_size=4", "epochs=3", "gpus=2", "evaluate.every=9")
 
 
 @pytest.fixture

@@ -275,3 +275,17 @@ def test_variables_of_nccl_go_with_the_command_to_its_workers(
     endpoints = ("127.0.0.1:1",)
     facts = given.enter(Placement(0, 1, 0, "gpu", endpoints, threads=1), ["0"])
     assert facts["inherited"] == {"NCCL_DEBUG": "INFO", "NCCL_SOCKET_IFNAME": "eth1"}
+
+
+def test_cuda_keeps_what_it_compiles_for_workers_on_gpus(
+    on_gpus: Callable[..., Experiment],
+    experiment: Callable[..., Experiment],
+    process: dict[str, str],
+) -> None:
+    name = "CUDA_CACHE_MAXSIZE"
+    assert WorkerEnvironment.of(on_gpus()).variables[name] == "4294967296"
+    assert name not in WorkerEnvironment.of(experiment("device=cpu")).variables
+    process[name] = "7"
+    assert WorkerEnvironment.of(on_gpus()).variables[name] == "7"
+    asked = on_gpus(f"framework.env.{name}=9")
+    assert WorkerEnvironment.of(asked).variables[name] == "9"

@@ -120,6 +120,8 @@ def summary(**values: Any) -> dict[str, Any]:
             }
         ],
         "steps_per_epoch": 31,
+        "steps": 62,
+        "stopped": None,
         "throughput_samples_per_s": 23_456.7,
         "step_time_ms": {
             "mean": 1.234,
@@ -145,7 +147,9 @@ def summary(**values: Any) -> dict[str, Any]:
         "train_loss": [1.2, 0.6],
         "test_loss": [0.8, 0.4],
         "test_accuracy": [0.8, 0.9125],
+        "evaluations": None,
         "time_to_accuracy_s": None,
+        "time_to_accuracy_resolution_s": None,
         "target_accuracy": 0.97,
         "weights_sha256": "a" * 64,
         "final_weights_sha256": "d" * 64,

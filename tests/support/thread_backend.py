@@ -24,6 +24,7 @@ from distlab.backends.base import (
 from distlab.checkpoints.state import State
 from distlab.data.dataset import Dataset
 from distlab.experiment.experiment import Experiment
+from distlab.experiment.training import stopping
 from distlab.fairness import optimizers, reference
 from distlab.models.spec import ModelSpec
 from distlab.models.weights import Weights
@@ -196,6 +197,8 @@ def train(
         experiment.options.measure_exchange,
         checkpoint_every,
         experiment.rates(len(dataset.train_labels) // experiment.global_batch),
+        experiment.options.evaluate.every,
+        stopping.of(experiment.options),
     )
     events: list[Event] = []
     errors: list[BaseException] = []

@@ -28,6 +28,7 @@ from distlab.outcome.events import (
     Ready,
 )
 from distlab.outcome.record import Record
+from distlab.worker import epoch as one_epoch
 from distlab.worker import loop, probes
 
 pytestmark = pytest.mark.slow
@@ -424,7 +425,7 @@ def test_only_rank_0_hands_the_weights_over(run: Any) -> None:
 def test_progress_only_when_live_and_from_rank_0(
     run: Any, monkeypatch: pytest.MonkeyPatch, live: bool, expected: int
 ) -> None:
-    monkeypatch.setattr(loop, "PROGRESS_INTERVAL_S", 0.0)
+    monkeypatch.setattr(one_epoch, "PROGRESS_INTERVAL_S", 0.0)
     monkeypatch.setattr(clock, "SPAN_FLOPS", 1.0)
     _, events = run("epochs=1", "gpus=2", live=live)
     told = [event for event in events if isinstance(event, Progress)]
@@ -438,11 +439,11 @@ def test_progress_only_when_live_and_from_rank_0(
 
 
 def test_progress_is_told_at_most_once_a_second(run: Any) -> None:
-    assert loop.PROGRESS_INTERVAL_S >= 1
+    assert one_epoch.PROGRESS_INTERVAL_S >= 1
     _, events = run("epochs=1", live=True)
     done = epochs(events)[0]
     told = [event for event in events if isinstance(event, Progress)]
-    assert len(told) <= done.window.seconds / loop.PROGRESS_INTERVAL_S
+    assert len(told) <= done.window.seconds / one_epoch.PROGRESS_INTERVAL_S
 
 
 def test_resources_and_start_up_are_reported(run: Any) -> None:

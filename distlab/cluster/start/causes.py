@@ -8,6 +8,7 @@ LINES = 8
 _COLOURS = re.compile(r"\x1b\[[\d;]*m")
 _EXCEPTION = re.compile(r"^(?:[A-Za-z_][\w.]*\.)?[A-Z]\w*(?:Error|Exception|Exit|Interrupt)\b")
 _ADVICE = re.compile(r" ?(There are some potential root|Some common) causes.*", re.DOTALL)
+_NODE = re.compile(r"its node has died\. Node Id: \w+\s*([^\n]*)")
 _MEMORY = re.compile(r"Memory on the node [^\n]*? was (\S+) used / (\S+) limit")
 
 
@@ -22,6 +23,8 @@ def cause(error: BaseException) -> str:
             f"its host ran out of memory ({memory[1]} of {memory[2]} in use), and Ray ended it: "
             "fewer workers, or a smaller batch"
         )
+    if node := _NODE.search(text):
+        return f"its node has died: {node[1].strip()}" if node[1].strip() else "its node has died"
     detail = re.search(r"exit detail: (.*)", text, re.DOTALL)
     if detail:
         return " ".join(_ADVICE.sub("", detail[1]).split())

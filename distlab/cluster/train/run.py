@@ -315,8 +315,10 @@ class _Run:
             return failing(group.failed, hosts, logs, group.watch)
         rank, why = min((lost.died or lost.failed).items())
         what = "died" if lost.died else "failed"
-        error = WorkerError(f"worker {rank} on {hosts[rank]} {what}: {why}", logs[rank])
-        error.raised, error.may_pass = not lost.died, NODE_LOST in why
+        gone = NODE_LOST in why
+        more = group.watch.out_of_memory(rank) if lost.died and not gone else ""
+        error = WorkerError(f"worker {rank} on {hosts[rank]} {what}: {why}{more}", logs[rank])
+        error.raised, error.may_pass = not lost.died, gone
         return error
 
     def _places(self) -> list[dict[str, Any]]:

@@ -2,7 +2,7 @@
 
 Ray asks a worker whether it lives, and a thread of the worker's answers: a rank that hangs, or
 waits in a collective for one that is stopped, lives as far as Ray can tell. So ranks tell where
-they are, between steps at least every :data:`distlab.worker.loop.BEAT_S` seconds, and the driver
+they are, between steps at least every :data:`distlab.worker.epoch.BEAT_S` seconds, and the driver
 counts for how long each has told nothing.
 """
 

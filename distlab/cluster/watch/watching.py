@@ -78,6 +78,21 @@ class Watch:
         """For how long a rank has told nothing."""
         return self._silence.seconds(rank)
 
+    def out_of_memory(self, rank: int) -> str:
+        """What to add to the death of a rank if its host's kernel ended processes meanwhile."""
+        one = self._started.get(rank)
+        if one is None or one.ended_for_memory is None:
+            return ""
+        now = witness.ended_for_memory(one)
+        if now is None or now <= one.ended_for_memory:
+            return ""
+        count = now - one.ended_for_memory
+        return (
+            f"; since it started, the kernel of {one.host} has ended {count} "
+            f"process{'es' if count > 1 else ''} for want of memory: fewer workers, a smaller "
+            "batch, or more memory"
+        )
+
     def doing(self, ranks: Iterable[int]) -> dict[int, Doing]:
         """What ranks do, as far as they have started."""
         return witness.look({rank: self._started[rank] for rank in ranks if rank in self._started})

@@ -10,6 +10,7 @@ from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from distlab.cluster.start.waiting import alive
+from distlab.machine import process
 from distlab.machine.process import Doing, doing, kill
 from distlab.outcome.events import Started
 
@@ -38,6 +39,18 @@ def look(ranks: Mapping[int, Started]) -> dict[int, Doing]:
             with suppress(RayError):
                 found[rank] = ray.get(asked[rank], timeout=0)
     return found
+
+
+def ended_for_memory(rank: Started) -> int | None:
+    """How many processes the kernel of a rank's host has ended for want of memory, if it tells."""
+    if rank.host == socket.gethostname():
+        return process.ended_for_memory()
+    if (node := node_of(rank)) is not None:
+        asked = there(process.ended_for_memory, node).remote()
+        with suppress(RayError):
+            found: int | None = ray.get(asked, timeout=LOOK_S)
+            return found
+    return None
 
 
 def end(ranks: Iterable[Started]) -> None:

@@ -7,7 +7,7 @@ is.
 from collections.abc import Mapping
 from typing import Any
 
-SECTIONS = ("optimizer.", "rate.")
+SECTIONS = ("optimizer.", "rate.", "stop.", "evaluate.")
 EXCEPT = "optimizer.variant"
 """This one was always told."""
 STANDARD = {
@@ -20,6 +20,7 @@ STANDARD = {
     "rate.warmup_steps": "0",
     "rate.drop_epochs": "[]",
     "rate.drop_factor": "0.1",
+    "stop.at_target": "False",
 }
 """The values as text; an option that is not here is null by itself."""
 

@@ -24,6 +24,8 @@ et al. 2023, "Part-time Power Measurements: nvidia-smi's Lack of Attention"), RA
 class DeviceWindow:
     """What a rank's device did from shortly before a window until shortly after it.
 
+    Windows one after the other add up.
+
     Attributes
     ----------
     seconds:
@@ -35,7 +37,9 @@ class DeviceWindow:
     before, after:
         The GPU at both ends.
     busy_with_others:
-        Share of the GPU's time that other processes had.
+        Share of the GPU's time that other processes had; the greatest of several windows.
+    windows:
+        How many windows these are.
     """
 
     seconds: float
@@ -44,6 +48,20 @@ class DeviceWindow:
     before: GpuState | None = None
     after: GpuState | None = None
     busy_with_others: float | None = None
+    windows: int = 1
+
+    def __add__(self, later: "DeviceWindow") -> "DeviceWindow":
+        known = self.energy_j is not None and later.energy_j is not None
+        shares = (self.busy_with_others, later.busy_with_others)
+        return DeviceWindow(
+            self.seconds + later.seconds,
+            (self.energy_j or 0.0) + (later.energy_j or 0.0) if known else None,
+            self.meter if self.meter == later.meter else None,
+            self.before,
+            later.after,
+            max((share for share in shares if share is not None), default=None),
+            self.windows + later.windows,
+        )
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ def told(stretches: Sequence[Stretch], samples: int, device: str) -> dict[str, A
     windows = [one for one in needed if one is not None]
     (meter,) = meters
     joule = [one.energy_j for one in windows if one.energy_j is not None]
-    mean = sum(one.seconds for one in windows) / len(windows)
+    mean = sum(one.seconds for one in windows) / sum(one.windows for one in windows)
     if len(joule) < len(windows) or mean < LEAST_S[str(meter)]:
         return nothing
     return {"energy_j_per_sample": sum(joule) / samples, "energy_meter": meter}

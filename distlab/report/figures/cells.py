@@ -23,6 +23,7 @@ from distlab.report.figures.runs import (
     Run,
     end,
     hosts,
+    mean_epoch,
     options,
     precision,
     problems,
@@ -82,6 +83,8 @@ class Cell:
         than all that did, and this is the median without an interval; None if half or more didn't.
     reached:
         How many of the counted runs reached the target accuracy.
+    resolution_s:
+        How finely the time to it is known, at worst, with ``evaluate.every``; else None.
     startup_s, job_s, compile_s:
         Seconds: to the first step, from the command to the record, and of compiling; medians,
         without intervals, of the runs in freshly started processes. Without one, compile time is
@@ -144,6 +147,7 @@ class Cell:
     accuracy_sd: float | None
     time_to_accuracy_s: Estimate | None
     reached: int
+    resolution_s: float | None
     startup_s: float | None
     job_s: float | None
     compile_s: float | None
@@ -242,7 +246,7 @@ def cells(study: dict[str, Any]) -> list[Cell]:
 
 def mean_epochs(runs: Sequence[Run]) -> Sample:
     """The mean seconds of an epoch's window in each run."""
-    return _sample(runs, lambda run: statistics.fmean(run["epoch_time_s"]))
+    return _sample(runs, mean_epoch)
 
 
 def _told_apart(found: list[Cell]) -> list[Cell]:
@@ -328,6 +332,7 @@ def _cell(runs: list[Run], failed: list[Run]) -> Cell:
         accuracy_sd=statistics.stdev(accuracies) if len(accuracies) > 1 else None,
         time_to_accuracy_s=_time_to_accuracy(counted),
         reached=len(_values(counted, "time_to_accuracy_s")),
+        resolution_s=_resolution(counted),
         startup_s=_middle(_values(fresh, "startup_s")),
         job_s=_middle(_values(fresh, "wall_s")),
         compile_s=_middle(_values(first_time, "compile_s")),
@@ -402,6 +407,12 @@ def _time_to_accuracy(runs: Sequence[Run]) -> Estimate | None:
     times = [math.inf if (t := run.get("time_to_accuracy_s")) is None else t for run in runs]
     middle = statistics.median(times)
     return Estimate(middle, None, None, len(times)) if math.isfinite(middle) else None
+
+
+def _resolution(runs: Sequence[Run]) -> float | None:
+    """How finely times to the target are known, at worst, where there were evaluations inside."""
+    found = _values(runs, "time_to_accuracy_resolution_s")
+    return max(found, default=None) if any(run.get("evaluations") for run in runs) else None
 
 
 def _middle(values: Sequence[float]) -> float | None:

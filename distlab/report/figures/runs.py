@@ -1,5 +1,7 @@
 """The runs of a study: which count, why others don't, and how those of two cells compare."""
 
+import itertools
+import statistics
 from collections.abc import Sequence
 from typing import Any
 
@@ -85,6 +87,32 @@ def options(run: Run) -> dict[str, str]:
     if run.get("options") is not None:
         return dict(run["options"])
     return {name: str(run[key]) for name, key in TOLD_BY.items() if run.get(key) is not None}
+
+
+def mean_epoch(run: Run) -> float:
+    """Mean seconds of a whole epoch, of a run that may have ended inside one."""
+    seconds = run["epoch_time_s"]
+    if run.get("stopped") is None or not run.get("steps") or not run.get("steps_per_epoch"):
+        return statistics.fmean(seconds)
+    return float(sum(seconds) * run["steps_per_epoch"] / run["steps"])
+
+
+def epoch_times(run: Run) -> list[float]:
+    """Seconds of each epoch; of one in which the run ended, what all of it would have taken."""
+    seconds, steps = list(run.get("epoch_time_s") or []), run.get("steps_per_epoch")
+    if run.get("stopped") is not None and steps and run.get("steps"):
+        last = run["steps"] - steps * (len(seconds) - 1)
+        if 0 < last < steps:
+            seconds[-1] *= steps / last
+    return seconds
+
+
+def course(run: Run) -> tuple[list[float], list[float | None]]:
+    """Seconds of training until each evaluation, and the test accuracy that it found."""
+    if run.get("evaluations"):
+        points = run["evaluations"]
+        return [one["seconds"] for one in points], [one["test_accuracy"] for one in points]
+    return list(itertools.accumulate(run["epoch_time_s"])), list(run["test_accuracy"])
 
 
 def ratio(numerator: Sequence[Run], denominator: Sequence[Run]) -> Effect:

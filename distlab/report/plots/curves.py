@@ -8,6 +8,7 @@ from matplotlib.ticker import FuncFormatter, NullLocator
 
 from distlab.report.figures.cells import Cell
 from distlab.report.figures.groups import Group
+from distlab.report.figures.runs import course
 from distlab.report.plots.style import (
     GREY,
     WIDTH_IN,
@@ -32,22 +33,23 @@ LEAST_DIFFERENCE = 1e-8
 
 
 def accuracy(group: Group, styles: Styles) -> Chart | None:
-    """Test accuracy after each epoch against training time: each run, and the runs' mean."""
+    """Test accuracy at each evaluation against training time: each run, and the runs' mean."""
     cells = [cell for cell in group.ranked if cell.accuracy_mean is not None]
     if not cells:
         return None
     with canvas(3.0) as (figure, axes):
         for cell in cells:
             style, dash = styles.of(cell), dash_of(group, cell.world_size)
-            times = [np.cumsum(run["epoch_time_s"]) for run in cell.counted]
-            values = [100 * np.asarray(run["test_accuracy"], dtype=float) for run in cell.counted]
+            courses = [course(run) for run in cell.counted]
+            times = [np.asarray(seconds) for seconds, _ in courses]
+            values = [100 * np.asarray(shares, dtype=float) for _, shares in courses]
             if len(cell.counted) > 1:
                 for seconds, percent in zip(times, values, strict=True):
                     axes.plot(seconds, percent, color=style.colour, alpha=0.22, linewidth=0.8)
-            epochs = min(len(seconds) for seconds in times)
+            points = min(len(seconds) for seconds in times)
             axes.plot(
-                np.mean([seconds[:epochs] for seconds in times], axis=0),
-                np.mean([percent[:epochs] for percent in values], axis=0),
+                np.mean([seconds[:points] for seconds in times], axis=0),
+                np.mean([percent[:points] for percent in values], axis=0),
                 **{**line_look(style), "linestyle": dash},
             )
         target = cells[0].counted[0].get("target_accuracy")

@@ -10,6 +10,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 from distlab.measure.statistics import FEWEST
 from distlab.report.figures.comparisons import Comparison, ratio_text
 from distlab.report.figures.groups import Group
+from distlab.report.figures.runs import epoch_times
 from distlab.report.plots.style import (
     GREY,
     INK,
@@ -117,7 +118,7 @@ def spread(group: Group, styles: Styles) -> Chart | None:
                 y = place - 0.25 + 0.5 * number / max(len(known) - 1, 1)
                 y = place if len(known) == 1 else y
                 rate = run["throughput_samples_per_s"]
-                times = np.asarray(run.get("epoch_time_s") or [], dtype=float)
+                times = np.asarray(epoch_times(run), dtype=float)
                 inside = 100 * (times.mean() / times - 1) if times.size else times
                 at = 100 * (rate / middle - 1) if between else 0.0
                 for x in at + inside:

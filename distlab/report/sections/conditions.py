@@ -7,10 +7,10 @@ from statistics import median
 from typing import Any
 
 from distlab.console import counted
-from distlab.experiment.training import optimizer, rates
+from distlab.experiment.training import optimizer, rates, stopping
 from distlab.report.figures.ceiling import ceilings
 from distlab.report.figures.cells import Cell
-from distlab.report.figures.runs import FP32, precision
+from distlab.report.figures.runs import FP32, Run, options, precision
 
 UNKNOWN = "not known"
 MOST_VALUES = 6
@@ -47,7 +47,7 @@ def scope(study: dict[str, Any], cells: Sequence[Cell]) -> str:
     batches = _all(
         f"{cell.batch_size} {'a worker' if cell.scaling == 'weak' else 'in all'}" for cell in cells
     )
-    epochs = _all(run.get("epochs") for run in runs)
+    epochs = _all(_epochs(run) for run in runs)
     sizes = {tuple(run["input_shape"][1:]) for run in runs if run.get("input_shape")}
     pixels = "".join(f" ({h} x {w} pixels)" for h, w in sizes) if len(sizes) == 1 else ""
     models, data = (_all(run.get(name) for run in runs) for name in ("model", "data"))
@@ -249,7 +249,7 @@ def _work(study: dict[str, Any], cells: Sequence[Cell]) -> list[tuple[str, str]]
         ("data", data),
         ("images", images),
         ("an epoch", f"{_all(f'{count:,}' for count in samples)} samples"),
-        ("epochs", _all(run.get("epochs") for run in runs)),
+        ("epochs", _all(_epochs(run) for run in runs)),
         ("batch", batches),
         ("precision", _all(precision(run) for run in runs)),
         ("optimizer", _all(_optimizer(run) for run in runs)),
@@ -278,3 +278,18 @@ def _numbers(values: Sequence[int]) -> str:
     if len(values) > 2 and all(b - a == 1 for a, b in pairwise(values)):
         return f"{values[0]} to {values[-1]}"
     return ", ".join(map(str, values))
+
+
+def _epochs(run: Run) -> str | None:
+    """How many epochs a run was to have, and what was to end it before."""
+    asked = run.get("epochs")
+    told = {
+        name: value
+        for name, value in options(run).items()
+        if name.startswith("stop.") and value not in ("None", "False")
+    }
+    if asked is None or not told:
+        return None if asked is None else str(asked)
+    at_target = run.get("target_accuracy") if "stop.at_target" in told else None
+    ends = told.get("stop.seconds"), told.get("stop.steps")
+    return stopping.bounded(str(asked), at_target, *ends)

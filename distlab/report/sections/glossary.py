@@ -22,7 +22,11 @@ WORDS = [
         "gives each a whole batch, so that more workers take fewer and larger steps; strong "
         "scaling divides one batch between them.",
     ),
-    ("s to a target", "Training time until an epoch ends at that test accuracy or above."),
+    (
+        "s to a target",
+        "Training time until an evaluation found that test accuracy or above; it is known to the "
+        "steps from one to the next: an epoch's, or those of evaluate.every.",
+    ),
     ("samples/s", "Training images a second of all workers together."),
     ("speed-up", "Over the samples/s of one worker; in brackets over as many (efficiency)."),
     ("memory", "The most that one worker held, in millions of bytes."),

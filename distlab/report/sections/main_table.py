@@ -127,7 +127,7 @@ def _accuracy(cell: Cell) -> Value:
 
 
 def _time_to_accuracy(cell: Cell) -> Value:
-    """Known to one epoch, so that a figure without an interval has two digits."""
+    """Known to one epoch, or less, so that a figure without an interval has two digits."""
     if cell.counted and cell.accuracy_mean is None:
         return Value(NOTHING)  # of noise
     time: Estimate | None = cell.time_to_accuracy_s
@@ -135,10 +135,12 @@ def _time_to_accuracy(cell: Cell) -> Value:
     all_did = cell.reached == len(cell.counted)
     if time is None:
         return Value("not reached", reached)
+    more = [] if all_did else [reached]
+    more += [] if cell.resolution_s is None else [f"known to {number(cell.resolution_s, 2)} s"]
     if time.low is None:
-        return Value(number(time.value, 2), "" if all_did else reached)
+        return Value(number(time.value, 2), "\n".join(more))
     shown = estimated(time, "figure")
-    return shown if all_did else Value(shown.text, f"{shown.detail}\n{reached}")
+    return Value(shown.text, "\n".join([shown.detail, *more]))
 
 
 def _compiling(cell: Cell) -> str:

@@ -30,6 +30,12 @@ DEATH = """The actor died unexpectedly before finishing this task.
 Worker exit type: SYSTEM_ERROR Worker exit detail: Worker unexpectedly exits with a connection \
 error code 2. End of file. There are some potential root causes. (1) The process is killed by"""
 
+NODE = """The actor died unexpectedly before finishing this task.
+\tclass_name: RayTrainWorker
+\tactor_id: 1f43
+\tip: 10.77.0.2
+The actor died because its node has died. Node Id: 1757c22353a1
+\tthe actor's node was terminated unexpectedly: health check failed"""
 MEMORY = """1 worker(s) were killed due to the node running low on memory.
 Memory on the node (IP: 127.0.0.1, ID: 5ebb) was 5.36GB used / 23.54GB limit (0.227781)
 OOM kill reason: Memory usage 5606461440B exceeded threshold of 505530016B (2.0% of limit)
@@ -44,6 +50,11 @@ To disable worker killing, set the environment variable `RAY_memory_monitor_refr
         (ENVIRONMENT, "RuntimeError: Please install virtualenv", "10.0.0.7"),
         (CREATION, "ModuleNotFoundError: No module named 'distlab'", "10.0.0.8"),
         (DEATH, "Worker unexpectedly exits with a connection error code 2. End of file.", None),
+        (
+            NODE,
+            "its node has died: the actor's node was terminated unexpectedly: health check failed",
+            None,
+        ),
         (
             MEMORY,
             "its host ran out of memory (5.36GB of 23.54GB in use), and Ray ended it",
@@ -71,3 +82,4 @@ def test_a_message_of_several_lines_is_kept_up_to_a_screen() -> None:
 def test_a_lack_of_memory_is_one_line_without_rays_advice() -> None:
     told = cause(RuntimeError(MEMORY))
     assert "\n" not in told and "RAY_" not in told and "store" not in told
+    assert "\n" not in cause(RuntimeError(NODE)) and "actor_id" not in cause(RuntimeError(NODE))

@@ -19,6 +19,10 @@ CHOICES = (
     ("rate.schedule=cosine",),
     ("rate.warmup_steps=3",),
     ("rate.by_workers=linear",),
+    ("evaluate.every=10",),
+    ("stop.at_target=true",),
+    ("stop.seconds=60",),
+    ("stop.steps=100",),
     ("rate.schedule=step", "rate.drop_epochs=[1]", "epochs=2"),
     ("rate.schedule=step", "rate.drop_epochs=[1]", "rate.drop_factor=0.5", "epochs=2"),
 )

@@ -1,0 +1,1 @@
+"""What a run's evaluations told, in and after its epochs."""
