@@ -67,6 +67,7 @@ fuzz: $(VENV)/installed-dev  ## Give damaged studies and command lines to it: no
 bench: $(VENV)/installed-cpu  ## Measure distlab against hand-written peers (idle machine, hours)
 	$(BIN)/python benchmarks/quickstart_style.py
 	$(BIN)/python benchmarks/native_launcher.py
+	$(BIN)/python benchmarks/plain_loop.py
 	$(BIN)/python benchmarks/overhead.py
 	$(BIN)/python benchmarks/checkpoints.py
 	$(BIN)/python benchmarks/start_up.py

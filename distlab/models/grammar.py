@@ -135,10 +135,16 @@ class _Reader:
         else:
             word, given = item, None
         known = [*WORDS, "residual", "hidden"]
-        if word in REFUSED:
+        if isinstance(item, dict) and len(item) != 1:
+            found = f"a layer is one word, with its sizes behind it, and this has {len(item)}"
+            raise self._misfit(place, found, _parted(item, known), shape)
+        if isinstance(word, str) and word in REFUSED:
             raise self._misfit(place, REFUSED[word], f"leave {word} out", shape)
         if not isinstance(word, str) or word not in known:
             near = difflib.get_close_matches(str(word).lower(), known, 1)
+            parts = str(word).split()
+            if given is None and len(parts) == 2 and parts[0] in known:  # the colon is missing
+                near, given = parts[:1], parts[1]
             meant = {near[0]: given} if near and given is not None else near[0] if near else None
             fits = f"- {_written(meant)}" if near else f"one of {', '.join(known)}"
             found = "a layer is a word, or a word with its sizes, and this is neither"
@@ -190,6 +196,10 @@ class _Reader:
         if not fits:
             found = f"{size} is {_written(value)}, and must be {sort}"
             raise self._misfit(place, found, f"- {_shown(word)}", shape)
+        least = 0 if size == "padding" else 1
+        if sort == "a whole number" and value is not None and value < least:
+            found = f"{size} is {value}, and must be at least {least}"
+            raise self._misfit(place, found, f"- {_shown(word)}", shape)
         return value
 
     def _residual(self, given: Any, shape: Shape, place: str) -> Residual:
@@ -240,6 +250,18 @@ class _Reader:
     def _misfit(self, place: str, found: str, fits: str, shape: Shape) -> DistlabError:
         given = "" if told(shape) in found else f"\nits input is {told(shape)}"
         return DistlabError(f"model {self._name}, {place}", f"{found}{given}", fits)
+
+
+def _parted(item: dict[Any, Any], known: Sequence[str]) -> str:
+    """What an item of several words, or of none, may have meant."""
+    words = [word for word in item if word in known]
+    if len(words) == 1 and item[words[0]] is None:  # sizes that are not further in than their word
+        sizes = {size: value for size, value in item.items() if size != words[0]}
+        return f"- {_written({words[0]: sizes})}"
+    lines = [
+        f"- {word if given is None else _written({word: given})}" for word, given in item.items()
+    ]
+    return "\n".join(lines) or "- flatten"
 
 
 def _stride(shape: Shape, output: Shape) -> int | None:
