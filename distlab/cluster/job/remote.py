@@ -167,11 +167,12 @@ def _refused(address: str, error: BaseException) -> DistlabError:
     if "uthenti" in why or "token" in why.lower():
         return DistlabError(
             told,
-            f"it asks for a token, and the one here is missing or another: {why}",
+            "it asks for a token, and the one here is missing or another",
             "copy ~/.ray/auth_token of the machine that started it to this one\n"
-            "where the token is elsewhere: RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH=...",
+            "where it is elsewhere, RAY_AUTH_TOKEN_PATH names the file, with RAY_AUTH_MODE=token",
         )
-    if isinstance(error, ConnectionError) or "connect" in why.lower():
+    # Another service than Ray's dashboard answers 404.
+    if isinstance(error, ConnectionError) or "connect" in why.lower() or "404" in why:
         return DistlabError(
             told,
             f"no Jobs API answers there: {why}",
