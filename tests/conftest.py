@@ -45,6 +45,8 @@ RAY = (
     "tests/test_readme.py",
 )
 """Tests that start a Ray."""
+LONGEST = "tests/conformance/test_conformance.py"
+"""Of those that start none: it takes a third of their time."""
 
 
 class OneRay(LoadScopeScheduling):
@@ -65,7 +67,12 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> OneRay:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The longest first, so that no process has nothing to do at the end."""
-    items.sort(key=lambda item: (not item.nodeid.startswith(RAY), "slow" not in item.keywords))
+
+    def place(item: pytest.Item) -> tuple[bool, bool, bool]:
+        starts_ray, longest = item.nodeid.startswith(RAY), item.nodeid.startswith(LONGEST)
+        return not starts_ray, "slow" not in item.keywords, not longest
+
+    items.sort(key=place)
 
 
 @pytest.fixture(autouse=True)

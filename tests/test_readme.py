@@ -22,10 +22,13 @@ PYTHON = "python -m distlab."
 # The commands of a block follow each other in one folder.
 BLOCKS_RUN = [block for block in BLOCKS if PYTHON in block]
 
+EXISTING = "cluster=existing"
+NOWHERE = "127.0.0.1:1"  # a port that only root may listen at, and nobody does
+
 # Commands for machines that a test has not: what must be said instead of running them.
 REFUSALS = {
     "framework=torch gpus=4": ["Ray has 0 GPUs", "gpus=4 device=cpu"],
-    "cluster=existing": ["ray start --head"],
+    EXISTING: [NOWHERE, "ray start --head"],
 }
 
 
@@ -66,7 +69,9 @@ def check(line: str, folder: Path) -> None:
     words = shlex.split(line.split("  #")[0])
     # The only placeholder in the README's commands: the Python of another environment.
     words = [word.replace("/opt/venvs/paddle/bin/python", sys.executable) for word in words]
-    ended = command.run(folder, *words[1:], command=[sys.executable])
+    # Where ``cluster.address=auto`` leads: to none of the Rays that may run on this machine.
+    environment = {**command.ENVIRONMENT, **({"RAY_ADDRESS": NOWHERE} if EXISTING in line else {})}
+    ended = command.run(folder, *words[1:], command=[sys.executable], environment=environment)
     refused = next((said for part, said in REFUSALS.items() if part in line), None)
     if refused is None:
         assert ended.code == 0, ended.err

@@ -6,11 +6,6 @@ import numpy as np
 
 from .passing import Array, Backward
 
-try:
-    from scipy.special import erf as _erf
-except ImportError:  # where a saved model is loaded, there may be NumPy alone
-    _erf = np.frompyfunc(math.erf, 1, 1)
-
 
 def relu(x: Array) -> tuple[Array, Backward]:
     """``max(x, 0)``."""
@@ -38,3 +33,13 @@ def sigmoid(x: Array) -> tuple[Array, Backward]:
     """``1 / (1 + exp(-x))``, by tanh, which does not overflow."""
     y = 0.5 * (1 + np.tanh(0.5 * x))
     return y, lambda dy: (dy * y * (1 - y), {})
+
+
+def _erf(x: Array) -> Array:
+    """The error function of each element."""
+    try:
+        from scipy.special import erf  # it takes as long to load as all that a rank needs beside it
+    except ImportError:  # where a saved model is loaded, there may be NumPy alone
+        erf = np.frompyfunc(math.erf, 1, 1)
+    found: Array = erf(x)
+    return found
