@@ -120,14 +120,14 @@ def step_times(windows: Sequence[Window]) -> dict[str, float | int | None]:
 
     The mean is over all steps. ``p50``, ``p95`` and ``p99`` are percentiles, over ``spans`` spans,
     of the mean step time in a span of ``span_steps`` steps. They are None where they would say
-    nothing of steps: with fewer spans than ``FEWEST_SPANS``, or where an epoch is one span, so that
+    nothing of steps: with fewer spans than ``FEWEST_SPANS``, or where every epoch is one span, so that
     they would be of epochs. The shorter span that ends an epoch is left out of them, unless there
     are no others. Percentiles interpolate linearly (Hyndman & Fan 1996, type 7).
     """
     spans = [span for window in windows for span in window.spans]
     longest = max(steps for steps, _ in spans)
     times = [1e3 * seconds / steps for steps, seconds in spans if steps == longest]
-    cut = all(len(window.spans) > 1 for window in windows)
+    cut = any(len(window.spans) > 1 for window in windows)
     seconds, steps = sum(window.seconds for window in windows), sum(steps for steps, _ in spans)
     return {
         "mean": 1e3 * seconds / steps,

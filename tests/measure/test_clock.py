@@ -112,6 +112,11 @@ def test_one_short_span_counts_where_there_is_no_other() -> None:
     assert (found["mean"], found["spans"], found["span_steps"]) == (pytest.approx(20.0), 1, 3)
 
 
+def test_a_last_epoch_of_one_span_takes_no_percentiles_away() -> None:
+    whole = Window(1.0, spans(*[0.01] * 10, *[0.03] * 10))
+    assert percentiles(whole, Window(0.5, ((1, 0.5),))) == percentiles(whole)
+
+
 def test_percentiles_are_those_of_step_times_and_not_of_span_times() -> None:
     window = Window(15.0, spans(*[1.0] * 5, *[2.0] * 5, steps=100))
     assert percentiles(window)[0] == pytest.approx(15.0)
