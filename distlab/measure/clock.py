@@ -120,9 +120,9 @@ def step_times(windows: Sequence[Window]) -> dict[str, float | int | None]:
 
     The mean is over all steps. ``p50``, ``p95`` and ``p99`` are percentiles, over ``spans`` spans,
     of the mean step time in a span of ``span_steps`` steps. They are None where they would say
-    nothing of steps: with fewer spans than ``FEWEST_SPANS``, or where every epoch is one span, so that
-    they would be of epochs. The shorter span that ends an epoch is left out of them, unless there
-    are no others. Percentiles interpolate linearly (Hyndman & Fan 1996, type 7).
+    nothing of steps: with fewer spans than ``FEWEST_SPANS``, or where every epoch is one span, so
+    that they would be of epochs. The shorter span that ends an epoch is left out of them, unless
+    there are no others. Percentiles interpolate linearly (Hyndman & Fan 1996, type 7).
     """
     spans = [span for window in windows for span in window.spans]
     longest = max(steps for steps, _ in spans)
