@@ -283,8 +283,8 @@ def _compile(orders: Mapping[Path, Order], threads: int) -> None:
     from torch.fx.experimental.proxy_tensor import make_fx
 
     torch.set_num_threads(threads)
-    # torch keeps them in /tmp/torchinductor_USER, whatever its cache is told to be, and for each
-    # compiler anew: 290 MB and the time of three libraries that do without.
+    # torch keeps them in /tmp/torchinductor_USER, whatever its cache is told to be: 280 MB, whose
+    # making takes 8 s and saves each run 1 s.
     options: dict[str, Any] = {"aot_inductor.precompile_headers": False}
     if onednn.onednn_is_faster():
         from distlab.backends.torch.onednn.graph_pass import LargeProductsByOneDnn
