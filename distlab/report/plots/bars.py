@@ -22,6 +22,7 @@ from distlab.report.plots.style import (
     error_lengths,
     height_of,
     legend,
+    milliseconds,
     listed,
     rows,
     short,
@@ -144,9 +145,9 @@ def step_time(group: Group, styles: Styles) -> Chart | None:
             top = max(top, begin)
             labels.append((place, begin))
             untold = f", exchange {UNTOLD}" if cell.communication_told is False else ""
-            said.append(f"{cell.label}: {short(begin)} ms, {_parts(parts)}{untold}")
+            said.append(f"{cell.label}: {milliseconds(begin)} ms, {_parts(parts)}{untold}")
         for place, at in labels:
-            _label(axes, place, at + 0.015 * top, short(at))
+            _label(axes, place, at + 0.015 * top, milliseconds(at))
         axes.set_xlim(0, top * 1.16)
         axes.set_xlabel("ms a step, of the slowest worker")
         names = ("arithmetic at its best", "the rest", "exchange")
@@ -205,9 +206,9 @@ def _share(estimate: Estimate | None) -> float | None:
 
 
 def _parts(parts: StepParts) -> str:
-    said = [f"the rest {short(parts.rest)}"]
+    said = [f"the rest {milliseconds(parts.rest)}"]
     if parts.arithmetic is not None:
-        said.insert(0, f"arithmetic {short(parts.arithmetic)}")
+        said.insert(0, f"arithmetic {milliseconds(parts.arithmetic)}")
     if parts.exchange:
-        said.append(f"exchange {short(parts.exchange)}")
+        said.append(f"exchange {milliseconds(parts.exchange)}")
     return ", ".join(said)

@@ -279,6 +279,11 @@ def short(value: float) -> str:
     return f"{value:#.3g}".rstrip(".")
 
 
+def milliseconds(value: float) -> str:
+    """Three significant digits, or all before the point: ``k`` is no part of a unit of time."""
+    return short(value) if value < 1e3 else f"{value:,.0f}"
+
+
 def thousands(axes: Axes) -> None:
     """Few labels on the axis across, thousands as ``k``."""
     axes.xaxis.set_major_locator(MaxNLocator(5))

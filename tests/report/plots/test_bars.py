@@ -73,6 +73,15 @@ def test_an_exchange_that_is_not_told_from_0_is_no_part_of_its_own() -> None:
     assert chart is not None and "exchange not told from 0" in chart.says
 
 
+def test_a_step_of_seconds_is_told_in_milliseconds_without_k() -> None:
+    group, styles, (cell,) = one_group(
+        world_sizes=[1], frameworks=["torch"], values={"steps_per_epoch": 0.25}
+    )
+    chart = bars.step_time(group, styles)
+    assert chart is not None and cell.epoch_time_s
+    assert f"1 CPU worker: {4e3 * cell.epoch_time_s.value:,.0f} ms, arithmetic" in chart.says
+
+
 def test_a_part_that_is_not_known_is_not_made_up() -> None:
     _, _, (cell,) = one_group(
         world_sizes=[1],
