@@ -3,6 +3,7 @@
 The API is HTTP, on the head's dashboard, which ``ray[default]`` has.
 """
 
+import contextlib
 import logging
 import os
 import time
@@ -71,6 +72,8 @@ class Job:
         ------
         DistlabError
             If no Jobs API answers there, or it refuses the job.
+        KeyboardInterrupt
+            If the command is told to end meanwhile; a job that Ray had taken by then is stopped.
         """
         environment: dict[str, Any] = {
             "env_vars": {"RAY_JOB_STOP_WAIT_TIME_S": str(STOP_S), **variables}
@@ -79,7 +82,12 @@ class Job:
             environment["working_dir"] = str(folder)
         try:
             client = _client(address)
-            client.submit_job(entrypoint=entrypoint, submission_id=id, runtime_env=environment)
+            try:
+                client.submit_job(entrypoint=entrypoint, submission_id=id, runtime_env=environment)
+            except KeyboardInterrupt:
+                with contextlib.suppress(Exception):
+                    client.stop_job(id)
+                raise
         except Exception as error:
             raise _refused(address, error) from error
         return cls(id, address, client)

@@ -113,6 +113,21 @@ def test_where_nothing_listens_the_head_is_told_what_it_lacks(
     assert "RAY_ADDRESS" not in os.environ
 
 
+def test_a_job_that_ray_took_while_the_command_was_told_to_end_is_stopped(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    stopped: list[str] = []
+
+    def submit(**given: Any) -> None:
+        raise KeyboardInterrupt
+
+    client = SimpleNamespace(submit_job=submit, stop_job=stopped.append)
+    monkeypatch.setattr(remote, "_client", lambda address: client)
+    with pytest.raises(KeyboardInterrupt):
+        Job.begin("http://head:8265", "distlab-1", "true", {}, None)
+    assert stopped == ["distlab-1"]
+
+
 def test_a_job_has_time_to_record_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: dict[str, Any] = {}
     client = SimpleNamespace(submit_job=lambda **given: asked.update(given))
