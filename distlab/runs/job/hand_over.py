@@ -52,9 +52,8 @@ def hand_over(options: Options, folder: Path) -> None:
     Raises
     ------
     DistlabError
-        If it cannot be handed over.
-    WorkerError
-        If the head answers no more.
+        If it cannot be handed over, or the head answers no more; what the store has by then is
+        brought.
     SystemExit
         With the job's exit code, if that isn't 0.
     Stopped
@@ -101,6 +100,9 @@ def hand_over(options: Options, folder: Path) -> None:
             console.print(mask(f"the job may go on, {by_hand}\n{cause(error)}"))
         _bring(options, id, folder, console)
         raise Stopped from None
+    except DistlabError:
+        _bring(options, id, folder, console)
+        raise
     _bring(options, id, folder, console)
     if status == DONE:
         return

@@ -41,6 +41,8 @@ class Remote:
 
     def follow(self, show: Any, most_s: float | None = None) -> str:
         show(self.text)
+        if self.status == "lost":
+            raise DistlabError("a", "b", "c")
         if self.status == "Ctrl-C":
             if most_s is None:
                 raise KeyboardInterrupt
@@ -103,6 +105,15 @@ def test_ctrl_c_stops_the_job_and_brings_back_what_it_recorded(
     assert remote.calls[1] == "stop" and remote.calls[2][2] == tmp_path
     told = capsys.readouterr().out
     assert "stopping the job" in told and "the job is STOPPED\n" in told
+
+
+def test_of_a_job_whose_head_is_lost_what_the_store_has_is_brought(
+    remote: Remote, tmp_path: Path
+) -> None:
+    remote.status = "lost"
+    with pytest.raises(DistlabError):
+        hand_over.hand_over(options(), tmp_path)
+    assert remote.calls[1][2] == tmp_path
 
 
 def test_a_job_that_does_not_stop_is_told_with_the_command_that_may(
