@@ -146,8 +146,9 @@ def main() -> None:
     except BrokenPipeError:
         unread()
         sys.exit(FAILED)
-    except KeyboardInterrupt:
-        print_to_stderr("interrupted: a run that had begun is recorded as KILLED")
+    except KeyboardInterrupt as stopped:
+        if not isinstance(stopped, hand_over.Stopped):
+            print_to_stderr("interrupted: a run that had begun is recorded as KILLED")
         sys.exit(128 + [*_received, signal.SIGINT][0])
 
 

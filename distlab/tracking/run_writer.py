@@ -18,7 +18,7 @@ from distlab.outcome import caveats, exchange
 from distlab.outcome.record import Epoch, Record
 from distlab.tracking import journal, owner, predictor
 from distlab.tracking.outbox import Connection, Outbox
-from distlab.tracking.store import open_store, origin
+from distlab.tracking.store import job_tag, open_store, origin
 
 # Figures of the whole run, in the summary and as metrics. They are logged at step 0, which MLflow
 # draws as bars; metrics by epoch have steps from 1.
@@ -150,6 +150,8 @@ class Tracker:
         self._out = Outbox(connection, run_dir, run_name, tags, run_id)
         self.run_id = self._out.run_id
         goes_on = run_id is not None
+        if goes_on and job_tag():
+            self._out.batch(tags=job_tag())
         self._monitor = _SystemMetrics(self._out, goes_on) if options.system_metrics else None
 
     def __enter__(self) -> "Tracker":

@@ -399,8 +399,14 @@ def origin() -> dict[str, str]:
         "mlflow.source.name": "distlab.launch",
         "distlab_version": __version__,
         **({"mlflow.source.git.commit": commit} if commit else {}),
-        **({JOB: job} if (job := os.environ.get(VARIABLE)) else {}),
+        **job_tag(),
     }
+
+
+def job_tag() -> dict[str, str]:
+    """The tag by which a job's runs are found; none where this command is no job."""
+    job = os.environ.get(VARIABLE)
+    return {JOB: job} if job else {}
 
 
 def now_ms() -> int:

@@ -15,7 +15,7 @@ from distlab.tracking import journal, owner, reader, views
 from distlab.tracking.outbox import Connection, Outbox
 from distlab.tracking.reader import ENVIRONMENT, KIND, PLAN, STUDY
 from distlab.tracking.run_writer import Part
-from distlab.tracking.store import now_ms, open_store, origin
+from distlab.tracking.store import job_tag, now_ms, open_store, origin
 
 _log = logging.getLogger(__name__)
 
@@ -130,6 +130,8 @@ class StudyTracker:
             if child.info.status == "RUNNING":
                 owner.end(client, child.info.run_id, "the study went on without its command")
         client.update_run(self.study, status="RUNNING")
+        for name, value in job_tag().items():
+            client.set_tag(self.study, name, value)
 
     def leave(self) -> None:
         """Give the study free for other commands."""

@@ -3,8 +3,10 @@
 The API is HTTP, on the head's dashboard, which ``ray[default]`` has.
 """
 
+import contextlib
 import logging
 import os
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -14,7 +16,7 @@ from typing import Any
 from distlab.cluster.connect import SETTINGS
 from distlab.cluster.start import joining
 from distlab.cluster.start.causes import cause
-from distlab.errors import DistlabError, WorkerError
+from distlab.errors import DistlabError
 
 EVERY_S = 1.0
 """How often a job is asked what is new."""
@@ -31,6 +33,8 @@ BEGINS = "Running entrypoint for job "
 """How the line begins that Ray puts before a job's own."""
 CHATTY = ("ray.dashboard.modules.dashboard_sdk", "ray._private.runtime_env.packaging")
 """Ray's loggers that tell of each package that is sent."""
+
+_ERRNO = re.compile(r"\[Errno \d+\] ([\w ]+)")
 
 
 @dataclass
@@ -71,6 +75,8 @@ class Job:
         ------
         DistlabError
             If no Jobs API answers there, or it refuses the job.
+        KeyboardInterrupt
+            If the command is told to end meanwhile; a job that Ray had taken by then is stopped.
         """
         environment: dict[str, Any] = {
             "env_vars": {"RAY_JOB_STOP_WAIT_TIME_S": str(STOP_S), **variables}
@@ -79,7 +85,12 @@ class Job:
             environment["working_dir"] = str(folder)
         try:
             client = _client(address)
-            client.submit_job(entrypoint=entrypoint, submission_id=id, runtime_env=environment)
+            try:
+                client.submit_job(entrypoint=entrypoint, submission_id=id, runtime_env=environment)
+            except KeyboardInterrupt:
+                with contextlib.suppress(Exception):
+                    client.stop_job(id)
+                raise
         except Exception as error:
             raise _refused(address, error) from error
         return cls(id, address, client)
@@ -96,7 +107,7 @@ class Job:
 
         Raises
         ------
-        WorkerError
+        DistlabError
             If the head answers no more.
         """
         begun = heard = time.monotonic()
@@ -110,10 +121,17 @@ class Job:
                     return str(status.value)
             except Exception as error:
                 if time.monotonic() - heard > PATIENCE_S:
-                    raise WorkerError(
-                        f"the head at {self.address} has not answered for {PATIENCE_S:.0f} s: "
-                        f"{cause(error)}\nthe job {self.id} may go on without this command",
-                        f"ray job logs --address {self.address} {self.id}",
+                    told = cause(error)
+                    short = _ERRNO.search(told)
+                    raise DistlabError(
+                        f"to follow the job {self.id} at {self.address}",
+                        f"the head has not answered for {PATIENCE_S:.0f} s: "
+                        f"{short[1] if short else told}\n"
+                        "the job may go on; if it ended with the head, its run stays RUNNING in "
+                        "the store",
+                        f"ray job logs --address {self.address} {self.id}\n"
+                        "it answers when the head does",
+                        may_pass=True,
                     ) from error
             time.sleep(EVERY_S)
 

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from distlab.cluster.job.remote import STOP_S, Job
+from distlab.cluster.start.causes import cause
 from distlab.console import Terminal, shown
 from distlab.errors import DistlabError
 from distlab.experiment import words
@@ -23,15 +24,21 @@ from distlab.masking import mask
 from distlab.tracking.job import outputs
 from distlab.tracking.store import VARIABLE
 
-DONE = "SUCCEEDED"
+DONE, GOES_ON = "SUCCEEDED", ("PENDING", "RUNNING")
 FOLDER = "~/distlab-jobs"
 """Where, on the head, each job has a folder for what it writes; it stays."""
 HERE = ("cluster", "cluster.address", "cluster.mode", "hydra.run.dir", "hydra.sweep.dir")
 """Options that are this machine's."""
 FILES = ("model",)
 """Options that may name a file of this machine, which goes along."""
+THERE = (f"cluster={ClusterMode.existing}", "cluster.address=auto")
+"""What stands for ``cluster=job`` in the command that the head runs."""
 MISSING = ("No module named distlab", "python: not found", "python: command not found")
 """What a shell says of a command that the head doesn't have."""
+
+
+class Stopped(KeyboardInterrupt):
+    """The command was ended by a signal, and how its job ended is told."""
 
 
 def asked(planned: Sequence[Options]) -> bool:
@@ -45,13 +52,12 @@ def hand_over(options: Options, folder: Path) -> None:
     Raises
     ------
     DistlabError
-        If it cannot be handed over.
-    WorkerError
-        If the head answers no more.
+        If it cannot be handed over, or the head answers no more; what the store has by then is
+        brought.
     SystemExit
         With the job's exit code, if that isn't 0.
-    KeyboardInterrupt
-        After the job was stopped and its run recorded as KILLED.
+    Stopped
+        After the job was stopped, or could not be, when the command got a signal.
     """
     address = str(options.cluster.address)
     _check_store(options)
@@ -71,6 +77,8 @@ def hand_over(options: Options, folder: Path) -> None:
 
     def show(new: str) -> None:
         text[:] = [*text, new][-2:]
+        # A command that it advises is pasted here, where the job's words would join another Ray.
+        new = new.replace(" ".join(THERE), f"cluster={ClusterMode.job} cluster.address={address}")
         sys.stdout.write(shown(mask(new)))
         sys.stdout.flush()
 
@@ -80,12 +88,19 @@ def hand_over(options: Options, folder: Path) -> None:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, signal.SIG_IGN)
         console.print(f"stopping the job, for at most {STOP_S} s")
+        by_hand = f"stop it with: ray job stop --address {address} {id}"
         try:
             job.stop()
-            job.follow(show, 2 * STOP_S)
+            status = job.follow(show, 2 * STOP_S)
+            late = status in GOES_ON
+            console.print(
+                mask(f"the job is {status}, {by_hand}" if late else f"the job is {status}")
+            )
         except Exception as error:
-            by_hand = f"ray job stop --address {address} {id}"
-            console.print(mask(f"it may go on, stop it with: {by_hand}\n{error}"))
+            console.print(mask(f"the job may go on, {by_hand}\n{cause(error)}"))
+        _bring(options, id, folder, console)
+        raise Stopped from None
+    except DistlabError:
         _bring(options, id, folder, console)
         raise
     _bring(options, id, folder, console)
@@ -113,8 +128,7 @@ def entrypoint(id: str, sent: Sequence[str], options: Options, files: bool) -> s
     """
     tracking = options.tracking
     there = [
-        f"cluster={ClusterMode.existing}",
-        "cluster.address=auto",
+        *THERE,
         f"tracking.uri={tracking.uri}",
     ]
     if tracking.experiment:

@@ -4,7 +4,9 @@ import os
 from pathlib import Path
 
 from distlab.experiment.options import TrackingOptions
-from distlab.files import slug
+from distlab.files import slug, write
+from distlab.outcome import schema
+from distlab.tracking import reader
 from distlab.tracking.store import JOB, open_store
 
 
@@ -12,7 +14,7 @@ def fetch(options: TrackingOptions, job: str, folder: Path) -> list[str]:
     """Download what a job's runs keep in the store, but for their models.
 
     A run by itself, and a study, go into ``folder``; a study's runs into folders of their names
-    in it.
+    in it. Of a study that was gone on with, the runs that this job made.
 
     Returns
     -------
@@ -31,4 +33,7 @@ def fetch(options: TrackingOptions, job: str, folder: Path) -> list[str]:
         for item in opened.client.list_artifacts(run.info.run_id):
             if item.path != "model":
                 opened.client.download_artifacts(run.info.run_id, item.path, str(place))
+        if run.data.tags.get(reader.KIND) == reader.STUDY:
+            study = reader.gather(opened.client, run)
+            write(place / "study.json", schema.written("study.json", study))
     return [run.info.run_id for run in runs]

@@ -8,7 +8,7 @@ import pytest
 
 from distlab.cluster.job import remote
 from distlab.cluster.job.remote import Job
-from distlab.errors import DistlabError, WorkerError
+from distlab.errors import DistlabError
 from distlab.masking import mask
 
 
@@ -70,9 +70,11 @@ def test_a_head_that_answers_no_more_is_told_with_how_to_look(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(remote, "PATIENCE_S", -1.0)
-    with pytest.raises(WorkerError, match="the job distlab-1 may go on") as caught:
-        job(ConnectionError("gone")).follow(print)
-    assert caught.value.log == "ray job logs --address http://head:8265 distlab-1"
+    refused = 'HTTPConnectionPool: (Caused by Error("x: [Errno 111] Connection refused"))'
+    with pytest.raises(DistlabError, match="follow the job distlab-1 at") as caught:
+        job(ConnectionError(refused)).follow(print)
+    assert "Connection refused\nthe job may go on" in caught.value.found
+    assert "ray job logs --address http://head:8265 distlab-1\n" in caught.value.fix
 
 
 def test_a_job_that_does_not_end_is_followed_no_longer_than_asked() -> None:
@@ -111,6 +113,21 @@ def test_where_nothing_listens_the_head_is_told_what_it_lacks(
         Job.begin("http://127.0.0.1:1", "distlab-1", "true", {}, None)
     assert "ray[default]" in caught.value.fix and caught.value.may_pass
     assert "RAY_ADDRESS" not in os.environ
+
+
+def test_a_job_that_ray_took_while_the_command_was_told_to_end_is_stopped(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    stopped: list[str] = []
+
+    def submit(**given: Any) -> None:
+        raise KeyboardInterrupt
+
+    client = SimpleNamespace(submit_job=submit, stop_job=stopped.append)
+    monkeypatch.setattr(remote, "_client", lambda address: client)
+    with pytest.raises(KeyboardInterrupt):
+        Job.begin("http://head:8265", "distlab-1", "true", {}, None)
+    assert stopped == ["distlab-1"]
 
 
 def test_a_job_has_time_to_record_its_end(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -28,6 +28,7 @@ class Remote:
     """A job that does what the test says."""
 
     status, text, code, why = "SUCCEEDED", "epoch 1\n", None, "a reason"
+    stopped = "STOPPED"
 
     def __init__(self) -> None:
         self.calls: list[Any] = []
@@ -40,8 +41,12 @@ class Remote:
 
     def follow(self, show: Any, most_s: float | None = None) -> str:
         show(self.text)
-        if self.status == "Ctrl-C" and most_s is None:
-            raise KeyboardInterrupt
+        if self.status == "lost":
+            raise DistlabError("a", "b", "c")
+        if self.status == "Ctrl-C":
+            if most_s is None:
+                raise KeyboardInterrupt
+            return self.stopped
         return self.status
 
     def stop(self) -> None:
@@ -95,10 +100,39 @@ def test_ctrl_c_stops_the_job_and_brings_back_what_it_recorded(
     remote: Remote, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     remote.status = "Ctrl-C"
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(hand_over.Stopped):
         hand_over.hand_over(options(), tmp_path)
     assert remote.calls[1] == "stop" and remote.calls[2][2] == tmp_path
-    assert "stopping the job" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "stopping the job" in told and "the job is STOPPED\n" in told
+
+
+def test_of_a_job_whose_head_is_lost_what_the_store_has_is_brought(
+    remote: Remote, tmp_path: Path
+) -> None:
+    remote.status = "lost"
+    with pytest.raises(DistlabError):
+        hand_over.hand_over(options(), tmp_path)
+    assert remote.calls[1][2] == tmp_path
+
+
+def test_a_job_that_does_not_stop_is_told_with_the_command_that_may(
+    remote: Remote, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    remote.status, remote.stopped = "Ctrl-C", "RUNNING"
+    with pytest.raises(hand_over.Stopped):
+        hand_over.hand_over(options(), tmp_path)
+    told = " ".join(capsys.readouterr().out.split())
+    assert f"is RUNNING, stop it with: ray job stop --address {ADDRESS} distlab-" in told
+
+
+def test_a_command_that_the_job_advises_joins_as_a_job(
+    remote: Remote, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    remote.text = "go on with: resume=1 cluster=existing cluster.address=auto tracking.uri=a\n"
+    hand_over.hand_over(options(), tmp_path)
+    advised = f"go on with: resume=1 cluster=job cluster.address={ADDRESS} tracking.uri=a\n"
+    assert advised in capsys.readouterr().out
 
 
 def test_a_job_that_cannot_be_stopped_is_told_with_the_command_that_may(
