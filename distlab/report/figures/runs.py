@@ -1,7 +1,7 @@
 """The runs of a study: which count, why others don't, and how those of two cells compare."""
 
 import itertools
-import statistics
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -89,12 +89,16 @@ def options(run: Run) -> dict[str, str]:
     return {name: str(run[key]) for name, key in TOLD_BY.items() if run.get(key) is not None}
 
 
+def epochs_taken(run: Run) -> float:
+    """How many epochs it trained, the last by its part of the steps, if the run ended inside it."""
+    if run.get("stopped") is None or not run.get("steps") or not run.get("steps_per_epoch"):
+        return float(len(run["epoch_time_s"]))
+    return float(run["steps"] / run["steps_per_epoch"])
+
+
 def mean_epoch(run: Run) -> float:
     """Mean seconds of a whole epoch, of a run that may have ended inside one."""
-    seconds = run["epoch_time_s"]
-    if run.get("stopped") is None or not run.get("steps") or not run.get("steps_per_epoch"):
-        return statistics.fmean(seconds)
-    return float(sum(seconds) * run["steps_per_epoch"] / run["steps"])
+    return math.fsum(run["epoch_time_s"]) / epochs_taken(run)
 
 
 def epoch_times(run: Run) -> list[float]:

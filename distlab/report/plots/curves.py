@@ -184,6 +184,6 @@ def _same_repeat(
     shared = [repeat for repeat in curves[0] if repeat in curves[1]]
     for repeat in sorted(shared):
         first, second = curves[0][repeat], curves[1][repeat]
-        if first[0].shape == second[0].shape:
+        if np.array_equal(first[0], second[0]):  # else each mean is of other steps
             return first, second
     return None

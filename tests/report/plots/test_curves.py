@@ -31,6 +31,14 @@ def test_losses_are_differences_from_the_first_cell_in_a_repeat_that_counts_in_b
     assert f"at most {np.abs(np.divide(other, one) - 1).max():.1e}" in chart.says
 
 
+def test_losses_of_runs_that_stopped_at_other_steps_are_not_compared() -> None:
+    group, styles, _ = one_group(world_sizes=[1], frameworks=["torch", "tf"], repeats=1)
+    one, other = (cell.runs[0] for cell in group.cells)
+    assert curves.losses(group, styles) is not None
+    other["loss_curve"] = {**one["loss_curve"], "step": [2 * n for n in one["loss_curve"]["step"]]}
+    assert curves.losses(group, styles) is None
+
+
 def test_equal_losses_stand_at_the_lower_edge_and_one_cell_alone_is_no_chart() -> None:
     curve = {"step": [1, 2], "loss": [2.0, 1.0]}
     group, styles, _ = one_group(

@@ -198,7 +198,12 @@ def classroom(
 
 def _chosen(framework: str, model: str, cells: Sequence[Cell]) -> Cell | None:
     wanted = framework, model, 1, FP32
-    alike = (c for c in cells if (c.framework, c.model, c.world_size, c.precision) == wanted)
+    alike = (
+        cell
+        for cell in cells
+        if (cell.framework, cell.model, cell.world_size, cell.precision) == wanted
+        and not any(run.get("stopped") for run in cell.counted)
+    )
     return next(alike, None)
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from distlab.report.figures.cells import Cell
 from distlab.report.figures.groups import Group
+from distlab.report.figures.runs import epochs_taken
 from distlab.report.sections.tables import Table, Value, number
 
 EPOCHS = (1, 10, 100, 1000)
@@ -31,7 +32,7 @@ class JobTime:
     samples:
         Training samples of an epoch, to which ``training`` is in proportion.
     measured:
-        Epochs that were measured.
+        Epochs that were measured; the last counts by its part, if the run ended inside it.
     """
 
     start: float
@@ -39,7 +40,7 @@ class JobTime:
     training: float
     rest: float
     samples: int
-    measured: int
+    measured: float
 
     def seconds(self, epochs: int, samples: int | None = None) -> float:
         """A job of so many epochs, in seconds; of as many samples as measured unless given."""
@@ -57,7 +58,7 @@ def job_time(cell: Cell) -> JobTime | None:
     if cell.startup_s is None or cell.compile_s is None or cell.epoch_time_s is None:
         return None
     rests = [
-        (run["wall_s"] - run["startup_s"] - sum(run["epoch_time_s"])) / len(run["epoch_time_s"])
+        (run["wall_s"] - run["startup_s"] - sum(run["epoch_time_s"])) / epochs_taken(run)
         for run in cell.counted
         if run.get("wall_s") is not None and run.get("startup_s") is not None
     ]
@@ -68,7 +69,7 @@ def job_time(cell: Cell) -> JobTime | None:
         training=cell.epoch_time_s.value,
         rest=max(0.0, statistics.median(rests)) if rests else 0.0,
         samples=first["steps_per_epoch"] * first["global_batch_size"],
-        measured=len(first["epoch_time_s"]),
+        measured=epochs_taken(first),
     )
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from distlab.console import counted
 from distlab.report.figures.cells import Cell
 from distlab.report.figures.comparisons import Comparison
+from distlab.report.figures.runs import epochs_taken
 from distlab.report.sections.tables import number
 from distlab.report.sections.what_if.job_time import FAR, job_time
 
@@ -42,7 +43,7 @@ class Overtaking:
     @property
     def sentence(self) -> str:
         """All of it in words; ``about`` where it is far from what was measured."""
-        measured = len(self.faster.counted[0]["epoch_time_s"])
+        measured = epochs_taken(self.faster.counted[0])
         about = "about " if self.after > FAR * measured else ""
         cell = self.faster
         return (

@@ -138,3 +138,10 @@ def test_a_run_of_another_precision_stands_for_no_published_one() -> None:
     result = found(made("mlp", precision="bf16"))
     assert "PyTorch has no fp32 run with one worker in this study." in result.sentences
     assert result.order_now == []
+
+
+def test_runs_that_were_stopped_are_no_ten_epochs_of_the_classroom() -> None:
+    data = of_times("mlp", torch=10.0, tf=12.0, paddle=15.0)
+    for run in data["runs"]:
+        run["stopped"] = "seconds"
+    assert [entry.now_s for entry in found(data).entries] == [None, None, None]
