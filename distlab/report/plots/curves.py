@@ -33,7 +33,10 @@ LEAST_DIFFERENCE = 1e-8
 
 
 def accuracy(group: Group, styles: Styles) -> Chart | None:
-    """Test accuracy at each evaluation against training time: each run, and the runs' mean."""
+    """Test accuracy at each evaluation against training time: each run, and the runs' mean.
+
+    Runs of different numbers of evaluations have no mean, which would end where the first did.
+    """
     cells = [cell for cell in group.ranked if cell.accuracy_mean is not None]
     if not cells:
         return None
@@ -43,15 +46,14 @@ def accuracy(group: Group, styles: Styles) -> Chart | None:
             courses = [course(run) for run in cell.counted]
             times = [np.asarray(seconds) for seconds, _ in courses]
             values = [100 * np.asarray(shares, dtype=float) for _, shares in courses]
-            if len(cell.counted) > 1:
+            look = {**line_look(style), "linestyle": dash}
+            alike = len({len(seconds) for seconds in times}) == 1
+            faint = {"color": style.colour, "alpha": 0.22, "linewidth": 0.8}
+            if len(times) > 1:
                 for seconds, percent in zip(times, values, strict=True):
-                    axes.plot(seconds, percent, color=style.colour, alpha=0.22, linewidth=0.8)
-            points = min(len(seconds) for seconds in times)
-            axes.plot(
-                np.mean([seconds[:points] for seconds in times], axis=0),
-                np.mean([percent[:points] for percent in values], axis=0),
-                **{**line_look(style), "linestyle": dash},
-            )
+                    axes.plot(seconds, percent, **(faint if alike else look))
+            if alike:
+                axes.plot(np.mean(times, axis=0), np.mean(values, axis=0), **look)
         target = cells[0].counted[0].get("target_accuracy")
         if target is not None:
             # On the left, where curves are lowest, on the side of the line where no end is.

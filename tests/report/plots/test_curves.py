@@ -19,6 +19,17 @@ def test_accuracy_is_in_percent_over_the_sum_of_windows() -> None:
     assert curve.get_xdata()[-1] == pytest.approx(sum(run["epoch_time_s"]))  # type: ignore[index]
 
 
+def test_runs_that_stopped_after_other_evaluations_have_no_mean() -> None:
+    group, styles, _ = one_group(world_sizes=[1], frameworks=["torch"], repeats=3)
+    first = group.cells[0].runs[0]
+    drawn = len(axes_of(curves.accuracy(group, styles)).lines)
+    first.update(epoch_time_s=first["epoch_time_s"][:-1], test_accuracy=first["test_accuracy"][:-1])
+    axes = axes_of(curves.accuracy(group, styles))
+    assert len(axes.lines) == drawn - 1
+    lengths = [len(line.get_xdata()) for line in axes.lines[:3]]  # type: ignore[arg-type]
+    assert lengths[0] + 1 == lengths[1] == lengths[2]
+
+
 def test_losses_are_differences_from_the_first_cell_in_a_repeat_that_counts_in_both() -> None:
     group, styles, _ = one_group(
         world_sizes=[1], frameworks=["torch", "tf"], unverified=where(framework="tf", repeat=0)
