@@ -86,22 +86,6 @@ def part_lengths(steps: int, every: int | None) -> list[int]:
     return [min(length, steps - start) for start in range(0, steps, length)]
 
 
-def whole_epochs(seconds: Sequence[float], steps: Sequence[int], whole: int) -> list[float]:
-    """How long epochs would have taken if each had been whole, in seconds.
-
-    Parameters
-    ----------
-    seconds, steps:
-        Of each epoch's window; the last may be part of an epoch.
-    whole:
-        Steps of a whole epoch.
-    """
-    return [
-        took if count == whole else took * whole / count
-        for took, count in zip(seconds, steps, strict=True)
-    ]
-
-
 def throughput(samples: int, windows: Sequence[float]) -> float:
     """Samples per second of the whole job over one epoch.
 
