@@ -159,6 +159,23 @@ def connected_to() -> str | None:
     return ray.get_runtime_context().get_session_name() if ray.is_initialized() else None
 
 
+def wait_for_head() -> None:
+    """Wait until the head of the Ray that this process is connected to answers, if it is to any.
+
+    Raises
+    ------
+    RayLostError
+        If it does not for long; this process has left it then.
+    """
+    import ray
+
+    from distlab.cluster.watch.head import Head
+
+    if ray.is_initialized():
+        with left_when_lost():
+            Head.connected().wait()
+
+
 def leave_lost() -> None:
     """Leave a Ray that is lost, before it ends this process; :func:`connect` may follow.
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import ray
 from ray.exceptions import RayError
 
+from distlab.cluster.watch.head import Head
 from distlab.cluster.watch.witness import node_of, there
 from distlab.outcome.events import Notice, Started
 
@@ -39,7 +40,7 @@ def fetch(ranks: Iterable[Started], folder: Path) -> None:
     """
     each = {(one.host, one.address, one.log): one for one in ranks}
     away = [one for one in each.values() if one.host != socket.gethostname()]
-    if not away or not ray.is_initialized():
+    if not away or not ray.is_initialized() or not Head.reached():
         return
     mark = folder / f".shared-{uuid.uuid4().hex}"
     with suppress(OSError, RayError):

@@ -2,11 +2,14 @@
 own actors, beside it, on the same Ray."""
 
 import os
+import re
 import signal
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy_sockets
 import psutil
@@ -18,10 +21,15 @@ from ray.util.placement_group import placement_group_table
 from distlab.cluster import connect, restarts
 from distlab.cluster.pool import Jobs
 from distlab.cluster.train import run as train
+from distlab.data import sources
 from distlab.data.dataset import Dataset
+from distlab.errors import WorkerError
 from distlab.experiment.experiment import Experiment, resolve, validate
+from distlab.experiment.options import Options
 from distlab.experiment.task import Task
-from distlab.outcome.events import Begun, EpochDone, Event, Finished, Notice, Started
+from distlab.outcome.events import Begun, Checkpoint, EpochDone, Event, Finished, Notice, Started
+from distlab.runs import run
+from distlab.runs.progress import Display
 
 pytestmark = pytest.mark.slow
 
@@ -111,3 +119,45 @@ def test_torch_that_loses_a_rank_ends_with_the_same_bits_on_other_workers(
     first, second = (event for event in events if isinstance(event, Begun))
     assert first.epoch == 0 and second.epoch > 0 and second.group != first.group
     assert second.failure and "worker 1 on" in second.failure
+
+
+def test_torch_under_ray_train_that_is_killed_and_resumed_ends_with_the_same_bits(
+    experiment_of_two: Experiment,
+    options: Callable[..., Options],
+    dataset: Dataset,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sources, "load", lambda *_, **__: dataset)
+    job = ("gpus=2", "batch_size=4", "epochs=6", "failures.max=0", "measure_exchange=false")
+
+    def command(name: str, act: Callable[..., dict[str, Any]], *words: str) -> dict[str, Any]:
+        folder = tmp_path / name
+        folder.mkdir()
+        with Display() as display, run.Session() as session:
+            return act(options(*words), folder, time.time(), display, session)
+
+    def killed(*told: Any, **named: Any) -> Iterator[Event]:
+        pids: dict[int, int] = {}
+        with closing(lasting(*told, **named)) as happens:
+            for event in happens:
+                yield event
+                if isinstance(event, Started):
+                    pids[event.rank] = event.pid
+                elif isinstance(event, Checkpoint) and event.epoch == 2:
+                    os.kill(pids[1], signal.SIGKILL)
+
+    lasting = train.lasting
+    whole = command("whole", run.execute, *job, "engine=actors")
+    with monkeypatch.context() as patch, pytest.raises(WorkerError, match="worker 1 on"):
+        patch.setattr(train, "lasting", killed)
+        command("killed", run.execute, *job, "engine=train")
+    (named,) = re.findall(r"^go on with: .* (resume=\w+)", capsys.readouterr().out, re.MULTILINE)
+    resumed = command("resumed", lambda *told: run.go_on(*told, [named]), named)
+    assert resumed["final_weights_sha256"] == whole["final_weights_sha256"]
+    assert resumed["engine"] == "train" and resumed["restarts"] == 1
+    first, second = resumed["stretches"]
+    assert first["epochs"] >= 2 and second["epochs"] > 0
+    assert resumed["verified"], resumed["checks"]
