@@ -29,10 +29,12 @@ from distlab.console import (
 )
 from distlab.doctor import preflight
 from distlab.errors import DistlabError, WorkerError
-from distlab.experiment import words
-from distlab.experiment.experiment import in_study, validate
-from distlab.experiment.options import CONF, Options, register
-from distlab.experiment.refused import refused
+from distlab.experiment.command_line import words
+from distlab.experiment.command_line.refused import refused
+from distlab.experiment.config_tree import CONF, register
+from distlab.experiment.options import Options
+from distlab.experiment.sizes import in_study
+from distlab.experiment.validate import validate
 from distlab.masking import learn, learn_environment
 from distlab.runs import run, study
 from distlab.runs.job import hand_over

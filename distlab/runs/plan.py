@@ -14,13 +14,8 @@ from omegaconf.errors import OmegaConfBaseException
 from distlab.data import asked
 from distlab.data.dataset import called
 from distlab.errors import DistlabError
-from distlab.experiment.experiment import (
-    LAYERS,
-    checked,
-    digest,
-    known_by_content,
-    known_by_layers,
-)
+from distlab.experiment.keys import LAYERS, known_by_content, known_by_layers
+from distlab.experiment.model import digest
 from distlab.experiment.names import (
     NOT_OF_A_CELL,
     SURROUNDINGS,
@@ -30,6 +25,7 @@ from distlab.experiment.names import (
 )
 from distlab.experiment.options import Device, Engine, Execution, Options, Precision, flat
 from distlab.experiment.training.standard import is_standard
+from distlab.experiment.validate import checked
 from distlab.files import slug
 from distlab.masking import HIDDEN
 

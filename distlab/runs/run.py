@@ -22,7 +22,8 @@ from distlab.data.asked import DataOptions
 from distlab.data.dataset import Dataset
 from distlab.data.order import epoch_order
 from distlab.environment import kept
-from distlab.experiment import sizes, words
+from distlab.experiment import sizes
+from distlab.experiment.command_line import words
 from distlab.experiment.experiment import Experiment, engine, resolve
 from distlab.experiment.options import (
     ClusterMode,

@@ -21,8 +21,8 @@ from distlab.cluster import connect
 from distlab.console import without_user
 from distlab.doctor import preflight
 from distlab.errors import DistlabError
-from distlab.experiment import words
-from distlab.experiment.named import unnamed
+from distlab.experiment.command_line import words
+from distlab.experiment.frameworks.named import unnamed
 from distlab.experiment.options import EXPERIMENT, Options, TrackingOptions, mlflow_variables
 from distlab.masking import mask
 from distlab.runs import run

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from distlab.checkpoints import epochs
 from distlab.checkpoints.files import EPOCH, STATE, Checkpoints
-from distlab.experiment import words
+from distlab.experiment.command_line import words
 from distlab.experiment.experiment import Experiment
 from distlab.experiment.options import Options
 from distlab.masking import mask, masked

@@ -11,7 +11,7 @@ from distlab.checkpoints.archive import DamagedError
 from distlab.checkpoints.files import EPOCH, Checkpoints
 from distlab.data.dataset import Dataset
 from distlab.errors import DistlabError
-from distlab.experiment.named import unnamed
+from distlab.experiment.frameworks.named import unnamed
 from distlab.experiment.names import SURROUNDINGS
 from distlab.experiment.options import Device, Options
 from distlab.masking import mask
@@ -27,7 +27,8 @@ _log = logging.getLogger(__name__)
 OWN = (*SURROUNDINGS, "resume", "take_over", "hydra.", "framework")
 """What a command may say that goes on with a run; all else is as the run has it.
 
-The framework is named where it is code of the user's own (:mod:`distlab.experiment.named`).
+The framework is named where it is code of the user's own
+(:mod:`distlab.experiment.frameworks.named`).
 """
 
 
