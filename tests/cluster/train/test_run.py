@@ -24,9 +24,10 @@ from distlab.cluster.train import run as train
 from distlab.data import sources
 from distlab.data.dataset import Dataset
 from distlab.errors import WorkerError
-from distlab.experiment.experiment import Experiment, resolve, validate
+from distlab.experiment.experiment import Experiment, resolve
 from distlab.experiment.options import Options
 from distlab.experiment.task import Task
+from distlab.experiment.validate import validate
 from distlab.outcome.events import Begun, Checkpoint, EpochDone, Event, Finished, Notice, Started
 from distlab.runs import run
 from distlab.runs.progress import Display
