@@ -30,7 +30,7 @@ from distlab.experiment.task import Task
 from distlab.experiment.validate import validate
 from distlab.outcome.events import Begun, Checkpoint, EpochDone, Event, Finished, Notice, Started
 from distlab.runs import run
-from distlab.runs.progress import Display
+from distlab.runs.shown.progress import Display
 
 pytestmark = pytest.mark.slow
 
