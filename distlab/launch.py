@@ -39,7 +39,8 @@ from distlab.masking import learn, learn_environment
 from distlab.runs import run, study
 from distlab.runs.job import hand_over
 from distlab.runs.log import driver_log, hide_secrets
-from distlab.runs.progress import Display
+from distlab.runs.session import Session
+from distlab.runs.shown.progress import Display
 
 _log = logging.getLogger(__name__)
 _received: list[int] = []
@@ -87,7 +88,7 @@ def _compose_and_run(options: DictConfig) -> Options | None:
 
 def _run(options: Options, run_dir: Path, overrides: Sequence[str]) -> None:
     """A run by itself, a new one or one that goes on."""
-    with driver_log(run_dir), Display() as display, run.Session() as session:
+    with driver_log(run_dir), Display() as display, Session() as session:
         begun = _command_time()
         try:
             if options.resume is None:

@@ -14,7 +14,8 @@ from distlab.masking import mask, masked
 from distlab.outcome.events import Checkpoint
 from distlab.outcome.record import Record
 from distlab.runs.again.resume import Resumed
-from distlab.runs.plan import Cell, plain, surroundings
+from distlab.runs.plan import Cell, surroundings
+from distlab.runs.recorded_plan import plain
 
 if TYPE_CHECKING:
     from distlab.tracking.run_writer import Tracker

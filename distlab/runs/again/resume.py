@@ -17,7 +17,7 @@ from distlab.experiment.options import Device, Options
 from distlab.masking import mask
 from distlab.outcome.events import Checkpoint
 from distlab.outcome.record import Record
-from distlab.runs.plan import restored
+from distlab.runs.recorded_plan import restored
 from distlab.tracking import store
 
 if TYPE_CHECKING:
@@ -203,7 +203,7 @@ def _asked(
 
 
 def _restored(values: Any, now: Options) -> Options:
-    """Options that were noted, which :func:`distlab.runs.plan.restored` takes for a study's."""
+    """Options that were noted, read as those of a study's plan are."""
     try:
         return restored(values, now)[0]
     except DistlabError as error:
