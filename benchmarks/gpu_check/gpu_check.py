@@ -60,6 +60,12 @@ def say(text: str) -> None:
     print(text, flush=True)  # noqa: T201
 
 
+def take_first_gpu() -> None:
+    """Let all that follows see one GPU, by the number that nvidia-smi and NVML give it."""
+    named = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")[0].strip()
+    os.environ.update(CUDA_VISIBLE_DEVICES=named or "0", CUDA_DEVICE_ORDER="PCI_BUS_ID")
+
+
 def surroundings() -> dict[str, Any]:
     """What must be there before anything runs, and what is."""
     gpu = Gpu.visible()
@@ -202,6 +208,8 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=10.0, help="for each framework")
     parser.add_argument("--output", type=Path, default=Path("gpu_check.json"))
     arguments = parser.parse_args()
+    if arguments.device == "gpu":
+        take_first_gpu()
     with tempfile.TemporaryDirectory() as empty:
         place, what = images.folder(arguments.data, Path(empty))
         names, executions = arguments.models.split(","), arguments.executions.split(",")
