@@ -217,7 +217,7 @@ def main() -> int:
         wanted = Wanted(arguments.device, place, arguments.epochs, names, executions, precisions)
         told: dict[str, Any] = {"device": wanted.device, "data": what, "epochs": wanted.epochs}
         told |= {"surroundings": surroundings(), "frameworks": []}
-        say(f"data: {what}\n{json.dumps(told['surroundings'])}")
+        say(f"data: {what}\n{report.surroundings(told['surroundings'])}")
         for framework in arguments.frameworks.split(","):
             if find_spec(PACKAGES[framework]) is None:
                 say(f"\n{framework}: not installed")

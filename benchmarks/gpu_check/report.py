@@ -15,16 +15,38 @@ first loss off, ten off: from float64's, relatively, at a batch of 64. quickstar
 samples/s as the framework's own quickstart. J/1000: energy of 1,000 samples."""
 
 
+def surroundings(found: dict[str, Any]) -> str:
+    """What was there before anything ran."""
+    gpu, others = found["gpu"], found["other_processes_on_gpu"]
+    told = {
+        "Python": found["python"],
+        "NVIDIA driver": found["driver"],
+        "GPU": gpu and f"{gpu['name']} {gpu['pci_address']}",
+        "other processes on it": others,
+        "C compiler": found["c_compiler"],
+        "Python's header": found["python_header"] or None,
+    }
+    if gpu is None and found["driver"]:
+        told["GPU"] = "not told (pip install nvidia-ml-py tells of it, and of its energy)"
+    return ", ".join(
+        f"{name}: {'none' if value is None else 'there' if value is True else value}"
+        for name, value in told.items()
+    )
+
+
 def lines(result: dict[str, Any]) -> list[str]:
     """The result of one framework, line by line."""
     failed = [one for one in result["conformance"] if not one["passed"]]
     count = len(result["conformance"])
-    found = [f"\n{result['framework']}: {count - len(failed)} of {count} conformance checks passed"]
+    trained = [cell for cell in result["training"] if "samples_per_s" in cell]
+    name = result["framework"]
+    if trained:
+        name += f" {trained[0]['framework_version']} on {trained[0]['device_name']}"
+    found = [f"\n{name}: {count - len(failed)} of {count} conformance checks passed"]
     found += [
         f"  FAILED {one['check']} ({one['execution']}, {one['model']}): {one['detail']}"
         for one in failed
     ]
-    trained = [cell for cell in result["training"] if "samples_per_s" in cell]
     found += _table([HEAD, *(_row(cell, result["quickstart"]) for cell in trained)])
     found += [f"  {verdict}" for verdict in verdicts(trained)]
     for cell in result["training"]:

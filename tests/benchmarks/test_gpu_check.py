@@ -13,6 +13,7 @@ ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "benchmarks" / "gpu_check" / "gpu_check.py"
 sys.path.insert(0, str(SCRIPT.parent))
 
+import gpu_check  # noqa: E402
 import images  # noqa: E402
 import models  # noqa: E402
 import report  # noqa: E402
@@ -79,6 +80,22 @@ def test_made_up_images_say_so_and_come_back_from_their_files(
     assert images.folder(str(tmp_path), tmp_path)[1] == f"the images in {tmp_path}"
 
 
+@pytest.mark.parametrize(
+    ("visible", "taken"), [(None, "0"), ("", "0"), ("3,1", "3"), ("GPU-7a, GPU-7b", "GPU-7a")]
+)
+def test_of_several_gpus_one_is_taken_for_a_rank_refuses_several(
+    visible: str | None, taken: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Both, so that both are put back.
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible or "")
+    monkeypatch.setenv("CUDA_DEVICE_ORDER", "FASTEST_FIRST")
+    if visible is None:
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    gpu_check.take_first_gpu()
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == taken
+    assert os.environ["CUDA_DEVICE_ORDER"] == "PCI_BUS_ID"
+
+
 def cell(model: str, precision: str, errors: dict[str, list[float | None]]) -> dict[str, Any]:
     """What a made-up cell measured, with these errors of its first losses by batch."""
     return {
@@ -96,7 +113,23 @@ def cell(model: str, precision: str, errors: dict[str, list[float | None]]) -> d
         "compiled_from_cache": True,
         "loss_errors": errors,
         "energy_j": 7.2,
+        "framework_version": "2.13.0",
+        "device_name": "NVIDIA Abacus",
     }
+
+
+def test_the_surroundings_are_told_in_words() -> None:
+    found: dict[str, Any] = {"python": "3.11.7", "driver": None, "c_compiler": None}
+    found |= {"python_header": False, "gpu": None, "other_processes_on_gpu": None}
+    assert report.surroundings(found) == (
+        "Python: 3.11.7, NVIDIA driver: none, GPU: none, other processes on it: none, "
+        "C compiler: none, Python's header: none"
+    )
+    found |= {"driver": "580.65.06", "python_header": True, "other_processes_on_gpu": 0}
+    assert "GPU: not told (pip install nvidia-ml-py" in report.surroundings(found)
+    found["gpu"] = {"name": "NVIDIA Abacus", "pci_address": "17:00.0"}
+    assert "GPU: NVIDIA Abacus 17:00.0, other processes on it: 0, " in report.surroundings(found)
+    assert report.surroundings(found).endswith("Python's header: there")
 
 
 def test_whether_fp32_keeps_to_its_bounds_is_answered_for_each_batch() -> None:
@@ -139,7 +172,7 @@ def test_a_result_is_told_in_lines_and_right_only_if_nothing_is_wrong() -> None:
         "seconds": {"training": 12.3, "conformance": 45.6},
     }
     title, head, row, *rest = report.lines(result)
-    assert title == "\ntorch: 1 of 1 conformance checks passed"
+    assert title == "\ntorch 2.13.0 on NVIDIA Abacus: 1 of 1 conformance checks passed"
     assert [row[head.index(name) :].split("  ")[0] for name in report.HEAD] == [
         *("mlp", "eager", "fp32", "1,000", "64000.0", "1.5 (kept)", "not reached", "0.9000"),
         *("2.0e-07", "2.0e-07", "2.00", "2"),

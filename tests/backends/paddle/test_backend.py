@@ -71,14 +71,21 @@ def test_adam_follows_algorithm_1_over_500_steps_and_prints_nothing(
 
 
 def test_threads_are_those_asked_for_whatever_the_environment_says() -> None:
+    # As where NumPy and Paddle are alone; the process has another OpenMP, with its own number.
     result = run(
         """
+        import sys
+
+        sys.modules["threadpoolctl"] = None
+
         from distlab.backends.base import Placement
-        from distlab.backends.paddle.backend import PaddleBackend
+        from distlab.backends.paddle.backend import PaddleBackend, paddle
 
         for threads in (3, 1):
             backend = PaddleBackend(Placement(0, 1, 0, "cpu", ("127.0.0.1:1",), threads))
             assert backend.describe()["threads"] == threads
+            paddle.base.core.set_num_threads(5)
+            assert backend.describe()["threads"] == 5
         """,
         OMP_NUM_THREADS="2",
     )
