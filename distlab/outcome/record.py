@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from distlab.backends.base import Weights
 from distlab.data.dataset import Dataset
 from distlab.data.order import digest
 from distlab.experiment.experiment import Experiment
@@ -15,6 +14,7 @@ from distlab.experiment.names import made_of
 from distlab.machine.load import worst
 from distlab.measure.clock import step_times, throughput
 from distlab.measure.efficiency import model_flop_utilisation
+from distlab.models.weights import Weights
 from distlab.outcome.caveats import Caveat, plain, resized, restarted
 from distlab.outcome.devices import energy, gpus
 from distlab.outcome.evaluations.points import Point, inside, merged, of_run, to_target, told
