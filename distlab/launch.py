@@ -29,15 +29,18 @@ from distlab.console import (
 )
 from distlab.doctor import preflight
 from distlab.errors import DistlabError, WorkerError
-from distlab.experiment import words
-from distlab.experiment.experiment import in_study, validate
-from distlab.experiment.options import CONF, Options, register
-from distlab.experiment.refused import refused
+from distlab.experiment.command_line import words
+from distlab.experiment.command_line.refused import refused
+from distlab.experiment.config_tree import CONF, register
+from distlab.experiment.options import Options
+from distlab.experiment.sizes import in_study
+from distlab.experiment.validate import validate
 from distlab.masking import learn, learn_environment
 from distlab.runs import run, study
 from distlab.runs.job import hand_over
 from distlab.runs.log import driver_log, hide_secrets
-from distlab.runs.progress import Display
+from distlab.runs.session import Session
+from distlab.runs.shown.progress import Display
 
 _log = logging.getLogger(__name__)
 _received: list[int] = []
@@ -85,7 +88,7 @@ def _compose_and_run(options: DictConfig) -> Options | None:
 
 def _run(options: Options, run_dir: Path, overrides: Sequence[str]) -> None:
     """A run by itself, a new one or one that goes on."""
-    with driver_log(run_dir), Display() as display, run.Session() as session:
+    with driver_log(run_dir), Display() as display, Session() as session:
         begun = _command_time()
         try:
             if options.resume is None:

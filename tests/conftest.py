@@ -19,9 +19,11 @@ from xdist.scheduler import LoadScopeScheduling
 
 from distlab.data import sources
 from distlab.data.dataset import Dataset
-from distlab.experiment import words
-from distlab.experiment.experiment import Experiment, resolve, validate
-from distlab.experiment.options import CONF, Options, register
+from distlab.experiment.command_line import words
+from distlab.experiment.config_tree import CONF, register
+from distlab.experiment.experiment import Experiment, resolve
+from distlab.experiment.options import Options
+from distlab.experiment.validate import validate
 
 # torch's compiled steps trust their callers; here they look at the tensors that they are given.
 os.environ["AOTI_RUNTIME_CHECK_INPUTS"] = "1"

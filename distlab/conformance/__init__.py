@@ -157,7 +157,7 @@ def shipped_environment(framework: str) -> dict[str, str]:
     """The section ``env`` of ``conf/framework/<framework>.yaml``, if there is such a file."""
     import yaml
 
-    from distlab.experiment.options import CONF
+    from distlab.experiment.config_tree import CONF
 
     file = CONF / "framework" / f"{framework}.yaml"
     if not file.is_file():

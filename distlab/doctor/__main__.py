@@ -12,7 +12,7 @@ from distlab.console import FAILED, Terminal, answer
 from distlab.doctor import machine, places, software
 from distlab.doctor.finding import Finding, Level, note
 from distlab.errors import DistlabError
-from distlab.experiment.words import at_home
+from distlab.experiment.command_line.words import at_home
 
 USAGE = """\
 python -m distlab.doctor [option=value ...]

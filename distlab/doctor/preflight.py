@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from distlab.errors import DistlabError
-from distlab.experiment import words
+from distlab.experiment.command_line import words
 
 ROOM_BYTES = 1 << 20
 """What a folder must take before anything is run: about what a run leaves there."""

@@ -18,7 +18,7 @@ from distlab.doctor.finding import Finding, note, wrong
 from distlab.doctor.probe import look
 from distlab.environment import kept
 from distlab.errors import DistlabError
-from distlab.experiment.options import package_of
+from distlab.experiment.config_tree import package_of
 
 COMPILED = "torch"
 """The framework whose default execution compiles its steps with a C++ compiler."""

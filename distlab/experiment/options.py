@@ -3,22 +3,15 @@
 import os
 from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
-from pathlib import Path
 from typing import Any
 
-from omegaconf import MISSING, DictConfig, OmegaConf
+from omegaconf import MISSING
 
-from distlab.backends import registry
 from distlab.data.asked import DataOptions
 from distlab.environment import kept
-from distlab.experiment.listing import listed
-from distlab.files import slug
 
-_PACKAGED = Path(__file__).parents[1] / "conf"
 EXPERIMENT = "distlab"
 """The MLflow experiment where no other is named."""
-CONF = _PACKAGED if _PACKAGED.is_dir() else Path(__file__).parents[2] / "conf"
-"""The config tree: inside the installed package, or at the top of the repository."""
 
 
 class Device(StrEnum):
@@ -295,56 +288,6 @@ def mlflow_variables(options: TrackingOptions) -> str:
     return " ".join(
         f"{name}={value}" for name, value in used.items() if value and os.environ.get(name) == value
     )
-
-
-def register() -> None:
-    """Give Hydra the schema, and a ``framework`` choice for each backend of another package.
-
-    In config files, ``${case:VALUE,{NAME:RESULT}}`` is the result for a value, null without one,
-    ``${slug:TEXT}`` is :func:`distlab.files.slug` of a text, ``${run:RESUME,FRAMEWORK,MODEL}`` is
-    how the folder of a run by itself is called, and ``${listed:}`` what ``--help`` shows of all
-    options.
-    """
-    from hydra.core.config_store import ConfigStore  # Workers do without Hydra.
-
-    OmegaConf.register_new_resolver("slug", lambda text: slug(str(text)), replace=True)
-    OmegaConf.register_new_resolver("case", lambda value, results: results.get(value), replace=True)
-    OmegaConf.register_new_resolver("run", _run_folder, replace=True)
-    OmegaConf.register_new_resolver("listed", _listed, replace=True)
-    store = ConfigStore.instance()
-    store.store(name="schema", node=Options)
-    for name, entry in registry.available().items():
-        if entry.dist is not None and entry.dist.name != "distlab":
-            node = {"name": name, "package": entry.module.split(".")[0], "extra": name}
-            store.store(group="framework", name=name, node=node)
-
-
-def _listed(*, _root_: DictConfig) -> str:
-    """The options, for a template in which ``$`` has a meaning."""
-    return listed(_root_).replace("$", "$$")
-
-
-def _run_folder(resume: str | None, framework: str, model: str) -> str:
-    """How the folder of a run is called: by what it is, or by the run that it goes on with.
-
-    Of that, the command says no more than the id; framework and model are but its defaults.
-    """
-    return f"resumed_{slug(str(resume))[:8]}" if resume else f"{slug(framework)}_{slug(model)}"
-
-
-def names() -> list[str]:
-    """All that a user may name: options (``data.dir``) and choices (``framework/torch``)."""
-    choices = [f"{file.parent.name}/{file.stem}" for file in CONF.glob("*/*.yaml")]
-    frameworks = [f"framework/{name}" for name in registry.available()]
-    return sorted({*flat(Options()), *choices, *frameworks})
-
-
-def package_of(framework: str) -> str:
-    """What a framework is imported as: ``tensorflow`` for ``tf``."""
-    file = CONF / "framework" / f"{framework}.yaml"
-    if file.exists():
-        return str(OmegaConf.load(file).package)
-    return registry.available()[framework].module.split(".")[0]
 
 
 def flat(options: Any) -> dict[str, Any]:

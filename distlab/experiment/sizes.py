@@ -4,6 +4,7 @@ import re
 from typing import Any
 
 from distlab.errors import DistlabError
+from distlab.experiment.options import Engine, Options, Scaling
 
 _RANGE = re.compile(r"(\d{1,9})\.\.(\d{1,9})")
 
@@ -54,3 +55,39 @@ def dividing(least: int, most: int, batch: int) -> tuple[int, ...]:
             f"batch_size={batch // most * most or most}",
         )
     return found
+
+
+def in_study(options: Options) -> None:
+    """Refuse what a study cannot compare.
+
+    Raises
+    ------
+    DistlabError
+        If the number of workers may change in a run.
+    """
+    if found := bounds(options.gpus):
+        raise DistlabError(
+            f"gpus={found[0]}..{found[1]} in a study",
+            "a study compares cells, each on a fixed number of workers",
+            f"gpus={found[0]},{found[1]} with -m",
+        )
+
+
+def check_elastic(options: Options, least: int, most: int) -> None:
+    """Refuse a number of workers that may change where it cannot."""
+    asked = f"gpus={least}..{most}"
+    if options.repeats > 1 or options.study:
+        in_study(options)
+    if options.scaling is not Scaling.strong:
+        raise DistlabError(
+            f"{asked} with scaling={options.scaling}",
+            "the global batch, and with it the mathematics, would change with the workers",
+            f"{{command}} {asked} device={options.device} scaling=strong",
+        )
+    if options.engine is Engine.actors:
+        raise DistlabError(
+            f"{asked} with engine=actors",
+            "their number is fixed; that of Ray Train's workers may change",
+            "engine=train",
+        )
+    dividing(least, most, options.batch_size)

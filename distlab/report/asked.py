@@ -12,13 +12,13 @@ from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 
 from distlab.errors import DistlabError
+from distlab.experiment.command_line.words import at_home
 from distlab.experiment.options import (
     TrackingOptions,
     flat,
     mlflow_variables,
     with_mlflow_variables,
 )
-from distlab.experiment.words import at_home
 from distlab.files import content
 from distlab.masking import mask
 from distlab.outcome.restored import bounds, records

@@ -3,22 +3,21 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from distlab.data import asked
 from distlab.data.asked import DataOptions
 from distlab.data.dataset import Dataset, called
 from distlab.errors import DistlabError
 from distlab.experiment.options import Options
-from distlab.runs.plan import Cell, cells, restored
-
-if TYPE_CHECKING:
-    from distlab.runs.run import Session
+from distlab.runs.plan import Cell, cells
+from distlab.runs.recorded_plan import restored
+from distlab.runs.session import Session
 
 READ_FROM_FOLDERS = tuple(name for name, takes in asked.TAKES.items() if "dir" in takes)
 
 
-def planned_cells(planned: Sequence[Options], session: "Session", progress: bool) -> list[Cell]:
+def planned_cells(planned: Sequence[Options], session: Session, progress: bool) -> list[Cell]:
     """A cell for each combination of options, its data loaded and so known by content.
 
     Data that cannot be loaded are told of when it is the cell's turn to run.
@@ -33,7 +32,7 @@ def recorded_cells(
     recorded: Mapping[str, set[str]],
     folders: Sequence[str],
     now: Options,
-    session: "Session",
+    session: Session,
 ) -> list[Cell]:
     """The cells of a recorded plan, with the folders in which their data lie now.
 
@@ -84,9 +83,7 @@ def check(cell: Cell, dataset: Dataset) -> None:
         raise _other_data(cell.options.data.dir, dataset, [cell])
 
 
-def _loaded(
-    data: DataOptions, session: "Session", progress: bool
-) -> tuple[DataOptions, str | None]:
+def _loaded(data: DataOptions, session: Session, progress: bool) -> tuple[DataOptions, str | None]:
     """The options with what is known once the data are loaded, and their checksum."""
     try:
         found = session.dataset(data, progress)
@@ -124,7 +121,7 @@ def _restored(
 
 
 def _placed(
-    cell: Cell, held: Sequence[tuple[DataOptions, Dataset]], now: Options, session: "Session"
+    cell: Cell, held: Sequence[tuple[DataOptions, Dataset]], now: Options, session: Session
 ) -> Cell:
     """The cell with the place of its data: one of ``held``, its own, or the command's."""
     data = cell.options.data

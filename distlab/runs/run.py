@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,78 +16,38 @@ from omegaconf import OmegaConf
 from distlab import files
 from distlab.checkpoints import files as checkpoints
 from distlab.cluster import connect, worker_environment
-from distlab.console import counted
-from distlab.data import asked, sources
-from distlab.data.asked import DataOptions
+from distlab.data import asked
 from distlab.data.dataset import Dataset
 from distlab.data.order import epoch_order
 from distlab.environment import kept
-from distlab.experiment import sizes, words
+from distlab.experiment.command_line import words
 from distlab.experiment.experiment import Experiment, engine, resolve
 from distlab.experiment.options import (
     ClusterMode,
     Device,
     Engine,
     Options,
-    Precision,
     flat,
     mlflow_variables,
 )
 from distlab.experiment.task import Task
 from distlab.experiment.training import stopping
-from distlab.machine import cores
 from distlab.masking import mask, masked
 from distlab.outcome import environment
-from distlab.outcome.caveats import Caveat, oversubscribed
 from distlab.outcome.events import Checkpoint, Event, Notice, Progress, Ready
 from distlab.outcome.record import Record
 from distlab.runs.again import full_disk
 from distlab.runs.again.keeping import Keeper
 from distlab.runs.again.resume import Resumed, resumed
-from distlab.runs.progress import Display
+from distlab.runs.session import Session, connected
+from distlab.runs.shown.announcement import announcement, where
+from distlab.runs.shown.progress import Display
 from distlab.tracking import store
 
 if TYPE_CHECKING:
     from distlab.cluster.pool import Jobs
     from distlab.tracking.outbox import Connection
     from distlab.tracking.run_writer import Part, Tracker
-
-
-@dataclass
-class Session:
-    """What the runs of one command share: the workers that are kept, and the data sets.
-
-    Attributes
-    ----------
-    jobs:
-        The workers, from the first run on.
-    connection:
-        The store; None until a run by itself opens it.
-    """
-
-    jobs: "Jobs | None" = None
-    connection: "Connection | None" = None
-    _datasets: dict[str, Dataset] = field(default_factory=dict)
-
-    def dataset(self, options: DataOptions, progress: bool) -> Dataset:
-        """Load a data set, or take it from an earlier run."""
-        key = repr(options)
-        if key not in self._datasets:
-            others = asked.given(options)
-            if options.shape is not None:
-                others["shape"] = tuple(options.shape)
-            directory = others.pop("dir", None)
-            found = sources.load(options.name, directory, progress, **others)
-            # What is known of it from now on names the same data.
-            self._datasets[repr(asked.told(options, found.form))] = self._datasets[key] = found
-        return self._datasets[key]
-
-    def __enter__(self) -> "Session":
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        if self.jobs is not None:
-            self.jobs.__exit__(*error)
 
 
 def execute(
@@ -137,7 +97,7 @@ def execute(
     if told := mlflow_variables(options.tracking):
         display.detail(f"as the environment says: {mask(told)}")
     with ThreadPoolExecutor(1) as pool:
-        opened = pool.submit(_connected, options, run_dir, display, session)
+        opened = pool.submit(connected, options, run_dir, display, session)
         display.waiting("loading the data")
         begun = time.time()
         dataset = session.dataset(options.data, progress=display.live)
@@ -197,7 +157,7 @@ def go_on(
     What is not named in ``overrides`` is as the run has it.
     """
     store.check(options.tracking, Path.cwd(), make=False)
-    connection = _connected(options, run_dir, display, session)
+    connection = connected(options, run_dir, display, session)
     taken = resumed(options, overrides, connection.store, display.say)
     return execute(taken.options, run_dir, command_time, display, session, taken=taken)
 
@@ -207,28 +167,6 @@ def _check_batch(experiment: Experiment, dataset: Dataset) -> None:
     samples = len(dataset.train_labels)
     order = epoch_order(experiment.run_seed, 0, samples, experiment.global_batch)
     stopping.fits(experiment.options, len(order))
-
-
-def prepare_tracking(options: Options) -> store.Store:
-    """Import MLflow and open its store, which takes as long as starting Ray does.
-
-    What dead processes left running there is ended.
-    """
-    opened = store.open_store(options.tracking, Path.cwd())
-    from distlab.tracking import owner
-
-    owner.end_orphans(opened.client)
-    return opened
-
-
-def _connected(options: Options, run_dir: Path, display: Display, session: Session) -> "Connection":
-    """The command's store, opened by its first run."""
-    if session.connection is None:
-        opened = prepare_tracking(options)
-        from distlab.tracking.outbox import Connection
-
-        session.connection = Connection(opened, run_dir, display.say)
-    return session.connection
 
 
 def _open_tracker(
@@ -283,7 +221,7 @@ def _tracked(
     files.write(config_file, OmegaConf.to_yaml(OmegaConf.create(_plain(masked(asdict(options))))))
     environment_file = _write_json(run_dir / "environment.json", environment.describe())
     packages = run_dir / "packages.txt"
-    display.detail(_announcement(experiment, dataset))
+    display.detail(announcement(experiment, dataset))
     display.detail(f"logs: {run_dir / 'logs'}")
     display.waiting("starting workers")
     keeper = None
@@ -378,7 +316,7 @@ def _take(
         if record.kept_out:
             display.once(worker_environment.told(record.kept_out))
         if experiment.options.cluster.mode is ClusterMode.existing and record.nodes != 1:
-            display.once(_where(record))
+            display.once(where(record))
     if epoch is not None:
         display.epoch(epoch)
         before = sum(one.steps for one in record.epochs[: epoch.index])
@@ -389,13 +327,7 @@ def _take(
         keeper.state(event)
 
 
-def _where(record: Record) -> str:
-    """On which of Ray's hosts the ranks are."""
-    now, asked = record.stretches[-1], record.experiment.options.placement
-    return f"{now.told()} (placement={asked}: {len(now.places())} of Ray's {record.nodes} hosts)"
-
-
-def _task(experiment: Experiment, dataset: sources.Dataset, live: bool) -> Task:
+def _task(experiment: Experiment, dataset: Dataset, live: bool) -> Task:
     """What the ranks are told."""
     options = experiment.options
     steps = len(dataset.train_labels) // experiment.global_batch
@@ -418,47 +350,6 @@ def _task(experiment: Experiment, dataset: sources.Dataset, live: bool) -> Task:
 def _write_json(path: Path, value: Any) -> Path:
     """Write a JSON file for people: indented, keys in their order."""
     return files.write(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
-
-
-def _announcement(experiment: Experiment, dataset: Dataset) -> str:
-    """One line on what is going to run and where."""
-    options = experiment.options
-    where = "CPU" if experiment.device == "cpu" else "GPU"
-    rounded = "" if options.precision is Precision.fp32 else f", {options.precision}"
-    line = (
-        f"{options.framework.name} ({experiment.execution}{rounded}) trains {options.model.name} "
-        f"on {dataset.name}, {stopping.told(options)}, on "
-        f"{_workers(experiment, where)}, "
-        f"global batch {experiment.global_batch}"
-    )
-    asked = options.device is Device.auto and options.gpus is None
-    if asked:
-        line += f" (gpus not given: {'all GPUs' if where == 'GPU' else 'no GPU found'})"
-    caveat = foreseen(experiment)
-    return f"{line}; {caveat}: no fair timing, and not ranked" if caveat else line
-
-
-def _workers(experiment: Experiment, where: str) -> str:
-    """How many workers there are, or may be."""
-    if not experiment.sizes:
-        return counted(experiment.world_size, f"{where} worker")
-    first, last = sizes.bounds(experiment.options.gpus) or (0, 0)
-    out = [str(size) for size in range(first, last + 1) if size not in experiment.sizes]
-    verb = "does" if len(out) == 1 else "do"
-    why = f" ({' and '.join(out)} {verb} not divide the batch)" if out else ""
-    return f"{' or '.join(map(str, experiment.sizes))} {where} workers{why}"
-
-
-def foreseen(experiment: Experiment) -> Caveat | None:
-    """What speaks against a run before it starts: more threads than this machine's cores.
-
-    On a Ray that runs already, only ranks can tell which hosts they are on.
-    """
-    options = experiment.options
-    if options.cluster.mode is not ClusterMode.local:
-        return None
-    threads = experiment.world_size * options.threads_per_worker
-    return oversubscribed(threads, cores.usable().usable, "this machine")
 
 
 def _plain(value: Any) -> Any:

@@ -15,7 +15,9 @@ from distlab.runs import run
 from distlab.runs.contents import check
 from distlab.runs.log import driver_log
 from distlab.runs.plan import Cell
-from distlab.runs.progress import Display
+from distlab.runs.session import Session
+from distlab.runs.shown.announcement import foreseen
+from distlab.runs.shown.progress import Display
 
 if TYPE_CHECKING:
     from distlab.tracking.study_writer import StudyTracker
@@ -33,7 +35,7 @@ class Sitting:
         tracker: "StudyTracker",
         folder: Path,
         display: Display,
-        session: run.Session,
+        session: Session,
     ) -> None:
         self._cells, self._tracker, self._session = planned, tracker, session
         self._folder, self._display = folder, display
@@ -78,7 +80,7 @@ class Sitting:
                     if repeat < cell.options.repeats and cell.key not in self._hopeless:
                         self._run(cell, repeat, session)
 
-    def _renew(self, session: run.Session, repeats: int) -> None:
+    def _renew(self, session: Session, repeats: int) -> None:
         """Before a repeat: have new worker processes started if the present ones served enough."""
         ratio = level_ratio([list(groups.values()) for groups in self._figures.values()])
         enough = self._cells[0].options.group_runs or repeats_a_group(
@@ -151,7 +153,7 @@ class Sitting:
         found: dict[str, list[str]] = {}
         for cell in self._cells:
             try:
-                caveat = run.foreseen(connect.place(cell.options, resources))
+                caveat = foreseen(connect.place(cell.options, resources))
             except DistlabError:
                 continue  # told when it is its turn
             if caveat is not None:
@@ -165,7 +167,7 @@ class Sitting:
         }
         return len(all_runs), len(all_runs & self._done)
 
-    def _run(self, cell: Cell, repeat: int, session: run.Session) -> None:
+    def _run(self, cell: Cell, repeat: int, session: Session) -> None:
         """One run, unless it is done; a failure is recorded and the study goes on."""
         from distlab.tracking.run_writer import Part
 

@@ -21,25 +21,16 @@ from distlab.cluster import connect
 from distlab.console import without_user
 from distlab.doctor import preflight
 from distlab.errors import DistlabError
-from distlab.experiment import words
-from distlab.experiment.named import unnamed
+from distlab.experiment.command_line import words
+from distlab.experiment.frameworks.named import unnamed
 from distlab.experiment.options import EXPERIMENT, Options, TrackingOptions, mlflow_variables
 from distlab.masking import mask
-from distlab.runs import run
 from distlab.runs.contents import planned_cells, recorded_cells
 from distlab.runs.log import FILE, driver_log
-from distlab.runs.plan import (
-    Cell,
-    cells,
-    extended,
-    goes_on,
-    named,
-    once,
-    plain,
-    surroundings,
-    twice,
-)
-from distlab.runs.progress import Display
+from distlab.runs.plan import Cell, cells, extended, goes_on, named, once, surroundings, twice
+from distlab.runs.recorded_plan import plain
+from distlab.runs.session import Session, prepare_tracking
+from distlab.runs.shown.progress import Display
 from distlab.runs.sitting import Sitting
 from distlab.tracking import store
 
@@ -93,7 +84,7 @@ def conduct(
         if not first.study:
             # What a study taken up again may not need.
             with ThreadPoolExecutor(1) as pool:
-                opened = pool.submit(run.prepare_tracking, first)
+                opened = pool.submit(prepare_tracking, first)
                 if not store.is_local(first.tracking):
                     opened.result()
                 report = pool.submit(preflight.report)
@@ -105,7 +96,7 @@ def conduct(
             preflight.report()
         from distlab.outcome import schema
 
-        session = run.Session()
+        session = Session()
         if first.study:
             tracker, due = _resumed(planned, overrides, session, folder, display)
         else:
@@ -207,7 +198,7 @@ def _begun(
 def _resumed(
     planned: Sequence[Options],
     overrides: Sequence[str],
-    session: run.Session,
+    session: Session,
     folder: Path,
     display: Display,
 ) -> tuple["StudyTracker", list[Cell]]:

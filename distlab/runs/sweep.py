@@ -15,7 +15,7 @@ from omegaconf import DictConfig
 from distlab.console import complain
 from distlab.doctor import preflight
 from distlab.errors import DistlabError, WorkerError
-from distlab.experiment import words
+from distlab.experiment.command_line import words
 from distlab.experiment.options import Options
 from distlab.runs import study
 from distlab.runs.job import hand_over

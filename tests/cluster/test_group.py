@@ -31,9 +31,10 @@ from distlab.cluster.start import waiting
 from distlab.data.dataset import Dataset
 from distlab.environment.kept import Kept, keep
 from distlab.errors import DistlabError, DivergedError, StalledError, WorkerError
-from distlab.experiment.experiment import Experiment, resolve, validate
+from distlab.experiment.experiment import Experiment, resolve
 from distlab.experiment.options import ClusterMode
 from distlab.experiment.task import Task
+from distlab.experiment.validate import validate
 from distlab.outcome.events import Event, Finished, Notice, Ready, Started
 
 pytestmark = pytest.mark.slow

@@ -12,8 +12,9 @@ from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf
 
-from distlab.experiment.experiment import resolve, validate
-from distlab.experiment.options import CONF
+from distlab.experiment.config_tree import CONF
+from distlab.experiment.experiment import resolve
+from distlab.experiment.validate import validate
 
 EXPERIMENTS = sorted(file.stem for file in (CONF / "experiment").glob("*.yaml"))
 CLASSROOM = ("classroom_mlp", "classroom_lenet5")
@@ -25,7 +26,7 @@ COMMAND = f"""
 import json
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from distlab.experiment.options import register
+from distlab.experiment.config_tree import register
 
 register()
 

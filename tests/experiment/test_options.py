@@ -1,25 +1,26 @@
-from pathlib import PurePath
+from collections.abc import Callable
+from typing import Any
 
-import hydra
-import pytest
+from omegaconf import DictConfig
 
-from distlab.experiment import words
-from distlab.experiment.options import CONF, register
+from distlab.experiment.options import Device, Options, Scaling, flat
+from distlab.experiment.validate import validate
+
+Compose = Callable[..., DictConfig]
 
 
-@pytest.mark.parametrize(
-    ("arguments", "name"),
-    [
-        (["model=mlp"], "torch_mlp"),
-        (["framework=tf", "model.name=a/b"], "tf_a_b"),
-        # Framework and model are the other run's, which only the store knows.
-        (["resume=60306e60aa1e4b0f9d2f1c0a3b5d7e9f"], "resumed_60306e60"),
-        (["resume=60306e6"], "resumed_60306e6"),
-    ],
-)
-def test_a_folder_says_which_run_is_in_it(arguments: list[str], name: str) -> None:
-    register()
-    with hydra.initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
-        composed = hydra.compose("config", words.understood(arguments), return_hydra_config=True)
-    folder = PurePath(composed.hydra.run.dir)
-    assert folder.parts[0] == "outputs" and folder.name.partition("_")[2] == name
+def test_flat_names_every_option_once_with_plain_values(compose: Compose) -> None:
+    options = validate(compose("framework=torch", "device=cpu"))
+    found: dict[str, Any] = flat(options)
+    assert found["device"] == "cpu" and type(found["device"]) is str
+    assert found["optimizer.variant"] == "reference"
+    assert found["model.name"] == "lenet5"
+    assert found["gpus"] is None
+    assert not any(isinstance(value, dict) and value for value in found.values())
+    leaves = {name.split(".")[0] for name in found}
+    assert leaves == set(Options.__dataclass_fields__)
+
+
+def test_enums_are_what_users_write() -> None:
+    assert [str(value) for value in Device] == ["auto", "cpu", "gpu"]
+    assert [str(value) for value in Scaling] == ["weak", "strong"]

@@ -4,8 +4,10 @@ import pytest
 from omegaconf import DictConfig
 
 from distlab.errors import DistlabError
-from distlab.experiment.experiment import engine, in_study, resolve, validate
+from distlab.experiment.experiment import engine, resolve
 from distlab.experiment.options import Engine
+from distlab.experiment.sizes import in_study
+from distlab.experiment.validate import validate
 
 Compose = Callable[..., DictConfig]
 ELASTIC = ("framework=torch", "gpus=2..4", "device=cpu", "scaling=strong", "batch_size=64")

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from distlab.errors import DistlabError
-from distlab.experiment.experiment import KNOWN_BY_NAME
+from distlab.experiment.keys import KNOWN_BY_NAME
 from distlab.models import shipped
 from distlab.models.spec import ModelSpec
 

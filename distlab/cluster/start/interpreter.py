@@ -18,7 +18,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from distlab import __version__
 from distlab.errors import DistlabError
-from distlab.experiment.experiment import interpreter_of
+from distlab.experiment.frameworks.usable import interpreter_of
 from distlab.experiment.options import ClusterMode, FrameworkOptions, Options
 
 ANSWER_S = 20.0

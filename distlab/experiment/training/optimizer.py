@@ -7,7 +7,8 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from distlab.errors import DistlabError
-from distlab.experiment.options import CONF, OptimizerName, OptimizerOptions, OptimizerVariant
+from distlab.experiment.config_tree import CONF
+from distlab.experiment.options import OptimizerName, OptimizerOptions, OptimizerVariant
 
 NOT_A_NUMBER = ("name", "variant")
 BELOW_ONE = ("beta1", "beta2", "momentum")

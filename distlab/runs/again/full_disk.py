@@ -6,7 +6,7 @@ from pathlib import Path
 
 from distlab import files
 from distlab.errors import DistlabError
-from distlab.experiment import words
+from distlab.experiment.command_line import words
 from distlab.runs.plan import surroundings
 
 FULL = (errno.ENOSPC, errno.EDQUOT)

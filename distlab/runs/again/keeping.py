@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 from distlab.checkpoints import epochs
 from distlab.checkpoints.files import EPOCH, STATE, Checkpoints
-from distlab.experiment import words
+from distlab.experiment.command_line import words
 from distlab.experiment.experiment import Experiment
 from distlab.experiment.options import Options
 from distlab.masking import mask, masked
 from distlab.outcome.events import Checkpoint
 from distlab.outcome.record import Record
 from distlab.runs.again.resume import Resumed
-from distlab.runs.plan import Cell, plain, surroundings
+from distlab.runs.plan import Cell, surroundings
+from distlab.runs.recorded_plan import plain
 
 if TYPE_CHECKING:
     from distlab.tracking.run_writer import Tracker

@@ -11,13 +11,13 @@ from distlab.checkpoints.archive import DamagedError
 from distlab.checkpoints.files import EPOCH, Checkpoints
 from distlab.data.dataset import Dataset
 from distlab.errors import DistlabError
-from distlab.experiment.named import unnamed
+from distlab.experiment.frameworks.named import unnamed
 from distlab.experiment.names import SURROUNDINGS
 from distlab.experiment.options import Device, Options
 from distlab.masking import mask
 from distlab.outcome.events import Checkpoint
 from distlab.outcome.record import Record
-from distlab.runs.plan import restored
+from distlab.runs.recorded_plan import restored
 from distlab.tracking import store
 
 if TYPE_CHECKING:
@@ -27,7 +27,8 @@ _log = logging.getLogger(__name__)
 OWN = (*SURROUNDINGS, "resume", "take_over", "hydra.", "framework")
 """What a command may say that goes on with a run; all else is as the run has it.
 
-The framework is named where it is code of the user's own (:mod:`distlab.experiment.named`).
+The framework is named where it is code of the user's own
+(:mod:`distlab.experiment.frameworks.named`).
 """
 
 
@@ -202,7 +203,7 @@ def _asked(
 
 
 def _restored(values: Any, now: Options) -> Options:
-    """Options that were noted, which :func:`distlab.runs.plan.restored` takes for a study's."""
+    """Options that were noted, read as those of a study's plan are."""
     try:
         return restored(values, now)[0]
     except DistlabError as error:

@@ -18,7 +18,7 @@ from distlab.cluster.job.remote import STOP_S, Job
 from distlab.cluster.start.causes import cause
 from distlab.console import Terminal, shown
 from distlab.errors import DistlabError
-from distlab.experiment import words
+from distlab.experiment.command_line import words
 from distlab.experiment.options import ClusterMode, Options
 from distlab.masking import mask
 from distlab.tracking.job import outputs

@@ -19,8 +19,9 @@ from distlab.cluster import connect, restarts
 from distlab.cluster.pool import Jobs
 from distlab.cluster.train import run as train
 from distlab.data.dataset import Dataset
-from distlab.experiment.experiment import Experiment, resolve, validate
+from distlab.experiment.experiment import Experiment, resolve
 from distlab.experiment.task import Task
+from distlab.experiment.validate import validate
 from distlab.outcome.events import Begun, EpochDone, Event, Finished, Notice, Started
 
 pytestmark = pytest.mark.slow

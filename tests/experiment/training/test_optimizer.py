@@ -7,9 +7,11 @@ from omegaconf import DictConfig, OmegaConf
 
 from distlab.backends.base import Program
 from distlab.errors import DistlabError
-from distlab.experiment.experiment import Experiment, validate
-from distlab.experiment.options import CONF, OptimizerOptions, Options
+from distlab.experiment.config_tree import CONF
+from distlab.experiment.experiment import Experiment
+from distlab.experiment.options import OptimizerOptions, Options
 from distlab.experiment.training import optimizer
+from distlab.experiment.validate import validate
 
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in (CONF / "optimizer").glob("*.yaml")))

@@ -6,8 +6,9 @@ import pytest
 from omegaconf import DictConfig
 
 from distlab.errors import DistlabError
-from distlab.experiment.experiment import Experiment, validate
+from distlab.experiment.experiment import Experiment
 from distlab.experiment.training import rates
+from distlab.experiment.validate import validate
 
 STEPS = 5
 

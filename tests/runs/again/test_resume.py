@@ -26,7 +26,8 @@ from distlab.machine import ceiling
 from distlab.outcome.events import Begun, Checkpoint, Event, Started
 from distlab.outcome.record import Record
 from distlab.runs import run
-from distlab.runs.progress import Display
+from distlab.runs.session import Session
+from distlab.runs.shown.progress import Display
 from distlab.tracking import journal
 
 pytestmark = pytest.mark.slow
@@ -87,7 +88,7 @@ class Command:
         self.count += 1
         folder = Path(f"outputs/{self.count}").resolve()
         folder.mkdir(parents=True)
-        with Display() as display, run.Session() as session:
+        with Display() as display, Session() as session:
             return act(options, folder, time.time(), display, session)
 
     def broken_off(self, epochs: int, *words: str) -> str:

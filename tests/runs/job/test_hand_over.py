@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from distlab.errors import DistlabError
-from distlab.experiment import words
+from distlab.experiment.command_line import words
 from distlab.experiment.options import ClusterMode, ClusterOptions, Options, TrackingOptions
 from distlab.masking import learn
 from distlab.runs.job import hand_over

@@ -26,7 +26,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 
 from distlab import console, launch, masking
 from distlab.errors import DistlabError
-from distlab.experiment import words
+from distlab.experiment.command_line import words
 from distlab.report import __main__ as report
 from distlab.tracking import __main__ as sync
 

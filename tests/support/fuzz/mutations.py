@@ -6,7 +6,8 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from distlab.experiment.options import Options, flat, names
+from distlab.experiment.config_tree import names
+from distlab.experiment.options import Options, flat
 
 SCRIPT = "<script>alert(1)</script>"
 ESCAPE = "\x1b]0;owned\x07\x1b[2J"

@@ -8,9 +8,9 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from distlab.errors import DistlabError
-from distlab.experiment import words
-from distlab.experiment.experiment import validate
-from distlab.experiment.refused import refused
+from distlab.experiment.command_line import words
+from distlab.experiment.command_line.refused import refused
+from distlab.experiment.validate import validate
 
 HELP = "python -m distlab.launch --help"
 

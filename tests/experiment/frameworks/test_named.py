@@ -3,14 +3,14 @@ from typing import Any
 
 import pytest
 
-from distlab.experiment.named import unnamed
+from distlab.experiment.frameworks.named import unnamed
 from distlab.experiment.options import FrameworkOptions
 
 
 @pytest.fixture
 def shipped(compose: Any) -> FrameworkOptions:
     """Paddle as its own file has it, with variables."""
-    from distlab.experiment.experiment import validate
+    from distlab.experiment.validate import validate
 
     return validate(compose("framework=paddle")).framework
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import yaml
 from omegaconf import DictConfig
 
-from distlab.experiment.listing import WIDTH, listed
+from distlab.experiment.command_line.listing import WIDTH, listed
 
 
 def test_options_are_shown_as_they_are_typed(compose: Callable[..., DictConfig]) -> None:

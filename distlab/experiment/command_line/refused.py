@@ -7,8 +7,9 @@ from collections.abc import Callable, Sequence
 from hydra.errors import OverrideParseException
 
 from distlab.errors import DistlabError
-from distlab.experiment import words
-from distlab.experiment.options import Options, flat, names, package_of
+from distlab.experiment.command_line import words
+from distlab.experiment.config_tree import names, package_of
+from distlab.experiment.options import Options, flat
 
 # Parts of Hydra's complaints that say nothing to a user of distlab.
 _NOISE = re.compile(

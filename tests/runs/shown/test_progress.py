@@ -10,7 +10,7 @@ from summaries import summary
 
 from distlab.outcome.events import Progress
 from distlab.outcome.record import Epoch
-from distlab.runs.progress import Display
+from distlab.runs.shown.progress import Display
 
 
 def display(terminal: bool = False, brief: bool = False) -> tuple[Display, StringIO]:

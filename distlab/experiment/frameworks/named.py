@@ -12,7 +12,8 @@ from omegaconf import OmegaConf
 
 from distlab.backends import registry
 from distlab.environment import kept
-from distlab.experiment.options import CONF, FrameworkOptions
+from distlab.experiment.config_tree import CONF
+from distlab.experiment.options import FrameworkOptions
 
 
 def unnamed(framework: FrameworkOptions) -> list[str]:

@@ -5,13 +5,7 @@ from types import TracebackType
 from typing import Any
 
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeRemainingColumn,
-)
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
 from distlab.console import Terminal, ui_command
@@ -19,7 +13,7 @@ from distlab.masking import mask
 from distlab.outcome import caveats
 from distlab.outcome.events import Progress as Position
 from distlab.outcome.record import Epoch
-from distlab.runs.side_by_side import results
+from distlab.runs.shown.side_by_side import results
 
 
 class Display:

@@ -5,7 +5,7 @@ from typing import Any
 from rich.console import Console
 from summaries import summary
 
-from distlab.runs.side_by_side import results
+from distlab.runs.shown.side_by_side import results
 
 
 def shown(*summaries: dict[str, Any], width: int = 100) -> str:

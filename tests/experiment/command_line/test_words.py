@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from omegaconf import DictConfig, OmegaConf
 
 from distlab.errors import DistlabError
-from distlab.experiment import words
-from distlab.experiment.experiment import validate
+from distlab.experiment.command_line import words
 from distlab.experiment.options import Options
+from distlab.experiment.validate import validate
 
 Composed = Callable[..., DictConfig]
 # What people name folders, addresses and experiments.

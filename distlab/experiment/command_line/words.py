@@ -27,7 +27,8 @@ from omegaconf.errors import GrammarParseError
 from omegaconf.grammar_parser import parse
 
 from distlab.errors import DistlabError
-from distlab.experiment.options import CONF, Options, flat, names
+from distlab.experiment.config_tree import CONF, names
+from distlab.experiment.options import Options, flat
 from distlab.models import shipped
 
 FOLDERS = ("hydra.run.dir", "hydra.sweep.dir")

@@ -1,0 +1,1 @@
+"""What the terminal shows of runs: what is going to run, how far it is, and how it ended."""
