@@ -3,10 +3,10 @@
     python benchmarks/gpu_check/gpu_check.py [--device gpu] [--frameworks torch,tf,paddle]
 
 It needs Python, NumPy and the frameworks that it is to look at; no Ray, MLflow or Hydra. It runs
-distlab's own backends, loop, conformance checks and reference: conformance, then both models in
-each execution and precision, and the framework's quickstart on the same images. A table and
-``gpu_check.json``; exit code 1 if anything was wrong. **Not yet run on a GPU**; ``--device cpu`` is
-its twin.
+distlab's own backends, loop, conformance checks and reference: both models in each execution and
+precision, the framework's quickstart on the same images, and conformance. A table, answers to what
+only a GPU can tell (``report.py``), and ``gpu_check.json``; exit code 1 if anything was wrong.
+**Not yet run on a GPU**; ``--device cpu`` is its twin.
 """
 
 import argparse
@@ -30,6 +30,7 @@ sys.path[:0] = [str(HERE), str(HERE.parents[1])]
 
 import images
 import models
+import report
 from training import BACKENDS
 
 from distlab.conformance import examine
@@ -50,13 +51,19 @@ SETTINGS = {
 
 LEAST_S = 10.0
 """With less time left nothing is begun."""
-CELLS_PART, QUICKSTART_PART = 0.6, 0.25
-"""What training may take of all the time, and the quickstart of what is left then."""
+OVER = "again, what was compiled is kept; or --minutes 20, or fewer --models, --executions ..."
+"""What helps where it was."""
 
 
 def say(text: str) -> None:
     """Print a line at once."""
     print(text, flush=True)  # noqa: T201
+
+
+def take_first_gpu() -> None:
+    """Let all that follows see one GPU, by the number that nvidia-smi and NVML give it."""
+    named = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")[0].strip()
+    os.environ.update(CUDA_VISIBLE_DEVICES=named or "0", CUDA_DEVICE_ORDER="PCI_BUS_ID")
 
 
 def surroundings() -> dict[str, Any]:
@@ -184,56 +191,8 @@ def quickstart(framework: str, wanted: Wanted, budget: Budget) -> dict[str, Any]
     return found
 
 
-def table(result: dict[str, Any]) -> list[str]:
-    """The result of one framework, line by line."""
-    failed = [one for one in result["conformance"] if not one["passed"]]
-    count = len(result["conformance"])
-    lines = [f"\n{result['framework']}: {count - len(failed)} of {count} conformance checks passed"]
-    lines += [
-        f"  FAILED {one['check']} ({one['execution']}, {one['model']}): {one['detail']}"
-        for one in failed
-    ]
-    head = "model", "execution", "precision", "samples/s", "us/step", "99 % in s", "accuracy"
-    head += "first loss off", "ten off", "quickstart x", "J/1000"
-    rows = [head]
-    for cell in result["training"]:
-        if "samples_per_s" not in cell:
-            continue
-        plain = result["quickstart"].get(cell["model"])
-        first, ten = cell["loss_errors"]["64"]
-        samples = cell["samples_per_s"] * sum(cell["epoch_s"])
-        joule, reached = cell["energy_j"], cell["time_to_99_s"]
-        rows.append(
-            (
-                *(cell["model"], cell["execution"], cell["precision"]),
-                f"{cell['samples_per_s']:,.0f}",
-                f"{cell['step_us']:.1f}",
-                "not reached" if reached is None else f"{reached:.2f}",
-                f"{cell['test_accuracy'][-1]:.4f}",
-                f"{first:.1e}",
-                f"{ten:.1e}",
-                f"{cell['samples_per_s'] / plain:.2f}" if isinstance(plain, float) else "-",
-                "not measured" if joule is None else f"{1e3 * joule / samples:.3g}",
-            )
-        )
-    widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
-    lines += ["  " + "  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
-    for cell in result["training"]:
-        name = " ".join(
-            filter(None, (cell.get(key) for key in ("model", "execution", "precision")))
-        )
-        lines += [f"  WRONG {name}: {text}" for text in cell.get("wrong", ())]
-        lines += [f"  skipped {name}: {cell['skipped']}"] if "skipped" in cell else []
-    for model, plain in result["quickstart"].items():
-        lines += [] if isinstance(plain, float) else [f"  quickstart of {model}: {plain}"]
-    return lines
-
-
-def right(result: dict[str, Any]) -> bool:
-    """Whether nothing of a framework's result is wrong."""
-    cells = result["training"]
-    checked = all(one["passed"] for one in result["conformance"])
-    return bool(cells) and checked and not any(cell.get("wrong") for cell in cells)
+PARTS = {training: 0.6, quickstart: 0.25, conformance: 1.0}
+"""What is done, in this order, and which share of the time that is left each may take."""
 
 
 def main() -> int:
@@ -249,6 +208,8 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=10.0, help="for each framework")
     parser.add_argument("--output", type=Path, default=Path("gpu_check.json"))
     arguments = parser.parse_args()
+    if arguments.device == "gpu":
+        take_first_gpu()
     with tempfile.TemporaryDirectory() as empty:
         place, what = images.folder(arguments.data, Path(empty))
         names, executions = arguments.models.split(","), arguments.executions.split(",")
@@ -256,24 +217,25 @@ def main() -> int:
         wanted = Wanted(arguments.device, place, arguments.epochs, names, executions, precisions)
         told: dict[str, Any] = {"device": wanted.device, "data": what, "epochs": wanted.epochs}
         told |= {"surroundings": surroundings(), "frameworks": []}
-        say(f"data: {what}\n{json.dumps(told['surroundings'])}")
+        say(f"data: {what}\n{report.surroundings(told['surroundings'])}")
         for framework in arguments.frameworks.split(","):
             if find_spec(PACKAGES[framework]) is None:
                 say(f"\n{framework}: not installed")
                 continue
             budget = Budget(arguments.minutes)
-            result = {
-                "framework": framework,
-                "training": training(framework, wanted, budget.part(CELLS_PART)),
-                "quickstart": quickstart(framework, wanted, budget.part(QUICKSTART_PART)),
-                "conformance": conformance(framework, wanted, budget),
-            }
+            result: dict[str, Any] = {"framework": framework, "seconds": {}}
+            for part, share in PARTS.items():
+                before = budget.left
+                result[part.__name__] = part(framework, wanted, budget.part(share))
+                result["seconds"][part.__name__] = round(before - budget.left, 1)
             told["frameworks"].append(result)
-            say("\n".join(table(result)))
+            say("\n".join(report.lines(result)))
+            if budget.left < LEAST_S:
+                say(f"  the time was over: {OVER}")
             arguments.output.write_text(json.dumps(told, indent=1) + "\n")
-    say(f"\nwritten: {arguments.output}")
+    say(f"\n{report.LEGEND}\nwritten: {arguments.output}")
     results = told["frameworks"]
-    return 0 if results and all(map(right, results)) else 1
+    return 0 if results and all(map(report.right, results)) else 1
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from distlab.cluster.ending import Ending, PortTakenError, diverging, too_slow
 from distlab.cluster.logs import elsewhere, log_of
 from distlab.cluster.start import interpreter, local_ray, seats, waiting
 from distlab.cluster.start.causes import cause
-from distlab.cluster.watch.head import Head
+from distlab.cluster.watch.head import Head, told
 from distlab.cluster.watch.watching import TURN_S, Watch
 from distlab.cluster.worker_environment import WorkerEnvironment
 from distlab.errors import DistlabError
@@ -238,11 +238,14 @@ class WorkerGroup:
 
     def close(self, wait: bool = False) -> None:
         """End the workers; with ``wait`` they leave their process group first (at most 15 s)."""
-        if self._session != connect.connected_to() or not Head.reached():
-            return  # they ended with their Ray, or nobody can be told
-        if wait:
+        if self._session != connect.connected_to():
+            return  # they ended with their Ray
+        if wait and Head.reached():
             leaving = [actor.leave.remote() for actor in self._actors]
             ray.wait(leaving, num_returns=len(leaving), timeout=CLOSE_S)
+        told(self._end)
+
+    def _end(self) -> None:
         for actor in self._actors:
             ray.kill(actor)
         remove_placement_group(self._places)

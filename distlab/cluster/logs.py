@@ -10,6 +10,7 @@ from pathlib import Path
 import ray
 from ray.exceptions import RayError
 
+from distlab.cluster.watch.head import told
 from distlab.cluster.watch.witness import node_of, there
 from distlab.outcome.events import Notice, Started
 
@@ -41,6 +42,10 @@ def fetch(ranks: Iterable[Started], folder: Path) -> None:
     away = [one for one in each.values() if one.host != socket.gethostname()]
     if not away or not ray.is_initialized():
         return
+    told(lambda: _fetch(away, folder), FETCH_S)
+
+
+def _fetch(away: list[Started], folder: Path) -> None:
     mark = folder / f".shared-{uuid.uuid4().hex}"
     with suppress(OSError, RayError):
         mark.touch()

@@ -6,7 +6,8 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from distlab.backends.base import LabelledImages, Program
+from distlab.backends.base import Program
+from distlab.data.dataset import LabelledImages
 from distlab.fairness import reference
 from distlab.models.grammar import build
 from distlab.models.layers import Shape

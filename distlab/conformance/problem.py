@@ -17,7 +17,8 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from distlab.backends.base import LabelledImages, OptimizerState, Placement, Program
+from distlab.backends.base import OptimizerState, Placement, Program
+from distlab.data.dataset import LabelledImages
 from distlab.data.order import epoch_order, evaluation_range
 from distlab.fairness import reference
 from distlab.models.shipped import MODELS

@@ -6,10 +6,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from distlab.backends.base import Evaluation, Weights
+from distlab.backends.base import Evaluation
 from distlab.machine.devices.energy import DeviceWindow
 from distlab.machine.load import CpuSeconds
 from distlab.measure.clock import Window
+from distlab.models.weights import Weights
 
 
 @dataclass(frozen=True)

@@ -39,6 +39,7 @@ from distlab.masking import mask, masked
 from distlab.outcome import environment
 from distlab.outcome.events import Checkpoint, Event, Notice, Progress, Ready
 from distlab.outcome.record import Record
+from distlab.outcome.summary import summarised
 from distlab.runs.again import full_disk
 from distlab.runs.again.keeping import Keeper
 from distlab.runs.again.resume import Resumed, resumed
@@ -270,7 +271,7 @@ def _tracked(
                 "study": part.study if part else None,
                 "cell": part.cell if part else None,
                 "position": part.position if part else None,
-                **record.summary(),
+                **summarised(record),
                 "verified": all(check.passed for check in results.values()),
                 "checks": {name: asdict(check) for name, check in results.items()},
                 "mlflow": {

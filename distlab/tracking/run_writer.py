@@ -15,7 +15,8 @@ from distlab.experiment.options import TrackingOptions
 from distlab.experiment.training import stopping
 from distlab.masking import mask
 from distlab.outcome import caveats, exchange
-from distlab.outcome.record import Epoch, Record
+from distlab.outcome.evaluations.epoch import Epoch
+from distlab.outcome.record import Record
 from distlab.tracking import journal, owner, predictor
 from distlab.tracking.outbox import Connection, Outbox
 from distlab.tracking.store import job_tag, open_store, origin

@@ -20,9 +20,10 @@ from typing import Any
 
 import numpy as np
 
-from distlab.backends.base import DESCRIPTION, LabelledImages, OptimizerState, Placement
+from distlab.backends.base import DESCRIPTION, OptimizerState, Placement
 from distlab.backends.registry import load
 from distlab.checkpoints.state import State
+from distlab.data.dataset import LabelledImages
 from distlab.errors import DistlabError
 from distlab.experiment.task import Task
 from distlab.machine import ceiling, cores, quota

@@ -294,6 +294,7 @@ def test_why_a_ray_cannot_be_joined(
     with pytest.raises(DistlabError) as caught:
         joining.join("head:6379")
     assert told in caught.value.found and fix in caught.value.fix
+    assert mask(caught.value.fix) == caught.value.fix, "it can be pasted"
     assert len(str(caught.value).splitlines()) <= 8
 
 

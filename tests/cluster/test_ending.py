@@ -58,6 +58,10 @@ def test_a_start_that_takes_too_long_says_what_workers_do_and_blames_those_that_
     slow = too_slow(60, 3, 2, late, does, "log")
     assert isinstance(slow, DistlabError)
     assert slow.found == "2 of them started; not ready: ranks 0 on a (waiting), 1 on b (running)"
+    assert "CUDA" not in slow.fix
+    on_gpus = too_slow(60, 3, 2, late, does, "log", "gpu")
+    assert isinstance(on_gpus, DistlabError) and "cluster.start_timeout_s=3600" in on_gpus.fix
+    assert "compiles its kernels at first use" in on_gpus.fix and "CUDA_CACHE_PATH" in on_gpus.fix
     stalled = too_slow(60, 3, 2, late, {**does, 1: Doing("stopped")}, "log")
     assert isinstance(stalled, StalledError) and stalled.ranks == [1]
     assert str(stalled) == "not ready after 60 s: worker 0 on a (waiting); worker 1 on b (stopped)"

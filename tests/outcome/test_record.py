@@ -22,6 +22,7 @@ from distlab.outcome.events import (
     Started,
 )
 from distlab.outcome.record import Record
+from distlab.outcome.summary import summarised
 
 STEPS = 31
 SPANS = (10, 10, 10, 1)
@@ -97,7 +98,7 @@ def fill(record: Record) -> dict[str, Any]:
         record.add(part(1, epoch, 2.0 + 2 * epoch, 1.0 - epoch, correct))
     record.add(Finished(0, "b" * 64, 10_000, {"w": np.zeros(1, np.float32)}))
     record.add(Finished(1, "b" * 64, 30_000))
-    return record.summary()
+    return summarised(record)
 
 
 def test_summary_holds_the_runs_figures(record: Record) -> None:
@@ -130,7 +131,7 @@ def test_the_peak_of_device_memory_is_the_greatest_that_is_known(record: Record)
     fill(record)
     for rank, peak in ((0, 7_000), (1, None)):
         record.finished[rank] = replace(record.finished[rank], peak_device_memory_bytes=peak)
-    assert record.summary()["peak_device_memory_bytes"] == 7_000
+    assert summarised(record)["peak_device_memory_bytes"] == 7_000
 
 
 def test_start_up_is_split_by_the_slowest_rank_without_counting_compilation_twice(
@@ -148,7 +149,7 @@ def test_summary_is_json(record: Record) -> None:
 
 
 def test_summary_of_a_run_that_never_got_ready(record: Record) -> None:
-    summary = record.summary()
+    summary = summarised(record)
     assert json.loads(json.dumps(summary)) == summary
     assert summary["throughput_samples_per_s"] is None
     assert summary["epoch_time_s"] == []
@@ -197,11 +198,11 @@ def test_communication_is_what_goes_away_on_the_slowest_rank(record: Record) -> 
         ExchangeWindows((1.0, 2.0, 9.0), (1.0, 1.0, 1.0)),
         ExchangeWindows((4.0, 1.0, 1.0), (0.5, 3.0, 0.5)),
     )
-    assert record.summary()["communication_share"] is None
+    assert summarised(record)["communication_share"] is None
     for rank, exchange in enumerate(on_and_off):
         record.add(Finished(rank, "b" * 64, 1, None, exchange))
     # Slowest with: 4, 2, 9, median 4; slowest without: 1, 3, 1, median 1.
-    told = record.summary()
+    told = summarised(record)
     assert told["communication_share"] == 0.75
     assert (told["communication_share_low"], told["communication_share_high"]) == (None, None)
 
@@ -214,7 +215,7 @@ def test_utilisation_is_of_what_all_ranks_could_do_together(record: Record) -> N
         record.add(told)
     for rank in range(2):
         record.add(part(rank, 0, 2.0, 1.0, 1))
-    summary = record.summary()
+    summary = summarised(record)
     assert summary["matrix_product_flops_per_s"] == 8e9
     assert summary["matrix_product_library"] == "library 0"
     flops = record.experiment.spec.training_flops
@@ -228,7 +229,7 @@ def test_without_a_measured_rate_of_every_rank_there_is_no_utilisation(record: R
     first.resources["matrix_product_flops_per_s"] = 3e9
     record.add(first)
     record.add(ready(1))
-    summary = record.summary()
+    summary = summarised(record)
     assert summary["matrix_product_flops_per_s"] is None
     assert summary["model_flop_utilisation"] is None
 
@@ -245,7 +246,7 @@ def loaded(record: Record, hosts: tuple[str, str], busy: float) -> dict[str, Any
             cpu = CpuSeconds(10.0, 9.0, busy, 0.0)
             fields = {**vars(done), "cpu": cpu}
             record.add(EpochDone(**fields))
-    return dict(record.summary()["load"])
+    return dict(summarised(record)["load"])
 
 
 def test_the_load_of_one_machine_is_that_of_its_ranks_together(record: Record) -> None:
@@ -269,7 +270,7 @@ def test_the_load_of_a_machine_is_told_once_of_workers_before_and_after_a_failur
     record.add(Begun("h", 0, 2, 1, "worker 1 on here died"))
     found = loaded(record, ("here", "here"), 45.0)
     assert found["own_cores"] == pytest.approx(1.8)
-    codes = [one["code"] for one in record.summary()["caveats"]]
+    codes = [one["code"] for one in summarised(record)["caveats"]]
     assert codes == ["noisy", "restarted"]
 
 
@@ -280,7 +281,7 @@ def test_where_each_rank_was_is_told_and_two_hosts_of_one_name_are_two(record: R
         told = ready(rank)
         told.resources.update(interface="eth0", numpy_version="2.3")
         record.add(told)
-    summary = record.summary()
+    summary = summarised(record)
     assert summary["stretches"][0]["hosts"] == ["node", "node"]
     assert (summary["placement"], summary["nodes"]) == ("pack", 3)
     assert summary["ranks"][1] == {
@@ -314,7 +315,7 @@ def test_a_repeat_has_its_own_seed_and_says_how_often_its_workers_have_run(
     one = replace(experiment("seed=5"), repeat=3)
     record = Record(one, dataset, 0.0)
     record.add(Begun("g", 2, 1))
-    summary = record.summary()
+    summary = summarised(record)
     told = {name: summary[name] for name in ("seed", "repeat", "run_seed", "group_run")}
     assert told == {"seed": 5, "repeat": 3, "run_seed": 8, "group_run": 2}
 
@@ -341,7 +342,7 @@ def test_after_a_failure_epochs_are_replaced_by_number_and_nothing_is_counted_tw
     # The state after the second epoch was lost, so that it is trained again.
     begun(record, 1, "worker 1 on here died", host="there")
     trained(record, 1, 2.0)
-    summary = record.summary()
+    summary = summarised(record)
     assert summary["epoch_time_s"] == [1.0, 2.0]
     assert summary["throughput_samples_per_s"] == pytest.approx(248 / 3)
     assert summary["samples_sha256"] == digest([epoch_order(0, e, 124, 4) for e in (0, 1)])
@@ -358,7 +359,7 @@ def test_a_run_without_a_failure_is_one_stretch_and_has_no_caveat(record: Record
     begun(record)
     trained(record, 0, 1.0)
     trained(record, 1, 1.0)
-    summary = record.summary()
+    summary = summarised(record)
     assert (summary["restarts"], summary["recovery_s"], summary["caveats"]) == (0, 0.0, [])
     assert [one["epochs"] for one in summary["stretches"]] == [2]
 
@@ -375,7 +376,7 @@ def test_recovery_is_in_the_wall_time_and_in_no_start_up(
     begun(record, 1, "worker 0 on here died", failed=20.0)
     clock[0] = 40.0
     trained(record, 1, 1.0)
-    summary = record.summary()
+    summary = summarised(record)
     assert (summary["startup_s"], summary["recovery_s"], summary["wall_s"]) == (10.0, 7.5, 40.0)
 
 
@@ -387,7 +388,7 @@ def test_workers_that_died_before_their_first_epoch_are_no_stretch_of_the_record
     begun(record, 0, "worker 1 on here died")
     trained(record, 0, 1.0)
     trained(record, 1, 1.0)
-    assert [one["epochs"] for one in record.summary()["stretches"]] == [2]
+    assert [one["epochs"] for one in summarised(record)["stretches"]] == [2]
     assert record.restarts == 1
 
 
@@ -401,7 +402,7 @@ def test_each_number_of_workers_has_figures_of_its_own(record: Record) -> None:
     record.add(Begun("two", 0, 4, epoch=1, failed=1.0))
     for rank in range(4):
         record.add(part(rank, 1, 1.25, 1.0, 3, of=4))
-    found = record.summary()
+    found = summarised(record)
     assert [one["world_size"] for one in found["stretches"]] == [2, 4]
     assert found["world_size"] == 4 and found["restarts"] == 0
     two, four = found["sizes"]

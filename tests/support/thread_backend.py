@@ -12,17 +12,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from distlab.backends.base import (
-    Averaging,
-    Backend,
-    Evaluation,
-    LabelledImages,
-    OptimizerState,
-    Placement,
-    Program,
-)
+from distlab.backends.base import Averaging, Backend, Evaluation, OptimizerState, Placement, Program
 from distlab.checkpoints.state import State
-from distlab.data.dataset import Dataset
+from distlab.data.dataset import Dataset, LabelledImages
 from distlab.experiment.experiment import Experiment
 from distlab.experiment.training import stopping
 from distlab.fairness import optimizers, reference

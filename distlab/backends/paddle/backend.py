@@ -19,6 +19,7 @@ settings of the environment that go with it):
 """
 
 import contextlib
+import ctypes
 import io
 import os
 import socket
@@ -53,13 +54,14 @@ EVALUATION_BATCH = 100
 """Test samples of one forward pass: bounds the memory, and changes no sum but by rounding."""
 
 
-def _thread_pools() -> list[dict[str, Any]]:
-    """Those of the process; none where there is no threadpoolctl (``make gpu-check``)."""
-    try:
-        from threadpoolctl import threadpool_info
-    except ModuleNotFoundError:
-        return []
-    return list(threadpool_info())
+def _threads() -> int | None:
+    """How many threads OpenMP gives Paddle's operations; None if Paddle was built without it.
+
+    There may be several OpenMPs in a process: asked is the one that Paddle's own library calls.
+    """
+    library = ctypes.CDLL(paddle.base.libpaddle.__file__)
+    asked = getattr(library, "omp_get_max_threads", None)
+    return None if asked is None else int(asked())
 
 
 def _shared(array: NDArray[Any]) -> Any:
@@ -128,14 +130,13 @@ class PaddleBackend(Backend):
 
     def describe(self) -> dict[str, Any]:
         """What is in use: see :meth:`Backend.describe`."""
-        pools = [pool for pool in _thread_pools() if "paddle" in pool["filepath"]]
         grouped = self._placement.world_size > 1
         return {
             "framework_version": paddle.__version__,
             "device_name": (
                 paddle.device.cuda.get_device_name() if self._gpu else paddle.device.get_device()
             ),
-            "threads": max((pool["num_threads"] for pool in pools), default=1),
+            "threads": _threads(),
             "inter_op_threads": 1,
             "tf32": self._gpu and tf32_in_effect(),
             "collectives": paddle.distributed.get_backend().lower() if grouped else "none",

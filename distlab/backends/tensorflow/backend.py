@@ -38,6 +38,7 @@ from distlab.backends.base import (
 )
 from distlab.backends.tensorflow import device
 from distlab.backends.tensorflow.arrays import shared
+from distlab.backends.tensorflow.exchange import collectives
 from distlab.backends.tensorflow.layouts import layouts
 from distlab.backends.tensorflow.model import logits
 from distlab.backends.tensorflow.optimizers import optimizer
@@ -93,17 +94,23 @@ class TensorFlowBackend(Backend):
 
     def describe(self) -> dict[str, Any]:
         """See :meth:`Backend.describe`."""
-        collectives = "nccl" if self._gpu else "grpc ring"
         return {
             "framework_version": tf.__version__,
             "device_name": device.name(self._placement.device),
             "threads": tf.config.threading.get_intra_op_parallelism_threads(),
             "inter_op_threads": tf.config.threading.get_inter_op_parallelism_threads(),
             "tf32": tf.config.experimental.tensor_float_32_execution_enabled(),
-            "collectives": collectives if self._strategy else "none",
+            "collectives": self._collectives(),
             "tuned": self._tuned(),
             "compiled_from_cache": False if self._program.execution == "graph" else None,
         }
+
+    def _collectives(self) -> str:
+        """By what ranks average, as the function has it that the barrier, too, goes through."""
+        if self._strategy is None:
+            return "none"
+        scalar = [tf.TensorSpec([])]
+        return collectives(self._compiled_average.get_concrete_function(scalar))
 
     def _tuned(self) -> list[str]:
         """What is done otherwise than in TensorFlow's tutorials, in words."""

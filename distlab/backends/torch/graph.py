@@ -4,7 +4,7 @@ For one CPU worker several whole steps are one program on separate parameters; e
 parameters are one flat tensor, whose gradient needs one all-reduce, between two programs. On a CPU
 they are compiled ahead of time (:mod:`distlab.backends.torch.aot`); on a GPU torch compiles them
 here, and they and the all-reduce are recorded as one CUDA graph (not yet run on a GPU).
-``optimizer.variant=stock`` runs torch's own Adam behind the compiled gradient.
+``optimizer.variant=stock`` runs torch's own Adam behind the compiled gradient, recorded with it.
 
 Tensors here are in torch's layout (dense weights ``[outputs, inputs]``), named as in the spec.
 """
@@ -148,19 +148,30 @@ class Graph:
         scales = self._scales(rates)
         if self._whole:
             losses = self._train_whole(images, labels, batches, scales)
-        elif not self._on_cpu and self._stock is None:
-            losses = self._record(images, labels).run(batches, scales.to(images.device))
         else:
-            losses = torch.empty(len(batches), device=images.device)
             if self._stock is not None:
                 self._stock.steps_taken = self.steps_taken
-            functions, scales = self._compiled_for(images, labels), scales.to(images.device)
-            for step, batch in enumerate(batches):
-                losses[step] = self._step(functions, images, labels, batch, scales[step])
+            train = self._train_apart if self._on_cpu else self._train_recorded
+            losses = train(images, labels, batches, scales.to(images.device))
         self.steps_taken += len(batches)
         if self._exchange:
             average(self._running)
         return losses
+
+    def _train_apart(
+        self, images: Tensor, labels: Tensor, batches: Tensor, scales: Tensor
+    ) -> Tensor:
+        """A call of each program a step."""
+        losses, functions = torch.empty(len(batches)), self._compiled_for(images, labels)
+        for step, batch in enumerate(batches):
+            losses[step] = self._step(functions, images, labels, batch, scales[step])
+        return losses
+
+    def _train_recorded(
+        self, images: Tensor, labels: Tensor, batches: Tensor, scales: Tensor
+    ) -> Tensor:
+        """A start of the recorded step a step."""
+        return self._record(images, labels).run(batches, scales)
 
     def _step(
         self,
@@ -189,14 +200,15 @@ class Graph:
         if self._recorded is None or self._recorded[0] != place:
             self._recorded = None  # the old one's memory goes first
             functions = self._compiled_for(images, labels)
-            before = [tensor.clone() for tensor in self._running]
+            changed = [*self._running, *(self._stock.state if self._stock else ())]
+            before = [tensor.to("cpu", copy=True) for tensor in changed]  # not on the GPU: its peak
             recorded = RecordedStep(
                 lambda batch, scales: self._step(functions, images, labels, batch, scales),
                 self._program.local_batch,
                 torch.tensor(self._rule.idle),
                 images.device,
             )
-            for tensor, kept in zip(self._running, before, strict=True):
+            for tensor, kept in zip(changed, before, strict=True):
                 tensor.copy_(kept)  # steps that warm up move them
             self._recorded = place, recorded
         return self._recorded[1]

@@ -186,8 +186,7 @@ def _refused(address: str, error: BaseException) -> DistlabError:
         return DistlabError(
             told,
             "it asks for a token, and the one here is missing or another",
-            "copy ~/.ray/auth_token of the machine that started it to this one\n"
-            "where it is elsewhere, RAY_AUTH_TOKEN_PATH names the file, with RAY_AUTH_MODE=token",
+            joining.GET_TOKEN,
         )
     # Another service than Ray's dashboard answers 404.
     if isinstance(error, ConnectionError) or "connect" in why.lower() or "404" in why:

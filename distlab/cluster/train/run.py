@@ -28,7 +28,7 @@ from distlab.cluster.start import interpreter, local_ray, seats, session, waitin
 from distlab.cluster.start.causes import cause
 from distlab.cluster.train import mailbox
 from distlab.cluster.train.mailbox import Lost, Message, Seated, Steered, Told
-from distlab.cluster.watch.head import Head
+from distlab.cluster.watch.head import Head, told
 from distlab.cluster.watch.watching import TURN_S, Watch
 from distlab.cluster.worker_environment import WorkerEnvironment
 from distlab.data.dataset import Dataset
@@ -129,10 +129,13 @@ class _Run:
 
     def close(self) -> None:
         """End the workers and all that Ray Train started for them."""
-        if self._session == connect.connected_to() and Head.reached():
-            self._give_back()
-            ray.kill(self._mailbox)
+        if self._session == connect.connected_to():
+            told(self._end)
         shutil.rmtree(self._storage, ignore_errors=True)
+
+    def _end(self) -> None:
+        self._give_back()
+        ray.kill(self._mailbox)
 
     def _fit(self) -> "Future[None]":
         """Have Ray Train run the task; the future is done when that has ended.

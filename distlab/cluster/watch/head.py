@@ -6,12 +6,16 @@ and that a worker is dead it knows a second later. So the driver looks itself, a
 before.
 """
 
+import contextlib
 import functools
 import socket
+import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 import ray
+from ray.exceptions import RayError
 
 from distlab.cluster.start.before import PREFACE
 from distlab.errors import RayLostError
@@ -23,6 +27,8 @@ LOOK_S = 2.0
 ANSWER_S = 2.0
 MUTE_S = 30.0
 """How long a head that takes connections may leave them without an answer: its machine is busy."""
+TELL_S = 5.0
+"""How long it is waited until Ray was told what it is told last."""
 
 
 class Head:
@@ -84,6 +90,19 @@ class Head:
                 raise self._lost(why) from None
         self._looked = time.monotonic()
 
+    def wait(self) -> None:
+        """Wait until its head answers.
+
+        Raises
+        ------
+        RayLostError
+            As :meth:`check`.
+        """
+        self.check(now=True)
+        while not self.answers:
+            time.sleep(LOOK_S / 4)
+            self.check(now=True)
+
     @classmethod
     def reached(cls) -> bool:
         """Whether the Ray that this process is connected to answers now."""
@@ -93,6 +112,15 @@ class Head:
         except RayLostError:
             return False
         return found.answers
+
+    @classmethod
+    def has_raylet(cls) -> bool:
+        """Whether the raylet of this machine is there."""
+        try:
+            cls.connected()._look_for_raylet()
+        except RayLostError:
+            return False
+        return True
 
     def _look_for_raylet(self) -> None:
         """The raylet says nothing on its line, which ends with its process."""
@@ -107,6 +135,27 @@ class Head:
 
     def _lost(self, why: str) -> RayLostError:
         return RayLostError(f"Ray is lost: {why}", self._logs)
+
+
+def told(tell: Callable[[], object], seconds: float = TELL_S) -> None:
+    """Tell or ask Ray something that nothing depends on, as long as it is there to hear it.
+
+    A head that is being ended greets, takes a question, and never answers it; Ray's own library
+    waits for a minute. A batch system that ends a job ends Ray and this process at the same moment,
+    and leaves half of that until it kills.
+    """
+    if not Head.reached():
+        return
+    telling = threading.Thread(target=_unless_ray_fails, args=[tell], daemon=True)
+    telling.start()
+    given_up = time.monotonic() + seconds
+    while telling.is_alive() and time.monotonic() < given_up and Head.has_raylet():
+        telling.join(0.1)
+
+
+def _unless_ray_fails(tell: Callable[[], object]) -> None:
+    with contextlib.suppress(RayError, OSError):
+        tell()
 
 
 @functools.cache

@@ -158,10 +158,14 @@ def _environment(placement: Placement, asked: Mapping[str, str]) -> dict[str, st
         kept_out: dict[str, str] = {}
     else:
         kept_out = worker_environment.foreign(os.environ)
-    own = {"CUDA_VISIBLE_DEVICES": str(placement.rank), "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
+    own = {}
+    if placement.device == "gpu" and placement.world_size > 1:
+        gpus = worker_environment.here(placement.world_size)
+        gpu = gpus[placement.rank] if placement.rank < len(gpus) else ""
+        own = {"CUDA_VISIBLE_DEVICES": gpu, "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
     environment = {
         **{name: value for name, value in os.environ.items() if name not in kept_out},
-        **(own if placement.device == "gpu" and placement.world_size > 1 else {}),
+        **own,
         # As cuBLAS wants it for the same bits each time (its documentation, "Reproducibility").
         **({"CUBLAS_WORKSPACE_CONFIG": ":4096:8"} if placement.deterministic else {}),
         **asked,

@@ -8,6 +8,7 @@ from typing import Any
 
 from distlab.console import counted
 from distlab.experiment.training import optimizer, rates, stopping
+from distlab.outcome.caveats import counts
 from distlab.report.figures.ceiling import ceilings
 from distlab.report.figures.cells import Cell
 from distlab.report.figures.runs import FP32, Run, options, precision
@@ -173,10 +174,10 @@ def _gpus(runs: Sequence[dict[str, Any]]) -> list[tuple[str, str]]:
 
 
 def _energy(runs: Sequence[dict[str, Any]]) -> str:
-    """Joule for each sample in the median of each cell's runs, and whose counter told it."""
+    """Joule for each sample, the median of a cell's runs that count, and whose counter told it."""
     cells: dict[str, list[float]] = {}
     for run in runs:
-        if (joule := run.get("energy_j_per_sample")) is not None:
+        if (joule := run.get("energy_j_per_sample")) is not None and counts(run):
             workers = counted(run["world_size"], "worker")
             told = "" if precision(run) == FP32 else f" {precision(run)}"
             name = f"{run['framework']} {run['execution']} {run['model']}{told}, {workers}"

@@ -138,7 +138,7 @@ METHOD = [
     ),
     (
         "cost",
-        "Neither a price nor energy: energy is not measured. What a job costs is told as the "
-        "seconds of cores (or GPUs) that it held.",
+        "No price: what a job costs is told as the seconds of cores (or GPUs) that it held. Energy "
+        "stands among the conditions, where a counter tells it.",
     ),
 ]

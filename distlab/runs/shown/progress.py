@@ -11,8 +11,8 @@ from rich.text import Text
 from distlab.console import Terminal, ui_command
 from distlab.masking import mask
 from distlab.outcome import caveats
+from distlab.outcome.evaluations.epoch import Epoch
 from distlab.outcome.events import Progress as Position
-from distlab.outcome.record import Epoch
 from distlab.runs.shown.side_by_side import results
 
 

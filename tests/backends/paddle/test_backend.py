@@ -71,18 +71,42 @@ def test_adam_follows_algorithm_1_over_500_steps_and_prints_nothing(
 
 
 def test_threads_are_those_asked_for_whatever_the_environment_says() -> None:
+    # As where NumPy and Paddle are alone; the process has another OpenMP, with its own number.
     result = run(
         """
+        import sys
+
+        sys.modules["threadpoolctl"] = None
+
         from distlab.backends.base import Placement
-        from distlab.backends.paddle.backend import PaddleBackend
+        from distlab.backends.paddle.backend import PaddleBackend, paddle
 
         for threads in (3, 1):
             backend = PaddleBackend(Placement(0, 1, 0, "cpu", ("127.0.0.1:1",), threads))
             assert backend.describe()["threads"] == threads
+            paddle.base.core.set_num_threads(5)
+            assert backend.describe()["threads"] == 5
         """,
         OMP_NUM_THREADS="2",
     )
     assert result.stdout + result.stderr == ""
+
+
+def test_ranks_meet_where_distlab_says_whatever_a_nodes_environment_does() -> None:
+    run(
+        """
+        import os
+
+        from distlab.backends.base import Placement
+        from distlab.backends.paddle.backend import PaddleBackend, paddle
+
+        paddle.distributed.init_parallel_env = lambda: None
+        PaddleBackend(Placement(0, 2, 0, "cpu", ("127.0.0.1:7", "127.0.0.1:8"), 1))
+        assert (os.environ["MASTER_ADDR"], os.environ["MASTER_PORT"]) == ("127.0.0.1", "7")
+        """,
+        MASTER_ADDR="192.0.2.1",
+        MASTER_PORT="29500",
+    )
 
 
 def test_a_gpu_that_this_paddle_cannot_use_is_a_users_error() -> None:

@@ -220,11 +220,20 @@ def no_gpu() -> list[str] | None:
     assert set(multiplied) == {torch.bfloat16}
     if torch.cuda.is_available():
         return None
+    found = []
     try:
         TorchBackend(Placement(0, 1, 0, "gpu", ("127.0.0.1:1",), threads=1))
     except DistlabError as error:
-        return [error.asked, error.found, error.fix]
-    return []
+        found = [error.asked, error.found, error.fix]
+    # What is set where there is one: each rank compiles by itself, cuDNN chooses by timing or not.
+    torch.cuda.is_available, torch.cuda.set_device = lambda: True, lambda device: None
+    torch.set_num_interop_threads = lambda threads: None  # it can be set but once
+    for deterministic in (False, True):
+        TorchBackend(Placement(0, 1, 0, "gpu", (), 1, deterministic=deterministic))
+        cudnn = torch.backends.cudnn
+        assert (cudnn.benchmark, cudnn.deterministic) == (not deterministic, deterministic)
+        assert os.environ.pop("TORCHINDUCTOR_COMPILE_THREADS") == "1"
+    return found
 
 
 def ranks_that_meet_by_files() -> list[list[str]]:

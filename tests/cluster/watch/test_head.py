@@ -116,6 +116,21 @@ def test_a_head_that_does_not_answer_is_asked_nothing_that_may_wait_for_ever(
     assert list(watch.turn()) == []
 
 
+def test_a_head_that_is_back_in_time_is_waited_for(
+    listening: socket.socket, raylet: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = Head(address(listening), raylet, "logs")
+    answers = iter([TimeoutError(), TimeoutError(), None])
+
+    def connect(*_: object) -> None:
+        raise next(answers) or ConnectionResetError
+
+    monkeypatch.setattr(head, "LOOK_S", 0.0)
+    monkeypatch.setattr(head.socket, "create_connection", connect)
+    found.wait()
+    assert found.answers and list(answers) == []
+
+
 class Known:
     """A Ray that is there, or lost."""
 
@@ -137,3 +152,28 @@ def test_a_broken_pipe_is_told_as_the_loss_of_ray_where_it_is_lost(
     with pytest.raises(told), connect.left_when_lost():
         raise BrokenPipeError(32, "Broken pipe")
     assert len(left) == lost
+
+
+def test_what_a_ray_that_is_being_ended_never_answers_holds_nobody_up(
+    listening: socket.socket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(head, "ANSWER_S", 0.05)
+    path, answered = str(tmp_path / "raylet"), threading.Event()
+    with socket.socket(socket.AF_UNIX) as living:
+        living.bind(path)
+        living.listen()
+        found = Head(address(listening), path, "logs")
+        monkeypatch.setattr(Head, "connected", lambda: found)
+        monkeypatch.setattr(Head, "reached", lambda: True)
+        head.told(answered.wait, seconds=0.1)
+        connection, _ = living.accept()
+        said: list[str] = []
+        head.told(lambda: said.append("to one that hears"))
+        assert said == ["to one that hears"]
+    connection.close()
+    # Its raylet goes while it is asked: nobody waits any more.
+    head.told(answered.wait, seconds=1e6)
+    answered.set()
+    monkeypatch.setattr(Head, "reached", lambda: False)
+    head.told(lambda: said.append("to one that is gone"))
+    assert said == ["to one that hears"]

@@ -13,15 +13,8 @@ import rounded_products
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from distlab.backends.base import (
-    Averaging,
-    Backend,
-    Evaluation,
-    LabelledImages,
-    OptimizerState,
-    Placement,
-    Program,
-)
+from distlab.backends.base import Averaging, Backend, Evaluation, OptimizerState, Placement, Program
+from distlab.data.dataset import LabelledImages
 from distlab.fairness import reference
 from distlab.models.spec import ModelSpec
 from distlab.models.weights import Weights

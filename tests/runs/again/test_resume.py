@@ -25,6 +25,7 @@ from distlab.experiment.options import Options
 from distlab.machine import ceiling
 from distlab.outcome.events import Begun, Checkpoint, Event, Started
 from distlab.outcome.record import Record
+from distlab.outcome.summary import summarised
 from distlab.runs import run
 from distlab.runs.session import Session
 from distlab.runs.shown.progress import Display
@@ -157,7 +158,7 @@ def test_it_ends_as_one_that_was_never_broken_off(
     found = command.go_on(run_id[: 32 - 24 * damaged])
     assert ("state-000003.npz cannot be used" in capsys.readouterr().out) is damaged
     assert command.engine.starts == [0, 2]
-    assert {name: found[name] for name in SAME} == {name: whole.summary()[name] for name in SAME}
+    assert {name: found[name] for name in SAME} == {name: summarised(whole)[name] for name in SAME}
     assert found["mlflow"]["run_id"] == run_id
     assert (found["epochs"], found["restarts"]) == (4, 1)
     told = [(one["first_epoch"], one["epochs"]) for one in found["stretches"]]

@@ -8,8 +8,8 @@ import pytest
 from rich.console import Console
 from summaries import summary
 
+from distlab.outcome.evaluations.epoch import Epoch
 from distlab.outcome.events import Progress
-from distlab.outcome.record import Epoch
 from distlab.runs.shown.progress import Display
 
 

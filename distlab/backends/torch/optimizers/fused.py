@@ -47,6 +47,15 @@ class Fused:
         self._steps = [torch.zeros((), device=p.device) for p in parameters]
 
     @property
+    def state(self) -> list[Tensor]:
+        """All that a step changes: parameters, moments, and how many steps were taken.
+
+        Each stays at its place on its device, counts too, and a step waits for nothing there: it
+        can be recorded as a CUDA graph (torch's ``capturable`` makes a fused one no different).
+        """
+        return [*self._parameters, *(one for held in self.moments for one in held), *self._steps]
+
+    @property
     def steps_taken(self) -> int:
         """How many steps were taken."""
         return int(self._steps[0])
