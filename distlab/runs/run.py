@@ -171,7 +171,7 @@ def _check_fits(experiment: Experiment, dataset: Dataset) -> None:
     samples = len(dataset.train_labels)
     order = epoch_order(experiment.run_seed, 0, samples, experiment.global_batch)
     stopping.fits(experiment.options, len(order))
-    parameters = experiment.model.parameter_count
+    parameters = experiment.spec.parameter_count
     workers = (
         1 if experiment.options.cluster.mode is ClusterMode.existing else experiment.world_size
     )
@@ -179,7 +179,7 @@ def _check_fits(experiment: Experiment, dataset: Dataset) -> None:
     has = psutil.virtual_memory().total
     if experiment.device == "cpu" and least > has:
         raise DistlabError(
-            f"{experiment.model.name}, with {parameters:,} parameters, on {workers} CPU worker(s)",
+            f"{experiment.spec.name}, with {parameters:,} parameters, on {workers} CPU worker(s)",
             f"weights and gradients alone take {least / 1e9:,.0f} GB, "
             f"this machine has {has / 1e9:,.0f} GB of memory",
             "fewer units or channels in model.layers, or another model: model=mlp",
