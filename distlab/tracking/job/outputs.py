@@ -7,7 +7,8 @@ from distlab.experiment.options import TrackingOptions
 from distlab.files import slug, write
 from distlab.outcome import schema
 from distlab.tracking import reader
-from distlab.tracking.store import JOB, open_store
+from distlab.tracking.origin import JOB
+from distlab.tracking.store import open_store
 
 
 def fetch(options: TrackingOptions, job: str, folder: Path) -> list[str]:
