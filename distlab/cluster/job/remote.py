@@ -22,6 +22,8 @@ EVERY_S = 1.0
 """How often a job is asked what is new."""
 PATIENCE_S = 60.0
 """For how long the head may not answer."""
+REACH_S, ANSWER_S = 10.0, 30.0
+"""For how long the head may not be reached, or not answer, when it is asked once."""
 STOP_S = 30
 """Seconds that the command has to record its run as KILLED, once it is told to stop.
 
@@ -34,6 +36,7 @@ BEGINS = "Running entrypoint for job "
 CHATTY = ("ray.dashboard.modules.dashboard_sdk", "ray._private.runtime_env.packaging")
 """Ray's loggers that tell of each package that is sent."""
 
+_UNHEARD = re.compile(r"connect|timed out|404", re.IGNORECASE)
 _ERRNO = re.compile(r"\[Errno \d+\] ([\w ]+)")
 
 
@@ -175,7 +178,14 @@ def _client(address: str) -> Any:
 
     for name in CHATTY:
         logging.getLogger(name).setLevel(logging.ERROR)
-    return JobSubmissionClient(address)
+
+    class Client(JobSubmissionClient):
+        """Ray's own waits for ever for a head that is cut off."""
+
+        def _do_request(self, *told: Any, **named: Any) -> Any:
+            return super()._do_request(*told, **{"timeout": (REACH_S, ANSWER_S), **named})
+
+    return Client(address)
 
 
 def _refused(address: str, error: BaseException) -> DistlabError:
@@ -189,7 +199,7 @@ def _refused(address: str, error: BaseException) -> DistlabError:
             joining.GET_TOKEN,
         )
     # Another service than Ray's dashboard answers 404.
-    if isinstance(error, ConnectionError) or "connect" in why.lower() or "404" in why:
+    if isinstance(error, ConnectionError) or _UNHEARD.search(why):
         return DistlabError(
             told,
             f"no Jobs API answers there: {why}",

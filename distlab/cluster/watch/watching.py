@@ -82,7 +82,7 @@ class Watch:
     def out_of_memory(self, rank: int) -> str:
         """What to add to the death of a rank if its host's kernel ended processes meanwhile."""
         one = self._started.get(rank)
-        if one is None or one.ended_for_memory is None or not self._may_ask_of(one):
+        if one is None or one.ended_for_memory is None or not self._askable([one]):
             return ""
         now = witness.ended_for_memory(one)
         if now is None or now <= one.ended_for_memory:
@@ -97,7 +97,8 @@ class Watch:
     def doing(self, ranks: Iterable[int]) -> dict[int, Doing]:
         """What ranks do, as far as they have started."""
         known = {rank: self._started[rank] for rank in ranks if rank in self._started}
-        return witness.look({n: one for n, one in known.items() if self._may_ask_of(one)})
+        askable = self._askable(known.values())
+        return witness.look({rank: one for rank, one in known.items() if one in askable})
 
     def _look(self, now: bool = False) -> None:
         """Look whether Ray is there; if not, nobody else ends the ranks of this host."""
@@ -107,12 +108,14 @@ class Watch:
             witness.end(filter(_is_here, self._started.values()))
             raise
 
-    def _may_ask_of(self, rank: Started) -> bool:
-        """Whether a rank's host can be asked: this one, or any while the head answers."""
-        if _is_here(rank):
-            return True
-        self._look(now=True)
-        return self._head.answers
+    def _askable(self, ranks: Iterable[Started]) -> list[Started]:
+        """Those whose hosts can be asked: those of this one, and all while the head answers."""
+        every = list(ranks)
+        here = list(filter(_is_here, every))
+        if len(here) < len(every):
+            self._look(now=True)
+            return every if self._head.answers else here
+        return here
 
 
 def _is_here(rank: Started) -> bool:

@@ -1,6 +1,7 @@
 """Ray's client is imitated here."""
 
 import os
+import socket
 from types import SimpleNamespace
 from typing import Any
 
@@ -138,3 +139,14 @@ def test_a_job_has_time_to_record_its_end(monkeypatch: pytest.MonkeyPatch) -> No
     variables = asked["runtime_env"]["env_vars"]
     assert int(variables["RAY_JOB_STOP_WAIT_TIME_S"]) >= 4 and variables["A"] == "1"
     assert asked["submission_id"] == "distlab-1" and "working_dir" not in asked["runtime_env"]
+
+
+def test_a_head_that_takes_a_question_and_says_nothing_is_waited_for_a_while_only(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(remote, "ANSWER_S", 0.1)
+    with socket.create_server(("127.0.0.1", 0)) as head:
+        address = f"http://127.0.0.1:{head.getsockname()[1]}"
+        with pytest.raises(DistlabError, match="no Jobs API answers there") as caught:
+            Job.begin(address, "distlab-1", "true", {}, None)
+    assert "timed out" in caught.value.found

@@ -81,6 +81,15 @@ def test_a_terminal_gets_a_bar_that_moves() -> None:
     assert "━" in text
 
 
+def test_the_bar_of_a_run_that_stops_after_so_many_steps_ends_there() -> None:
+    one, file = display(terminal=True)
+    with one:
+        one.begin(epochs=2, steps_per_epoch=30, samples_per_step=64, most=45)
+        one.position(Progress(0, 1, 15, 0.5, 0.7125))
+        one.close()
+    assert "45/45" in file.getvalue() and "/60" not in file.getvalue()
+
+
 @pytest.mark.parametrize("brief", [False, True])
 def test_the_bar_of_one_of_many_runs_goes_when_the_run_is_done(brief: bool) -> None:
     one, file = display(terminal=True, brief=brief)
