@@ -81,6 +81,7 @@ def test_a_gpu_that_was_slowed_by_heat_is_in_the_record_and_keeps_the_run_out(
     assert (gpu["uuid"], gpu["driver"], gpu["thermal_s"]) == ("GPU-1", "580.65.06", 2.0)
     assert [caveat["code"] for caveat in found["caveats"]][:1] == ["throttled"]
     assert not counts({**found, "verified": True})
+    assert found["resources"]["nvidia_libraries"] == {}
     # Of windows that are shorter than the counter's steps nothing is told.
     assert found["energy_j_per_sample"] is None
 

@@ -22,7 +22,7 @@ from distlab.experiment.command_line import words
 from distlab.experiment.options import ClusterMode, Options
 from distlab.masking import mask
 from distlab.tracking.job import outputs
-from distlab.tracking.store import VARIABLE
+from distlab.tracking.origin import VARIABLE
 
 DONE, GOES_ON = "SUCCEEDED", ("PENDING", "RUNNING")
 FOLDER = "~/distlab-jobs"

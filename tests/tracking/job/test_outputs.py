@@ -8,8 +8,8 @@ import pytest
 from distlab.experiment.options import TrackingOptions
 from distlab.tracking.job import outputs
 from distlab.tracking.job.outputs import fetch
+from distlab.tracking.origin import VARIABLE
 from distlab.tracking.run_writer import Tracker
-from distlab.tracking.store import VARIABLE
 from distlab.tracking.study_writer import StudyTracker
 
 
