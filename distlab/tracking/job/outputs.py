@@ -56,5 +56,7 @@ def _reach(uri: str) -> None:
     try:
         if uri.startswith("http"):
             requests.head(uri, timeout=REACH_S)
+    except requests.Timeout:
+        raise OSError(f"its server has said nothing for {REACH_S:g} s") from None
     except (requests.exceptions.SSLError, requests.exceptions.ProxyError):
         pass  # MLflow has settings of its own for these
