@@ -125,12 +125,10 @@ class Job:
                     return str(status.value)
             except Exception as error:
                 if time.monotonic() - heard > PATIENCE_S:
-                    told = cause(error)
-                    short = _SHORT.search(told)
                     raise DistlabError(
                         f"to follow the job {self.id} at {self.address}",
                         f"the head has not answered for {PATIENCE_S:.0f} s: "
-                        f"{short[short.lastindex or 0] if short else told}\n"
+                        f"{brief(error)}\n"
                         "the job may go on; if it ended with the head, its run stays RUNNING in "
                         "the store",
                         f"ray job logs --address {self.address} {self.id}\n"
@@ -167,6 +165,13 @@ class Job:
         self._shown = max(self._shown, end)
         if new:
             show(new)
+
+
+def brief(error: BaseException) -> str:
+    """Why a head was not reached, as short as a person needs it."""
+    told = cause(error)
+    found = _SHORT.search(told)
+    return str(found[found.lastindex or 0]) if found else told
 
 
 def _client(address: str) -> Any:
