@@ -16,6 +16,7 @@ HIDDEN = "***"
 
 NAME = (
     r"[\w.\-]*(?:password|passwd|secret|token|api_?key|access_?key|private_?key|credential)[\w\-]*"
+    r"(?<!_path)(?<!_file)"  # it tells where a secret is, and holds none
 )
 QUERY = rf"{NAME}|pwd|sig|signature|key"
 # user:PASSWORD@ of an address; a password may hold ":" and "@", though it should not.

@@ -47,32 +47,40 @@ RAY = (
     "tests/test_readme.py",
 )
 """Tests that start a Ray."""
-LONGEST = "tests/conformance/test_conformance.py"
+COMMANDS = ("tests/runs/test_studies.py", "tests/test_launch.py", "tests/test_readme.py")
+"""Those of them that run whole commands: about half of the time."""
+LONGEST = "tests/conformance/"
 """Of those that start none: it takes a third of their time."""
 
 
-class OneRay(LoadScopeScheduling):
-    """Tests of a module or class go to one process, and all that start a Ray to the same one.
+class TwoRays(LoadScopeScheduling):
+    """Tests of a module or class go to one process, and all that start a Ray to one of two.
 
-    A second Ray would be found by ``cluster.address=auto``, and make the machine slower.
+    One process alone would be the last by far; each part keeps its own Rays one at a time.
     """
 
     def _split_scope(self, nodeid: str) -> str:
+        if nodeid.startswith(COMMANDS):
+            return "commands"
         return "ray" if nodeid.startswith(RAY) else nodeid.rpartition("::")[0]
 
 
 @pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> OneRay:
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> TwoRays:
     """What deals the tests out to processes."""
-    return OneRay(config, log)
+    return TwoRays(config, log)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest first, so that no process has nothing to do at the end."""
+    """The longest first, so that no process has nothing to do at the end.
+
+    Those of a module stay together: what it runs once for many of them is else run again.
+    """
+    slow = {item.path for item in items if "slow" in item.keywords}
 
     def place(item: pytest.Item) -> tuple[bool, bool, bool]:
         starts_ray, longest = item.nodeid.startswith(RAY), item.nodeid.startswith(LONGEST)
-        return not starts_ray, "slow" not in item.keywords, not longest
+        return not starts_ray, item.path not in slow, not longest
 
     items.sort(key=place)
 

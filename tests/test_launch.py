@@ -358,6 +358,10 @@ def test_a_mistake_on_the_command_line_is_told_in_few_lines(
     [
         (("gpus=3", "batch_size=64", "scaling=strong"), ["64", "3 workers", "63 or 66"]),
         (("batch_size=5000",), ["5,000", "4,000", "batch"]),
+        (
+            ("model.layers=[flatten,{dense:100000000},{dense:10}]",),
+            ["79,", "parameters", "weights and gradients alone take", "model=mlp"],
+        ),
     ],
 )
 def test_a_batch_that_cannot_be_is_refused_before_anything_is_run(

@@ -20,6 +20,7 @@ from distlab.masking import learn, mask, masked
         ("framework.env={A_SECRET: abc, B: 1}", "framework.env={A_SECRET: ***, B: 1}"),
         ("  AWS_SECRET_ACCESS_KEY: abc\n  B: c\n", "  AWS_SECRET_ACCESS_KEY: ***\n  B: c\n"),
         ('{"DB_PASSWORD": "abc"}', '{"DB_PASSWORD": "***"}'),
+        ("TOKEN_PATHS=abc", "TOKEN_PATHS=***"),
         ("- framework.env.X_API_KEY='a b'", "- framework.env.X_API_KEY='***'"),
     ],
 )
@@ -38,6 +39,8 @@ def test_a_secret_is_told_by_where_it_stands(text: str, shown: str) -> None:
         "http://bob@host",
         "tokens/s: 12",
         "12:30:01 the user bob@host asked",
+        "export RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH=FILE",
+        '{"AWS_WEB_IDENTITY_TOKEN_FILE": "/run/token"}',
     ],
 )
 def test_what_is_no_secret_stays(text: str) -> None:

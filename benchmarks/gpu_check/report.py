@@ -12,7 +12,7 @@ HEAD = (
 LEGEND = """\
 samples/s: over all epochs; us/step: in the fastest. compile s: what the first steps took longer.
 first loss off, ten off: from float64's, relatively, at a batch of 64. quickstart x: times as many
-samples/s as the framework's own quickstart. J/1000: energy of 1,000 samples."""
+samples/s as the framework's own quickstart, which ran once. J/1000: energy of 1,000 samples."""
 
 
 def surroundings(found: dict[str, Any]) -> str:

@@ -115,6 +115,7 @@ def _cell(
         "energy_j": sum(filter(None, joule)) if joule and None not in joule else None,
         "gpu": ready.resources.get("gpu"),
         "device_name": ready.resources["device_name"],
+        "nvidia_libraries": ready.resources.get("nvidia_libraries"),
         "framework_version": ready.resources["framework_version"],
         "final_weights_sha256": end.weights_sha256,
     }

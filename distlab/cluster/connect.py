@@ -6,6 +6,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from distlab.cluster import worker_environment
 from distlab.cluster.start import joining, local_ray, session
@@ -26,6 +27,8 @@ SETTINGS = {
     "RAY_DEDUP_LOGS_SKIP_REGEX": ".",
     "RAY_IGNORE_UNHANDLED_ERRORS": "1",
 }
+
+_lines: list[Any] = []
 
 
 @dataclass(frozen=True)
@@ -140,6 +143,11 @@ def disconnected_at_end() -> Iterator[None]:
     finally:
         import ray
 
+        if ray.is_initialized():
+            from distlab.cluster.watch.head import Head
+
+            if not Head.reached():
+                _hang_up()
         ray.shutdown()
         session.leave()
 
@@ -151,6 +159,23 @@ def connected_to() -> str | None:
     return ray.get_runtime_context().get_session_name() if ray.is_initialized() else None
 
 
+def wait_for_head() -> None:
+    """Wait until the head of the Ray that this process is connected to answers, if it is to any.
+
+    Raises
+    ------
+    RayLostError
+        If it does not for long; this process has left it then.
+    """
+    import ray
+
+    from distlab.cluster.watch.head import Head
+
+    if ray.is_initialized():
+        with left_when_lost():
+            Head.connected().wait()
+
+
 def leave_lost() -> None:
     """Leave a Ray that is lost, before it ends this process; :func:`connect` may follow.
 
@@ -158,9 +183,25 @@ def leave_lost() -> None:
     """
     import ray
 
+    _hang_up()
     ray.shutdown()
     # Not before: a process whose connection to its raylet breaks is ended by Ray.
     local_ray.kill()
+
+
+def _hang_up() -> None:
+    """Have Ray's library leave without a word to the head.
+
+    It would wait for ever until one answers that is cut off, or stopped, that it listens no more.
+    """
+    import ray
+
+    worker: Any = ray._private.worker.global_worker
+    worker.threads_stopped.set()  # the listener's, which Ray would clear again
+    worker.threads_stopped = threading.Event()
+    for line in ("gcs_error_subscriber", "gcs_log_subscriber", "listener_thread"):
+        # Kept: where it is destroyed, it may speak.
+        _lines.append(worker.__dict__.pop(line, None))
 
 
 @contextlib.contextmanager

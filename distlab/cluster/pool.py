@@ -53,7 +53,13 @@ class Jobs:
 
         Where places or memory are needed that idle workers occupy, those unused for the longest
         time leave.
+
+        Raises
+        ------
+        RayLostError
+            If Ray itself is gone.
         """
+        connect.wait_for_head()
         key = group_key(experiment, dataset)
         group = self._groups.pop(key, None)
         if group is not None and not group.alive():

@@ -131,8 +131,9 @@ def lasting(
     ours = experiment.options.cluster.mode is ClusterMode.local
     life = Life(most, start, failure)
     while True:
-        group = jobs.workers(experiment, dataset)
+        group = None
         try:
+            group = jobs.workers(experiment, dataset)
             yield life.begun(group.id, group.runs, group.world_size)
             state = life.newest.state if life.newest else None
             for event in in_step(group.run(task, log_dir, state), group.world_size):
@@ -140,7 +141,8 @@ def lasting(
                 yield event
             return
         except WorkerError as error:
-            jobs.drop(group)
+            if group is not None:
+                jobs.drop(group)
             lost = isinstance(error, RayLostError)
             if lost and not ours:
                 raise
@@ -148,7 +150,8 @@ def lasting(
             if lost:
                 connect.connect(experiment.options)
         except BaseException:
-            jobs.drop(group)
+            if group is not None:
+                jobs.drop(group)
             raise
 
 

@@ -56,11 +56,8 @@ def extra(framework: str, wanted: str | None, build: str = "cpu") -> list[str]:
     """
     metadata = distribution("distlab").metadata
     extras = metadata.get_all("Provides-Extra") or []
-    names = [framework] if build != GPU else [f"{GPU}-{framework}"]
-    if build == GPU and framework == "torch":
-        names.append(GPU)
-    chosen = next((name for name in names if name in extras), None)
-    if chosen is None or chosen in ("cpu", "dev"):
+    chosen = f"{GPU}-{framework}" if build == GPU else framework
+    if chosen not in extras or chosen in ("cpu", "dev"):
         raise DistlabError(
             f"an environment for {framework}",
             f"distlab has no extra for it: {', '.join(extras)}",

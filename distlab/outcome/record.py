@@ -1,8 +1,7 @@
-"""The record of one run: ranks' events merged into the figures that a person compares."""
+"""The record of one run: ranks' events merged, one epoch after the other."""
 
 import time
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,74 +9,16 @@ from numpy.typing import NDArray
 from distlab.data.dataset import Dataset
 from distlab.data.order import digest
 from distlab.experiment.experiment import Experiment
-from distlab.experiment.names import made_of
-from distlab.machine.load import worst
 from distlab.measure.clock import step_times, throughput
-from distlab.measure.efficiency import model_flop_utilisation
 from distlab.models.weights import Weights
-from distlab.outcome.caveats import Caveat, plain, resized, restarted
-from distlab.outcome.devices import energy, gpus
-from distlab.outcome.evaluations.points import Point, inside, merged, of_run, to_target, told
+from distlab.outcome.devices.hosts import Host
+from distlab.outcome.evaluations.epoch import Epoch
+from distlab.outcome.evaluations.points import Point, inside, merged, of_run
 from distlab.outcome.events import Begun, EpochDone, Event, Finished, Ready, Started
-from distlab.outcome.exchange import all_reduces, share
-from distlab.outcome.hosts import Host, caveats
-from distlab.outcome.stretch import Stretch, by_size, together
+from distlab.outcome.stretch import Stretch, together
 
 FIRST_LOSSES = 10
 CURVE_POINTS = 100
-
-
-@dataclass(frozen=True)
-class Epoch:
-    """One epoch of the whole job.
-
-    Attributes
-    ----------
-    seconds:
-        The slowest rank's window.
-    step_time_ms:
-        See :func:`distlab.measure.clock.step_times`.
-    losses:
-        float64 ``[steps]``: loss of each global batch, the mean over ranks of equal shards.
-    evaluated:
-        Test samples that were evaluated, over all ranks.
-    learnable:
-        Whether the accuracy means anything: of noise it does not.
-    inner:
-        Evaluations inside the epoch.
-    """
-
-    index: int
-    seconds: float
-    throughput: float
-    step_time_ms: dict[str, float | int | None]
-    losses: NDArray[np.float64]
-    test_accuracy: float
-    test_loss: float
-    evaluated: int
-    learnable: bool = True
-    inner: tuple[Point, ...] = ()
-
-    @property
-    def steps(self) -> int:
-        """How many steps it had: fewer than others if the run ended inside it."""
-        return len(self.losses)
-
-    @property
-    def points(self) -> list[Point]:
-        """All its evaluations: those inside it, and that after it."""
-        after = self.test_accuracy, self.test_loss, self.evaluated
-        return [*self.inner, Point(self.steps, self.seconds, *after)]
-
-    @property
-    def told_accuracy(self) -> float | None:
-        """The accuracy, as records and people are told it: None of noise."""
-        return self.test_accuracy if self.learnable else None
-
-    @property
-    def train_loss(self) -> float:
-        """Mean loss over the epoch's steps."""
-        return float(self.losses.mean())
 
 
 @dataclass
@@ -231,13 +172,6 @@ class Record:
         return epoch
 
     @property
-    def _further(self) -> list[Caveat]:
-        """The caveats of a run that went on after failures, or with other numbers of workers."""
-        found = [restarted(self.restarts, self.recovery_s)] if self.restarts else []
-        sizes = sorted({one.world_size for one in self.trained if one.windows})
-        return found + ([resized(sizes)] if len(sizes) > 1 else [])
-
-    @property
     def points(self) -> list[Point]:
         """All evaluations, by steps and seconds of the run."""
         return of_run(epoch.points for epoch in self.epochs)
@@ -283,136 +217,6 @@ class Record:
         return {
             "step": [int(end) for end in ends],
             "loss": [float(part.mean()) for part in parts],
-        }
-
-    def summary(self) -> dict[str, Any]:
-        """The figures of the run as JSON-able values; checks and tracking ids are added later."""
-        experiment, options, hosts = self.experiment, self.experiment.options, self.hosts
-        exchange = share([done.exchange for done in self.finished.values() if done.exchange])
-        resources = self.ready[0].resources if 0 in self.ready else {}
-        seconds = [epoch.seconds for epoch in self.epochs]
-        steps = len(self.dataset.train_labels) // experiment.global_batch
-        slowest = [
-            max(parts.values(), key=lambda part: part.window.seconds).window
-            for parts in self.windows
-        ]
-        taken = sum(epoch.steps for epoch in self.epochs)
-        samples = experiment.global_batch * taken
-        points = self.points
-        reached, resolution = to_target(points, options.target_accuracy)
-        every = options.evaluate.every
-        figure = samples / sum(seconds) if seconds else None
-        rates: list[Any] = [
-            ready.resources.get("matrix_product_flops_per_s") for ready in self.ready.values()
-        ]
-        limit = float(sum(rates)) if rates and None not in rates else None
-        return {
-            "framework": options.framework.name,
-            "framework_version": resources.get("framework_version"),
-            "execution": experiment.execution,
-            "precision": str(options.precision),
-            "optimizer": str(options.optimizer.variant),
-            "model": options.model.name,
-            "data": self.dataset.name,
-            "data_sha256": self.dataset.checksum,
-            "comparison_key": experiment.comparison_key(
-                self.dataset.checksum, str(resources.get("device_name"))
-            ),
-            "series": experiment.series(self.dataset.checksum),
-            "options": made_of(options, self.dataset.name),
-            "device": experiment.device,
-            "device_name": resources.get("device_name"),
-            "resources": resources,
-            "world_size": experiment.world_size,
-            "scaling": str(options.scaling),
-            "batch_size": options.batch_size,
-            "global_batch_size": experiment.global_batch,
-            "learning_rate": options.learning_rate,
-            "epochs": options.epochs,
-            "seed": options.seed,
-            "repeat": experiment.repeat,
-            "run_seed": experiment.run_seed,
-            "group": self.stretches[-1].group,
-            "group_run": self.stretches[-1].group_run,
-            "restarts": self.restarts,
-            "recovery_s": self.recovery_s,
-            "stretches": [stretch.plain() for stretch in self.trained],
-            "sizes": by_size(self.trained),
-            "threads_per_worker": options.threads_per_worker,
-            "kept_from_workers": self.kept_out,
-            "engine": str(options.engine),
-            "pin": None if options.pin is None else str(options.pin),
-            "placement": str(options.placement),
-            "nodes": self.nodes,
-            "ranks": self.stretches[-1].ranks(),
-            "target_accuracy": options.target_accuracy,
-            "parameters": experiment.spec.parameter_count,
-            "input_shape": list(experiment.spec.input_shape),
-            "training_flops_per_sample": experiment.spec.training_flops,
-            "steps_per_epoch": steps,
-            "steps": taken,
-            "stopped": self.stopped,
-            "epoch_time_s": seconds,
-            "throughput_samples_per_s": figure,
-            "communication_share": exchange and exchange.value,
-            "communication_share_low": exchange and exchange.low,
-            "communication_share_high": exchange and exchange.high,
-            "all_reduces": all_reduces([done.all_reduces for done in self.finished.values()]),
-            "matrix_product_flops_per_s": limit,
-            "matrix_product_library": resources.get("matrix_product_library"),
-            "model_flop_utilisation": (
-                model_flop_utilisation(experiment.spec.training_flops, figure, limit)
-                if figure and limit
-                else None
-            ),
-            "load": worst([host.load for host in hosts if host.load is not None]),
-            "gpus": gpus.told(self.trained),
-            **energy.told(self.trained, samples, experiment.device),
-            "caveats": plain(
-                list(
-                    dict.fromkeys(
-                        [
-                            *caveats(hosts),
-                            *gpus.caveats(self.trained, experiment.device),
-                            *self._further,
-                        ]
-                    )
-                )
-            ),
-            "step_time_ms": step_times(slowest) if slowest else None,
-            "train_loss": [epoch.train_loss for epoch in self.epochs],
-            "test_loss": [epoch.test_loss for epoch in self.epochs],
-            "test_accuracy": [epoch.told_accuracy for epoch in self.epochs],
-            "evaluations": None if every is None else told(points, self.dataset.learnable),
-            "time_to_accuracy_s": reached if self.dataset.learnable else None,
-            "time_to_accuracy_resolution_s": resolution if self.dataset.learnable else None,
-            "first_losses": self.first_losses,
-            "loss_curve": self.loss_curve,
-            "weights_sha256": self.ready[0].weights_sha256 if 0 in self.ready else None,
-            "final_weights_sha256": (
-                self.finished[0].weights_sha256 if 0 in self.finished else None
-            ),
-            "samples_sha256": self.samples_sha256,
-            "evaluated_samples": self.epochs[-1].evaluated if self.epochs else 0,
-            "startup_s": self.startup_s,
-            "startup_split_s": self.startup,
-            "compile_s": (
-                max(ready.seconds["compile"] for ready in self.ready.values())
-                if self.ready
-                else None
-            ),
-            "peak_memory_bytes": max(
-                (finished.peak_memory_bytes for finished in self.finished.values()), default=None
-            ),
-            "peak_device_memory_bytes": max(
-                (
-                    finished.peak_device_memory_bytes
-                    for finished in self.finished.values()
-                    if finished.peak_device_memory_bytes is not None
-                ),
-                default=None,
-            ),
-            "wall_s": self.earlier_s + time.time() - self.command_time,
         }
 
 

@@ -97,6 +97,9 @@ class Resources(Open):
     """The library that reached it; null if unknown."""
     matrix_products: dict[str, float]
     """The same of each library in the process, in floating-point operations a second."""
+    nvidia_libraries: dict[str, str] | None = None
+    """Versions of ``cublas``, ``cudart``, ``cudnn`` and ``nccl``, of those that are loaded; null
+    or missing on CPUs and in runs of before."""
     tuned: list[str] | None = None
     """What is done otherwise than in the framework's tutorials; null or missing if unknown."""
     compiled_from_cache: bool | None = None

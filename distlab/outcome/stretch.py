@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from distlab.outcome.devices.hosts import Host
 from distlab.outcome.events import EpochDone, Finished, Ready, Started
-from distlab.outcome.hosts import Host
 
 RANK_TOLD = (
     *("interface", "device_name", "framework_version"),

@@ -11,6 +11,8 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import psutil
 from omegaconf import OmegaConf
 
 from distlab import files
@@ -20,6 +22,7 @@ from distlab.data import asked
 from distlab.data.dataset import Dataset
 from distlab.data.order import epoch_order
 from distlab.environment import kept
+from distlab.errors import DistlabError
 from distlab.experiment.command_line import words
 from distlab.experiment.experiment import Experiment, engine, resolve
 from distlab.experiment.options import (
@@ -36,6 +39,7 @@ from distlab.masking import mask, masked
 from distlab.outcome import environment
 from distlab.outcome.events import Checkpoint, Event, Notice, Progress, Ready
 from distlab.outcome.record import Record
+from distlab.outcome.summary import summarised
 from distlab.runs.again import full_disk
 from distlab.runs.again.keeping import Keeper
 from distlab.runs.again.resume import Resumed, resumed
@@ -46,8 +50,8 @@ from distlab.tracking import store
 
 if TYPE_CHECKING:
     from distlab.cluster.pool import Jobs
-    from distlab.tracking.outbox import Connection
     from distlab.tracking.run_writer import Part, Tracker
+    from distlab.tracking.sending.outbox import Connection
 
 
 def execute(
@@ -105,7 +109,7 @@ def execute(
         options = replace(options, data=asked.told(options.data, dataset.form))
         if options.cluster.mode is ClusterMode.local and options.device is Device.cpu:
             # Nothing that Ray knows is needed to see a mistake.
-            _check_batch(resolve(options, gpus_present=0), dataset)
+            _check_fits(resolve(options, gpus_present=0), dataset)
         if not store.is_local(options.tracking):
             opened.result()
         display.waiting("starting Ray")
@@ -123,7 +127,7 @@ def execute(
         if part is not None:
             experiment = replace(experiment, repeat=part.repeat)
         ray_s = time.time() - command_time - data_s
-        _check_batch(experiment, dataset)
+        _check_fits(experiment, dataset)
         if taken is not None:
             taken.check(dataset)
         startup = {"ray": ray_s, "data": data_s}
@@ -162,11 +166,24 @@ def go_on(
     return execute(taken.options, run_dir, command_time, display, session, taken=taken)
 
 
-def _check_batch(experiment: Experiment, dataset: Dataset) -> None:
-    """Refuse a batch larger than the training set before anything is started."""
+def _check_fits(experiment: Experiment, dataset: Dataset) -> None:
+    """Refuse what cannot fit before anything is started: a batch in the data, a model in memory."""
     samples = len(dataset.train_labels)
     order = epoch_order(experiment.run_seed, 0, samples, experiment.global_batch)
     stopping.fits(experiment.options, len(order))
+    parameters = experiment.spec.parameter_count
+    workers = (
+        1 if experiment.options.cluster.mode is ClusterMode.existing else experiment.world_size
+    )
+    least = workers * 2 * parameters * np.dtype(np.float32).itemsize  # weights and gradients
+    has = psutil.virtual_memory().total
+    if experiment.device == "cpu" and least > has:
+        raise DistlabError(
+            f"{experiment.spec.name}, with {parameters:,} parameters, on {workers} CPU worker(s)",
+            f"weights and gradients alone take {least / 1e9:,.0f} GB, "
+            f"this machine has {has / 1e9:,.0f} GB of memory",
+            "fewer units or channels in model.layers, or another model: model=mlp",
+        )
 
 
 def _open_tracker(
@@ -254,7 +271,7 @@ def _tracked(
                 "study": part.study if part else None,
                 "cell": part.cell if part else None,
                 "position": part.position if part else None,
-                **record.summary(),
+                **summarised(record),
                 "verified": all(check.passed for check in results.values()),
                 "checks": {name: asdict(check) for name, check in results.items()},
                 "mlflow": {
@@ -312,7 +329,9 @@ def _take(
     epoch = record.add(event)
     if isinstance(event, Ready) and record.stretches[-1].whole:
         steps = len(record.dataset.train_labels) // experiment.global_batch
-        display.begin(experiment.options.epochs, steps, experiment.global_batch)
+        epochs = experiment.options.epochs
+        most = stopping.of(experiment.options).most(epochs * steps)
+        display.begin(epochs, steps, experiment.global_batch, most)
         if record.kept_out:
             display.once(worker_environment.told(record.kept_out))
         if experiment.options.cluster.mode is ClusterMode.existing and record.nodes != 1:

@@ -27,6 +27,7 @@ from distlab.data.dataset import LabelledImages
 from distlab.errors import DistlabError
 from distlab.experiment.task import Task
 from distlab.machine import ceiling, cores, quota
+from distlab.machine.devices import libraries
 from distlab.machine.devices.energy import Meter
 from distlab.machine.devices.nvml import Gpu, refuse_slices
 from distlab.machine.load import CpuSeconds
@@ -258,6 +259,8 @@ class Rank:
         }
         if self.placement.device == "cpu":
             resources["device_name"] = processor()
+        else:
+            resources["nvidia_libraries"] = libraries.loaded()
         return dict(json.loads(json.dumps(resources, allow_nan=False)))
 
 

@@ -12,6 +12,7 @@ from distlab.experiment.experiment import Experiment
 from distlab.fairness import checks
 from distlab.outcome.events import Begun, EpochDone, Event, Finished, Started
 from distlab.outcome.record import Record
+from distlab.outcome.summary import summarised
 
 pytestmark = pytest.mark.slow
 
@@ -49,7 +50,7 @@ def test_a_record_that_is_restored_says_what_the_one_before_said(
         last = isinstance(event, EpochDone) and event.epoch == 2
         if last or not isinstance(event, Begun | EpochDone):
             second.add(event)
-    told, expected = second.summary(), first.summary()
+    told, expected = summarised(second), summarised(first)
     different = {name for name in expected if told[name] != expected[name]}
     assert different <= {
         *("group", "group_run", "restarts", "recovery_s", "stretches", "wall_s"),

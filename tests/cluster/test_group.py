@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -366,3 +367,16 @@ def test_a_rank_does_without_packages_that_ray_alone_would_import(
     assert ray.get(actor.__ray_call__.remote(imported)) == ["ray"]
     assert ray.get(actor.__ray_call__.remote(importable))  # for a framework that needs it
     ray.kill(actor)
+
+
+def test_a_head_that_answers_no_more_keeps_nobody_who_leaves(experiment_of_two: Experiment) -> None:
+    """The last test here: it loses their Ray. Ray's library alone would wait for ever."""
+    node: Any = ray._private.worker.global_worker.node
+    (head,) = node.all_processes["gcs_server"]
+    os.kill(head.process.pid, signal.SIGSTOP)
+    leaving = threading.Thread(target=connect.leave_lost, daemon=True)
+    leaving.start()
+    leaving.join(60)
+    if leaving.is_alive():
+        os.kill(head.process.pid, signal.SIGCONT)
+        pytest.fail("it waits for the head")

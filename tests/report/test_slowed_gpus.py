@@ -57,6 +57,9 @@ def reported(**of: dict[str, Any]) -> str:
     )
     for run in given["runs"]:
         run |= of[run["framework"]]
+        if run["framework"] == "torch":
+            libraries = {"cudnn": "9.10.2", "nccl": "2.27.3"}
+            run["resources"] = {**run["resources"], "nvidia_libraries": libraries}
     found = cells(given)
     assert [cell for group in groups(found) for cell in group.ranked]
     return markdown.document(contents(given, found, []))
@@ -72,6 +75,7 @@ def test_the_fastest_is_not_ranked_if_heat_slowed_its_gpu_and_a_power_cap_is_no_
     assert "NVIDIA Abacus 00000000:17:00.0 of here: by heat for 25% of the time" in text
     assert "5 of 5 runs that count: power-capped" in text and "its power cap of 700 W" in text
     assert "- energy: 5 mJ a sample: tf graph mlp, 1 worker (NVML)\n" in text
+    assert "- NVIDIA libraries: torch: cudnn 9.10.2, nccl 2.27.3\n" in text
     assert "- which GPUs: GPU-1\n- NVIDIA driver: 580.65.06\n" in text
 
 

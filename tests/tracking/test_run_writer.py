@@ -15,9 +15,10 @@ from distlab.experiment.experiment import Experiment
 from distlab.experiment.options import TrackingOptions, flat
 from distlab.fairness import checks, reference
 from distlab.outcome.record import Record
+from distlab.outcome.summary import summarised
 from distlab.tracking.predictor import Predictor
 from distlab.tracking.run_writer import Tracker
-from distlab.tracking.store import default_uri
+from distlab.tracking.sqlite import default_uri
 
 Track = Callable[..., Tracker]
 
@@ -94,7 +95,7 @@ def summarized(record: Record, **failed: str) -> dict[str, Any]:
     results = {name: asdict(check) for name, check in checks.run_all(record).items()}
     results |= {name: {"passed": False, "detail": detail} for name, detail in failed.items()}
     verified = all(check["passed"] for check in results.values())
-    return {**record.summary(), "verified": verified, "checks": results}
+    return {**summarised(record), "verified": verified, "checks": results}
 
 
 def tracked(one: Tracker, record: Record, folder: Path) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from distlab.experiment.experiment import Experiment
 from distlab.fairness import checks, stopping
 from distlab.outcome.events import Begun, Checkpoint, EpochDone, Event, Finished
 from distlab.outcome.record import Record
+from distlab.outcome.summary import summarised
 
 pytestmark = pytest.mark.slow
 
@@ -77,7 +78,7 @@ def test_evaluations_inside_an_epoch_lie_between_windows_and_change_no_bit(
         assert [steps for steps, _ in found.window.spans] == [12, 12, 7]
         assert found.cpu is not None and found.device is not None and found.device.windows == 3
     assert {name: check for name, check in checks.run_all(record).items() if not check.passed} == {}
-    summary = record.summary()
+    summary = summarised(record)
     assert [one["step"] for one in summary["evaluations"]] == [12, 24, 31, 43, 55, 62]
     assert summary["evaluations"][-1]["seconds"] == pytest.approx(sum(summary["epoch_time_s"]))
 
@@ -93,7 +94,7 @@ def test_a_run_of_so_many_steps_is_the_beginning_of_a_longer_one(
     assert (first.stopped, last.stopped) == (None, "steps")
     np.testing.assert_array_equal(last.losses, done(whole)[1].losses[:9])
     assert all(check.passed for check in checks.run_all(record).values())
-    summary = record.summary()
+    summary = summarised(record)
     assert (summary["steps"], summary["stopped"], summary["epochs"]) == (40, "steps", 9)
     taken = 40 * summary["global_batch_size"] / sum(summary["epoch_time_s"])
     assert summary["throughput_samples_per_s"] == pytest.approx(taken)
@@ -115,7 +116,7 @@ def test_all_ranks_stop_where_their_accuracy_together_reaches_the_target(
     assert [event.epoch for event in events if isinstance(event, Checkpoint)] == [1]
     assert len(ends(events)) == 1 and stopping.fault(record) is None
     assert checks.samples(record).passed and checks.clock(record).passed
-    summary = record.summary()
+    summary = summarised(record)
     times = [one["seconds"] for one in summary["evaluations"]]
     assert summary["time_to_accuracy_s"] == pytest.approx(times[5])
     assert summary["time_to_accuracy_resolution_s"] == pytest.approx(times[5] - times[4])

@@ -14,6 +14,7 @@ from distlab.errors import DistlabError
 from distlab.experiment.experiment import Experiment
 from distlab.outcome.caveats import counts
 from distlab.outcome.record import Record
+from distlab.outcome.summary import summarised
 from distlab.worker import probes
 
 STRONG = ("scaling=strong", "batch_size=4", "seed=3", "measure_exchange=false")
@@ -75,11 +76,12 @@ def test_a_gpu_that_was_slowed_by_heat_is_in_the_record_and_keeps_the_run_out(
     record = Record(one, dataset, 0.0)
     for event in train(one, dataset):
         record.add(event)
-    found = record.summary()
+    found = summarised(record)
     (gpu,) = found["gpus"]
     assert (gpu["uuid"], gpu["driver"], gpu["thermal_s"]) == ("GPU-1", "580.65.06", 2.0)
     assert [caveat["code"] for caveat in found["caveats"]][:1] == ["throttled"]
     assert not counts({**found, "verified": True})
+    assert found["resources"]["nvidia_libraries"] == {}
     # Of windows that are shorter than the counter's steps nothing is told.
     assert found["energy_j_per_sample"] is None
 

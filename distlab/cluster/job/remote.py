@@ -22,6 +22,8 @@ EVERY_S = 1.0
 """How often a job is asked what is new."""
 PATIENCE_S = 60.0
 """For how long the head may not answer."""
+REACH_S, ANSWER_S = 10.0, 30.0
+"""For how long the head may not be reached, or not answer, when it is asked once."""
 STOP_S = 30
 """Seconds that the command has to record its run as KILLED, once it is told to stop.
 
@@ -34,7 +36,9 @@ BEGINS = "Running entrypoint for job "
 CHATTY = ("ray.dashboard.modules.dashboard_sdk", "ray._private.runtime_env.packaging")
 """Ray's loggers that tell of each package that is sent."""
 
-_ERRNO = re.compile(r"\[Errno \d+\] ([\w ]+)")
+_UNHEARD = re.compile(r"connect|timed out|404", re.IGNORECASE)
+_SHORT = re.compile(r"\[Errno \d+\] ([\w ]+)|((?:Connection to \S+|Read) timed out)")
+"""What of an error of a request a person needs: ``[Errno 111] Connection refused``."""
 
 
 @dataclass
@@ -121,12 +125,10 @@ class Job:
                     return str(status.value)
             except Exception as error:
                 if time.monotonic() - heard > PATIENCE_S:
-                    told = cause(error)
-                    short = _ERRNO.search(told)
                     raise DistlabError(
                         f"to follow the job {self.id} at {self.address}",
                         f"the head has not answered for {PATIENCE_S:.0f} s: "
-                        f"{short[1] if short else told}\n"
+                        f"{brief(error)}\n"
                         "the job may go on; if it ended with the head, its run stays RUNNING in "
                         "the store",
                         f"ray job logs --address {self.address} {self.id}\n"
@@ -165,6 +167,13 @@ class Job:
             show(new)
 
 
+def brief(error: BaseException) -> str:
+    """Why a head was not reached, as short as a person needs it."""
+    told = cause(error)
+    found = _SHORT.search(told)
+    return str(found[found.lastindex or 0]) if found else told
+
+
 def _client(address: str) -> Any:
     """Ray's client; it is believed by the address alone."""
     for name, value in {**SETTINGS, **joining.settings()}.items():
@@ -175,7 +184,14 @@ def _client(address: str) -> Any:
 
     for name in CHATTY:
         logging.getLogger(name).setLevel(logging.ERROR)
-    return JobSubmissionClient(address)
+
+    class Client(JobSubmissionClient):
+        """Ray's own waits for ever for a head that is cut off."""
+
+        def _do_request(self, *told: Any, **named: Any) -> Any:
+            return super()._do_request(*told, **{"timeout": (REACH_S, ANSWER_S), **named})
+
+    return Client(address)
 
 
 def _refused(address: str, error: BaseException) -> DistlabError:
@@ -186,11 +202,10 @@ def _refused(address: str, error: BaseException) -> DistlabError:
         return DistlabError(
             told,
             "it asks for a token, and the one here is missing or another",
-            "copy ~/.ray/auth_token of the machine that started it to this one\n"
-            "where it is elsewhere, RAY_AUTH_TOKEN_PATH names the file, with RAY_AUTH_MODE=token",
+            joining.GET_TOKEN,
         )
     # Another service than Ray's dashboard answers 404.
-    if isinstance(error, ConnectionError) or "connect" in why.lower() or "404" in why:
+    if isinstance(error, ConnectionError) or _UNHEARD.search(why):
         return DistlabError(
             told,
             f"no Jobs API answers there: {why}",

@@ -18,6 +18,11 @@ _SETTINGS = {
 }
 PORT = 6379
 """Where ``ray start --head`` listens unless told otherwise."""
+GET_TOKEN = (
+    "mkdir -p -m 700 ~/.ray && scp HEAD:.ray/auth_token ~/.ray/auth_token\n"
+    "where the token is elsewhere: export RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH=FILE"
+)
+"""How a machine gets the token that a Ray asks for."""
 
 open_to_all = ""
 """The address of the Ray that was joined, if it asks nobody for a token."""
@@ -114,8 +119,7 @@ def _refused(asked: str, error: BaseException, address: str = "") -> DistlabErro
             return DistlabError(
                 told,
                 "it asks for a token, and the one here is missing or another",
-                "copy ~/.ray/auth_token of the machine that started it to this one\n"
-                "where the token is elsewhere: RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH=...",
+                GET_TOKEN,
             )
     return DistlabError(
         told,

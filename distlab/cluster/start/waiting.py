@@ -29,6 +29,8 @@ PATIENCE_S = 5.0
 
 ANSWER_S = 10.0
 """How long Ray's head may take to say how its autoscaler stands."""
+OF_RAY = ("ray._private", "ray::")
+"""How the command of a job begins that is one of Ray's own processes."""
 UNNAMED = "node_"
 """How the name of a node's kind begins where nobody gave it one."""
 
@@ -200,7 +202,7 @@ def no_room(own: dict[str, Any]) -> str:
     holders = [
         _job(job) + "".join(f", {n:g} {name}s" for name, n in held.get(job["JobID"], {}).items())
         for job in ray._private.state.state.job_table()
-        if not job["IsDead"] and not job["Entrypoint"].startswith("ray._private")
+        if not job["IsDead"] and not job["Entrypoint"].startswith(OF_RAY)
     ]
     return "; ".join(counts) + "".join(f"\n  {one}" for one in ["in use by:", *holders][:9])
 

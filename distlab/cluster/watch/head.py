@@ -90,6 +90,19 @@ class Head:
                 raise self._lost(why) from None
         self._looked = time.monotonic()
 
+    def wait(self) -> None:
+        """Wait until its head answers.
+
+        Raises
+        ------
+        RayLostError
+            As :meth:`check`.
+        """
+        self.check(now=True)
+        while not self.answers:
+            time.sleep(LOOK_S / 4)
+            self.check(now=True)
+
     @classmethod
     def reached(cls) -> bool:
         """Whether the Ray that this process is connected to answers now."""

@@ -1,12 +1,13 @@
 """The watch over the ranks of one run, whichever engine places them."""
 
+import socket
 from collections.abc import Iterable, Iterator
 
 from distlab.cluster.logs import log_of
 from distlab.cluster.watch import witness
 from distlab.cluster.watch.head import Head
 from distlab.cluster.watch.silence import Silence
-from distlab.errors import StalledError
+from distlab.errors import RayLostError, StalledError
 from distlab.machine.process import Doing
 from distlab.outcome.events import Event, Notice, Started
 
@@ -46,7 +47,7 @@ class Watch:
         RayLostError
             If Ray itself is gone.
         """
-        self._head.check()
+        self._look()
         self._silence.turn()
         if not self._head.answers:
             return  # who does what is asked through it
@@ -68,7 +69,7 @@ class Watch:
 
     def ray_is_there(self) -> None:
         """Raise RayLostError if Ray is gone, of which all that workers seem to have follows."""
-        self._head.check(now=True)
+        self._look(now=True)
 
     def end(self, ranks: Iterable[int]) -> None:
         """End the processes of ranks that cannot be asked to."""
@@ -81,7 +82,7 @@ class Watch:
     def out_of_memory(self, rank: int) -> str:
         """What to add to the death of a rank if its host's kernel ended processes meanwhile."""
         one = self._started.get(rank)
-        if one is None or one.ended_for_memory is None:
+        if one is None or one.ended_for_memory is None or not self._askable([one]):
             return ""
         now = witness.ended_for_memory(one)
         if now is None or now <= one.ended_for_memory:
@@ -95,4 +96,27 @@ class Watch:
 
     def doing(self, ranks: Iterable[int]) -> dict[int, Doing]:
         """What ranks do, as far as they have started."""
-        return witness.look({rank: self._started[rank] for rank in ranks if rank in self._started})
+        known = {rank: self._started[rank] for rank in ranks if rank in self._started}
+        askable = self._askable(known.values())
+        return witness.look({rank: one for rank, one in known.items() if one in askable})
+
+    def _look(self, now: bool = False) -> None:
+        """Look whether Ray is there; if not, nobody else ends the ranks of this host."""
+        try:
+            self._head.check(now)
+        except RayLostError:
+            witness.end(filter(_is_here, self._started.values()))
+            raise
+
+    def _askable(self, ranks: Iterable[Started]) -> list[Started]:
+        """Those whose hosts can be asked: those of this one, and all while the head answers."""
+        every = list(ranks)
+        here = list(filter(_is_here, every))
+        if len(here) < len(every):
+            self._look(now=True)
+            return every if self._head.answers else here
+        return here
+
+
+def _is_here(rank: Started) -> bool:
+    return rank.host == socket.gethostname()

@@ -1,1 +1,1 @@
-"""What a run's devices were, what they took, and what speaks against it because of them."""
+"""What a run ran on, hosts and devices: what they took, and what speaks against it there."""

@@ -1,1 +1,1 @@
-"""What a run's evaluations told, in and after its epochs."""
+"""What a run's epochs and evaluations told."""

@@ -10,7 +10,7 @@ from distlab.console import counted
 from distlab.experiment.training import optimizer, rates, stopping
 from distlab.outcome.caveats import counts
 from distlab.report.figures.ceiling import ceilings
-from distlab.report.figures.cells import Cell
+from distlab.report.figures.cell import Cell
 from distlab.report.figures.runs import FP32, Run, options, precision
 
 UNKNOWN = "not known"
@@ -159,6 +159,8 @@ def _gpus(runs: Sequence[dict[str, Any]]) -> list[tuple[str, str]]:
     """What the GPUs are called, their driver, and whether all frameworks had the same ones."""
     told = [gpu for run in runs for gpu in run.get("gpus") or []]
     rows = [("GPU", _all(run.get("device_name") for run in runs))]
+    if libraries := _libraries(runs):
+        rows.append(("NVIDIA libraries", libraries))
     if not told:
         return [*rows, ("which GPUs", "not told: nvidia-ml-py is not installed")]
     by_framework: dict[str, set[str]] = {}
@@ -171,6 +173,16 @@ def _gpus(runs: Sequence[dict[str, Any]]) -> list[tuple[str, str]]:
         each = (f"{name} {', '.join(sorted(by_framework[name]))}" for name in by_framework)
         which = f"not the same for all: {'; '.join(each)}"
     return [*rows, ("which GPUs", which), ("NVIDIA driver", _all(gpu["driver"] for gpu in told))]
+
+
+def _libraries(runs: Sequence[dict[str, Any]]) -> str:
+    """Which NVIDIA libraries each framework had loaded, after its warm-up."""
+    found: dict[str, set[str]] = {}
+    for run in runs:
+        versions = (run.get("resources") or {}).get("nvidia_libraries") or {}
+        told = ", ".join(f"{name} {version}" for name, version in versions.items())
+        found.setdefault(run["framework"], set()).update({told} if told else ())
+    return "; ".join(f"{name}: {' or '.join(sorted(told))}" for name, told in found.items() if told)
 
 
 def _energy(runs: Sequence[dict[str, Any]]) -> str:

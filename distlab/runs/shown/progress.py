@@ -11,8 +11,8 @@ from rich.text import Text
 from distlab.console import Terminal, ui_command
 from distlab.masking import mask
 from distlab.outcome import caveats
+from distlab.outcome.evaluations.epoch import Epoch
 from distlab.outcome.events import Progress as Position
-from distlab.outcome.record import Epoch
 from distlab.runs.shown.side_by_side import results
 
 
@@ -55,8 +55,13 @@ class Display:
                 self._status.start()
             self._status.update(Text(text))
 
-    def begin(self, epochs: int, steps_per_epoch: int, samples_per_step: int) -> None:
-        """The first step is about to be taken, by the first workers or, after a failure, others."""
+    def begin(
+        self, epochs: int, steps_per_epoch: int, samples_per_step: int, most: int | None = None
+    ) -> None:
+        """The first step is about to be taken, by the first workers or, after a failure, others.
+
+        ``most`` is how many steps are taken at most, if not those of all epochs.
+        """
         self._stop_waiting()
         self._epochs, self._steps = epochs, steps_per_epoch
         self._samples_per_step = samples_per_step
@@ -71,7 +76,7 @@ class Display:
                 transient=self._brief,
             )
             self._task = self._bar.add_task(
-                "", total=epochs * steps_per_epoch, epoch=1, epochs=epochs, figures=""
+                "", total=most or epochs * steps_per_epoch, epoch=1, epochs=epochs, figures=""
             )
             self._bar.start()
 

@@ -7,7 +7,11 @@ from distlab.experiment.options import TrackingOptions
 from distlab.files import slug, write
 from distlab.outcome import schema
 from distlab.tracking import reader
-from distlab.tracking.store import JOB, open_store
+from distlab.tracking.origin import JOB
+from distlab.tracking.store import address, open_store
+
+REACH_S = 10.0
+"""How long a server may take to say anything at all; MLflow tries for minutes."""
 
 
 def fetch(options: TrackingOptions, job: str, folder: Path) -> list[str]:
@@ -20,7 +24,13 @@ def fetch(options: TrackingOptions, job: str, folder: Path) -> list[str]:
     -------
     list
         The ids of the runs; none if nothing was recorded.
+
+    Raises
+    ------
+    OSError
+        If the store is a server that is not there.
     """
+    _reach(address(options, Path.cwd()))
     opened = open_store(options, Path.cwd())
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     runs = opened.client.search_runs(
@@ -37,3 +47,16 @@ def fetch(options: TrackingOptions, job: str, folder: Path) -> list[str]:
             study = reader.gather(opened.client, run)
             write(place / "study.json", schema.written("study.json", study))
     return [run.info.run_id for run in runs]
+
+
+def _reach(uri: str) -> None:
+    """Raise OSError if a server says nothing."""
+    import requests
+
+    try:
+        if uri.startswith("http"):
+            requests.head(uri, timeout=REACH_S)
+    except requests.Timeout:
+        raise OSError(f"its server has said nothing for {REACH_S:g} s") from None
+    except (requests.exceptions.SSLError, requests.exceptions.ProxyError):
+        pass  # MLflow has settings of its own for these

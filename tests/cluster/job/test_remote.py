@@ -1,6 +1,7 @@
 """Ray's client is imitated here."""
 
 import os
+import socket
 from types import SimpleNamespace
 from typing import Any
 
@@ -66,14 +67,20 @@ def test_of_a_job_that_never_begins_rays_own_words_are_shown() -> None:
     assert shown == ["INFO -- a\nno environment\n"]
 
 
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        ('Pool: (Caused by Error("x: [Errno 111] Connection refused"))', "Connection refused"),
+        ("Pool: (E(<object>, 'Connection to a timed out. (10.0)'))", "Connection to a timed out"),
+    ],
+)
 def test_a_head_that_answers_no_more_is_told_with_how_to_look(
-    monkeypatch: pytest.MonkeyPatch,
+    error: str, told: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(remote, "PATIENCE_S", -1.0)
-    refused = 'HTTPConnectionPool: (Caused by Error("x: [Errno 111] Connection refused"))'
     with pytest.raises(DistlabError, match="follow the job distlab-1 at") as caught:
-        job(ConnectionError(refused)).follow(print)
-    assert "Connection refused\nthe job may go on" in caught.value.found
+        job(ConnectionError(error)).follow(print)
+    assert f": {told}\nthe job may go on" in caught.value.found
     assert "ray job logs --address http://head:8265 distlab-1\n" in caught.value.fix
 
 
@@ -138,3 +145,14 @@ def test_a_job_has_time_to_record_its_end(monkeypatch: pytest.MonkeyPatch) -> No
     variables = asked["runtime_env"]["env_vars"]
     assert int(variables["RAY_JOB_STOP_WAIT_TIME_S"]) >= 4 and variables["A"] == "1"
     assert asked["submission_id"] == "distlab-1" and "working_dir" not in asked["runtime_env"]
+
+
+def test_a_head_that_takes_a_question_and_says_nothing_is_waited_for_a_while_only(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(remote, "ANSWER_S", 0.1)
+    with socket.create_server(("127.0.0.1", 0)) as head:
+        address = f"http://127.0.0.1:{head.getsockname()[1]}"
+        with pytest.raises(DistlabError, match="no Jobs API answers there") as caught:
+            Job.begin(address, "distlab-1", "true", {}, None)
+    assert "timed out" in caught.value.found

@@ -1,12 +1,15 @@
-"""Ray Train as the second engine, on a real Ray, with a backend that starts at once; and torch on
-own actors, beside it, on the same Ray."""
+"""Ray Train as the second engine, on a real Ray, with a backend that starts at once; and torch
+with both engines, on the same Ray."""
 
 import os
+import re
 import signal
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy_sockets
 import psutil
@@ -18,11 +21,16 @@ from ray.util.placement_group import placement_group_table
 from distlab.cluster import connect, restarts
 from distlab.cluster.pool import Jobs
 from distlab.cluster.train import run as train
+from distlab.data import sources
 from distlab.data.dataset import Dataset
+from distlab.errors import WorkerError
 from distlab.experiment.experiment import Experiment, resolve
+from distlab.experiment.options import Options
 from distlab.experiment.task import Task
 from distlab.experiment.validate import validate
-from distlab.outcome.events import Begun, EpochDone, Event, Finished, Notice, Started
+from distlab.outcome.events import Begun, Checkpoint, EpochDone, Event, Finished, Notice, Started
+from distlab.runs import run
+from distlab.runs.shown.progress import Display
 
 pytestmark = pytest.mark.slow
 
@@ -86,29 +94,51 @@ def test_a_run_that_loses_a_rank_its_controller_and_its_mailbox_ends_as_one_that
     assert names == {"rank-0.log", "rank-1.log"}
 
 
-def test_torch_that_loses_a_rank_ends_with_the_same_bits_on_other_workers(
-    experiment_of_two: Experiment, dataset: Dataset, tmp_path: Path
+def test_torch_that_loses_a_rank_or_is_taken_up_again_ends_with_the_same_bits(
+    experiment_of_two: Experiment,
+    options: Callable[..., Options],
+    dataset: Dataset,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    program = replace(experiment_of_two.program, local_batch=2)
-    task = Task("torch", experiment_of_two.spec, program, 12, 4, seed=3, checkpoint_every=1)
-    events: list[Event] = []
-    pids: dict[int, int] = {}
-    killed = 0
-    with Jobs() as jobs:
-        told = jobs, experiment_of_two, dataset, task
-        plain = list(restarts.lasting(*told, tmp_path, 0))
-        for event in restarts.lasting(*told, tmp_path, 1):
-            events.append(event)
-            if isinstance(event, Started):
-                pids[event.rank] = event.pid
-            elif (
-                isinstance(event, EpochDone) and (event.rank, event.epoch) == (0, 2) and not killed
-            ):
-                # Once: an epoch whose state did not arrive in time is trained again.
-                killed = pids[1]
-                os.kill(killed, signal.SIGKILL)
-    ends = [{e.weights_sha256 for e in one if isinstance(e, Finished)} for one in (plain, events)]
-    assert ends[0] == ends[1] and len(ends[0]) == 1
-    first, second = (event for event in events if isinstance(event, Begun))
-    assert first.epoch == 0 and second.epoch > 0 and second.group != first.group
-    assert second.failure and "worker 1 on" in second.failure
+    """Broken off with own actors, which start sooner, and resumed by Ray Train."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sources, "load", lambda *_, **__: dataset)
+    job = ("gpus=2", "batch_size=4", "epochs=12", "measure_exchange=false")
+    lasting = restarts.lasting
+
+    def killed(*told: Any, **named: Any) -> Iterator[Event]:
+        pids: dict[int, int] = {}
+        with closing(lasting(*told, **named)) as happens:
+            for event in happens:
+                yield event
+                if isinstance(event, Started):
+                    pids[event.rank] = event.pid
+                elif isinstance(event, Checkpoint) and event.epoch == 3 and pids:
+                    # Once: an epoch whose state did not arrive in time is trained again.
+                    os.kill(pids[1], signal.SIGKILL)
+                    pids.clear()
+
+    with Display() as display, run.Session() as session:
+
+        def command(act: Callable[..., dict[str, Any]], *words: str) -> dict[str, Any]:
+            folder = tmp_path / str(len(list(tmp_path.iterdir())))
+            folder.mkdir()
+            return act(options(*words), folder, time.time(), display, session)
+
+        whole = command(run.execute, *job, "engine=actors")
+        with monkeypatch.context() as patch:
+            patch.setattr(restarts, "lasting", killed)
+            patch.setattr(train, "lasting", killed)
+            moved = command(run.execute, *job, "engine=actors", "failures.max=1")
+            with pytest.raises(WorkerError, match="worker 1 on"):
+                command(run.execute, *job, "engine=train", "failures.max=0")
+        (named,) = re.findall(r"^go on with: .*(resume=\w+)", capsys.readouterr().out, re.MULTILINE)
+        resumed = command(lambda *told: run.go_on(*told, [named]), named)
+    for one in (moved, resumed):
+        assert one["final_weights_sha256"] == whole["final_weights_sha256"]
+        assert one["verified"], one["checks"]
+        first, second = one["stretches"]
+        assert first["group"] != second["group"] and first["epochs"] >= 3 and second["epochs"] > 0
+    assert (moved["engine"], resumed["engine"]) == ("actors", "train")

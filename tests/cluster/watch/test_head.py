@@ -116,6 +116,21 @@ def test_a_head_that_does_not_answer_is_asked_nothing_that_may_wait_for_ever(
     assert list(watch.turn()) == []
 
 
+def test_a_head_that_is_back_in_time_is_waited_for(
+    listening: socket.socket, raylet: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = Head(address(listening), raylet, "logs")
+    answers = iter([TimeoutError(), TimeoutError(), None])
+
+    def connect(*_: object) -> None:
+        raise next(answers) or ConnectionResetError
+
+    monkeypatch.setattr(head, "LOOK_S", 0.0)
+    monkeypatch.setattr(head.socket, "create_connection", connect)
+    found.wait()
+    assert found.answers and list(answers) == []
+
+
 class Known:
     """A Ray that is there, or lost."""
 

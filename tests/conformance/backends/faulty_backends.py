@@ -302,7 +302,8 @@ class Tf32ClaimedOn(NumpyBackend):
 
 class ThreadsNotObeyed(NumpyBackend):
     def __init__(self, placement: Placement) -> None:
-        super().__init__(replace(placement, threads=1))
+        one_more = placement.threads + (placement.world_size == 1)
+        super().__init__(replace(placement, threads=one_more))
 
 
 class Version(str):

@@ -25,10 +25,11 @@ from distlab.experiment.options import Options
 from distlab.machine import ceiling
 from distlab.outcome.events import Begun, Checkpoint, Event, Started
 from distlab.outcome.record import Record
+from distlab.outcome.summary import summarised
 from distlab.runs import run
 from distlab.runs.session import Session
 from distlab.runs.shown.progress import Display
-from distlab.tracking import journal
+from distlab.tracking.sending import calls
 
 pytestmark = pytest.mark.slow
 
@@ -157,7 +158,7 @@ def test_it_ends_as_one_that_was_never_broken_off(
     found = command.go_on(run_id[: 32 - 24 * damaged])
     assert ("state-000003.npz cannot be used" in capsys.readouterr().out) is damaged
     assert command.engine.starts == [0, 2]
-    assert {name: found[name] for name in SAME} == {name: whole.summary()[name] for name in SAME}
+    assert {name: found[name] for name in SAME} == {name: summarised(whole)[name] for name in SAME}
     assert found["mlflow"]["run_id"] == run_id
     assert (found["epochs"], found["restarts"]) == (4, 1)
     told = [(one["first_epoch"], one["epochs"]) for one in found["stretches"]]
@@ -235,7 +236,7 @@ class Full:
     """A disk that takes no ``summary.json``, and a store that takes it if ``taken``."""
 
     def __init__(self, patch: pytest.MonkeyPatch, taken: bool) -> None:
-        self.write, send = files.write, journal.send
+        self.write, send = files.write, calls.send
 
         def write(path: Path, text: str | bytes) -> Path:
             if path.name == "summary.json":
@@ -248,7 +249,7 @@ class Full:
             send(call, *told)
 
         patch.setattr(files, "write", write)
-        patch.setattr(journal, "send", sent)
+        patch.setattr(calls, "send", sent)
 
 
 def test_a_run_that_ends_on_a_full_disk_is_in_mlflow_or_goes_on_with_room_again(

@@ -8,8 +8,8 @@ import pytest
 from rich.console import Console
 from summaries import summary
 
+from distlab.outcome.evaluations.epoch import Epoch
 from distlab.outcome.events import Progress
-from distlab.outcome.record import Epoch
 from distlab.runs.shown.progress import Display
 
 
@@ -79,6 +79,15 @@ def test_a_terminal_gets_a_bar_that_moves() -> None:
     assert "epoch 2/2" in text
     assert "60/60" in text
     assert "━" in text
+
+
+def test_the_bar_of_a_run_that_stops_after_so_many_steps_ends_there() -> None:
+    one, file = display(terminal=True)
+    with one:
+        one.begin(epochs=2, steps_per_epoch=30, samples_per_step=64, most=45)
+        one.position(Progress(0, 1, 15, 0.5, 0.7125))
+        one.close()
+    assert "45/45" in file.getvalue() and "/60" not in file.getvalue()
 
 
 @pytest.mark.parametrize("brief", [False, True])

@@ -1,13 +1,15 @@
 import json
+import socket
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from distlab.experiment.options import TrackingOptions
+from distlab.tracking.job import outputs
 from distlab.tracking.job.outputs import fetch
+from distlab.tracking.origin import VARIABLE
 from distlab.tracking.run_writer import Tracker
-from distlab.tracking.store import VARIABLE
 from distlab.tracking.study_writer import StudyTracker
 
 
@@ -38,3 +40,14 @@ def test_a_run_comes_back_to_the_job_that_went_on_with_it(
     with Tracker(options, "a run", tmp_path, run_id=run_id):
         pass
     assert fetch(options, "two", tmp_path / "two") == [run_id]
+
+
+def test_a_server_that_says_nothing_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outputs, "REACH_S", 0.1)
+    monkeypatch.setattr(outputs, "open_store", lambda *_: pytest.fail("MLflow tries for minutes"))
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        options = TrackingOptions(uri=f"http://127.0.0.1:{server.getsockname()[1]}")
+        with pytest.raises(OSError, match="said nothing"):
+            fetch(options, "one", tmp_path)

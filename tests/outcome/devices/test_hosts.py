@@ -4,7 +4,7 @@ import pytest
 
 from distlab.machine.load import CpuSeconds
 from distlab.outcome.caveats import Caveat, Code
-from distlab.outcome.hosts import Host, caveats
+from distlab.outcome.devices.hosts import Host, caveats
 
 QUIET = CpuSeconds(wall=10.0, own=9.0, busy=20.0, stolen=0.0)
 
