@@ -26,7 +26,8 @@ from rich.console import Console
 from rich.table import Table
 
 from distlab.measure.design import place
-from distlab.report.figures.cells import Cell, cells
+from distlab.report.figures.cell import Cell
+from distlab.report.figures.cells import cells
 from distlab.report.figures.comparisons import Comparison, compare
 from distlab.report.figures.groups import groups
 from distlab.report.sections.verdict import settings

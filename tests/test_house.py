@@ -135,7 +135,17 @@ def test_no_folder_holds_many_files(top: str) -> None:
 def test_tests_mirror_the_tree() -> None:
     """Each folder of tests is a room's, or holds what tests share."""
     # tests/conformance/backends/ holds broken ones.
-    shared = {"support", "launch", "machines", "benchmarks", "docs", "pictures", "backends", "fuzz"}
+    shared = {
+        "support",
+        "launch",
+        "machines",
+        "ranks",
+        "benchmarks",
+        "docs",
+        "pictures",
+        "backends",
+        "fuzz",
+    }
     wrong = [
         str(folder.relative_to(ROOT))
         for folder in (ROOT / "tests").rglob("*")

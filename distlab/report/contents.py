@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from distlab.report.figures.cells import Cell
+from distlab.report.figures.cell import Cell
 from distlab.report.figures.comparisons import Comparison, compare, note, ratio_text
 from distlab.report.figures.groups import Group, groups
 from distlab.report.figures.prediction.outlook import held_out, outlooks

@@ -8,7 +8,7 @@ from distlab.report.figures.cells import cells
 from distlab.report.figures.groups import slug_of
 from distlab.report.formats import files, markdown
 from distlab.tracking import study_writer
-from distlab.tracking.outbox import Outbox
+from distlab.tracking.sending.outbox import Outbox
 from distlab.tracking.study_writer import BOUNDS
 
 # Plots that the note shows, by the beginning of their files' names.

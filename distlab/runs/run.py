@@ -50,8 +50,8 @@ from distlab.tracking import store
 
 if TYPE_CHECKING:
     from distlab.cluster.pool import Jobs
-    from distlab.tracking.outbox import Connection
     from distlab.tracking.run_writer import Part, Tracker
+    from distlab.tracking.sending.outbox import Connection
 
 
 def execute(

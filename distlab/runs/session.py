@@ -13,7 +13,7 @@ from distlab.tracking import store
 
 if TYPE_CHECKING:
     from distlab.cluster.pool import Jobs
-    from distlab.tracking.outbox import Connection
+    from distlab.tracking.sending.outbox import Connection
 
 
 @dataclass
@@ -69,7 +69,7 @@ def connected(options: Options, run_dir: Path, display: Display, session: Sessio
     """The command's store, opened by its first run."""
     if session.connection is None:
         opened = prepare_tracking(options)
-        from distlab.tracking.outbox import Connection
+        from distlab.tracking.sending.outbox import Connection
 
         session.connection = Connection(opened, run_dir, display.say)
     return session.connection

@@ -97,7 +97,7 @@ class Sitting:
         ``known`` are cells with a run, for which :meth:`_see_to_baseline` has seen to it. That a
         run in the store serves is here told by its options; what only a run tells comes after it.
         """
-        from distlab.tracking.reader import has_run_with_one_worker
+        from distlab.tracking.baselines import has_run_with_one_worker
 
         new = [cell for cell in self._cells if cell.key not in known]
         if not new:
@@ -245,7 +245,7 @@ class Sitting:
 
         That is the study's own cell, else runs in the store, else a cell that is added.
         """
-        from distlab.tracking.reader import stored_baselines
+        from distlab.tracking.baselines import stored_baselines
 
         if summary["world_size"] == 1 or summary["cell"] in self._with_baseline:
             return

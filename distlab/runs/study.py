@@ -35,7 +35,7 @@ from distlab.runs.sitting import Sitting
 from distlab.tracking import store
 
 if TYPE_CHECKING:
-    from distlab.tracking.outbox import Outbox
+    from distlab.tracking.sending.outbox import Outbox
     from distlab.tracking.study_writer import StudyTracker
 
 _log = logging.getLogger(__name__)
@@ -151,7 +151,7 @@ def _report(study: dict[str, Any], folder: Path, display: Display, out: "Outbox"
         return
     from distlab.report.formats import terminal
     from distlab.report.publish import publish
-    from distlab.tracking import views
+    from distlab.tracking.pages import views
 
     display.waiting("writing the report")
     page = publish(study, folder / "report", out)

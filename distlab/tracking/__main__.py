@@ -9,7 +9,8 @@ from distlab.console import FAILED, Terminal, answer
 from distlab.errors import DistlabError
 from distlab.experiment.options import TrackingOptions
 from distlab.masking import learn, learn_environment, mask
-from distlab.tracking.journal import FILES, sync
+from distlab.tracking.sending.journal import FILES
+from distlab.tracking.sending.sync import sync
 
 USAGE = """\
 python -m distlab.tracking sync [FOLDER] [option=value ...]

@@ -18,34 +18,19 @@ from mlflow.exceptions import MlflowException
 from distlab.errors import DistlabError
 from distlab.experiment.names import chosen
 from distlab.experiment.options import TrackingOptions
-from distlab.experiment.training.standard import beyond
 from distlab.files import content
 from distlab.masking import mask
-from distlab.measure.efficiency import SAME, scaling
+from distlab.measure.efficiency import scaling
 from distlab.outcome import caveats, environment
 from distlab.outcome.restored import bounds, records
 from distlab.outcome.restored.bounds import NotRestoredError
 from distlab.outcome.schema import VERSION
-from distlab.tracking.run_writer import UNRANKED
 from distlab.tracking.store import Store, now_ms, open_store, unanswered
 
 KIND, STUDY = "kind", "study"
 PLAN, ENVIRONMENT, SUMMARY = "plan.json", "environment.json", "summary.json"
 PAGE = 1000
 
-# What equal comparison keys have in common among the options, as parameters of an MLflow run.
-COMPARED = (
-    "model.name",
-    "device",
-    "precision",
-    "epochs",
-    "batch_size",
-    "scaling",
-    "learning_rate",
-    "optimizer.variant",
-    "seed",
-    "threads_per_worker",
-)
 
 # What a failed run is described by, and the parameter of its MLflow run that tells it.
 DESCRIBED_BY = {
@@ -128,67 +113,6 @@ def children(client: MlflowClient, parent: Run) -> list[Run]:
             return runs
 
 
-def stored_baselines(store: Store, summary: dict[str, Any]) -> list[Any]:
-    """Verified runs with one worker that differ from a run in nothing else, from the store.
-
-    Returns
-    -------
-    list of dict
-        Summaries: the newest such run and, where that belongs to a study, its repeats.
-    """
-    client, experiment_id = store.client, store.experiment_id
-    same = {name: summary[name] for name in (*SAME, "series") if name in summary}
-    quiet = _with_one_worker(client, experiment_id, same)
-    if not quiet:
-        return []
-    study = quiet[0].data.tags.get("study")
-    chosen = [run for run in quiet if study and run.data.tags.get("study") == study] or quiet[:1]
-    summaries = []
-    for run in chosen:
-        with contextlib.suppress(LostError):
-            summaries.append(_summary(client, run.info.run_id))
-    return summaries
-
-
-def has_run_with_one_worker(store: Store, parameters: Mapping[str, Any]) -> bool:
-    """Whether the store has a verified run with one worker of these options.
-
-    Parameters
-    ----------
-    store:
-        The store.
-    parameters:
-        Options as a run records them; those count that two runs to be compared have in common.
-        So does the content of their data, ``data_sha256``, if it is known. What a run alone tells
-        (the devices, versions) may differ.
-    """
-    client, experiment_id = store.client, store.experiment_id
-    same = {name: str(parameters[name]) for name in COMPARED}
-    tags = {"framework": parameters["framework.name"], "execution": parameters["execution"]}
-    if parameters.get("data_sha256"):
-        tags["data_sha256"] = parameters["data_sha256"]
-    training = beyond(parameters)
-    return any(
-        same.items() <= run.data.params.items() and beyond(run.data.params) == training
-        for run in _with_one_worker(client, experiment_id, tags)
-    )
-
-
-def _with_one_worker(
-    client: MlflowClient, experiment_id: str, tags: Mapping[str, Any]
-) -> list[Run]:
-    """Runs with one worker that count and have these tags, the newest first."""
-    wanted = {**tags, "world_size": "1", "verified": "true"}
-    conditions = [f"tags.{name} = '{value}'" for name, value in wanted.items()]
-    found = client.search_runs(
-        [experiment_id],
-        " and ".join([*conditions, "attributes.status = 'FINISHED'"]),
-        max_results=PAGE,
-        order_by=["attributes.start_time DESC"],
-    )
-    return [run for run in found if not run.data.tags.keys() & {*UNRANKED}]
-
-
 def gather(client: MlflowClient, parent: Run) -> dict[str, Any]:
     """Gather the study from its parent run and its children.
 
@@ -201,7 +125,7 @@ def gather(client: MlflowClient, parent: Run) -> dict[str, Any]:
         key = (child.data.tags.get("cell", ""), int(bounds.number(child.data.tags.get("repeat"))))
         if child.info.status == "FINISHED":
             try:
-                runs[key] = _summary(client, child.info.run_id)
+                runs[key] = summary_of(client, child.info.run_id)
             except LostError as error:
                 failed[key] = {
                     **failure(child.data.params, child.data.tags, *key),
@@ -212,7 +136,7 @@ def gather(client: MlflowClient, parent: Run) -> dict[str, Any]:
     baselines = []
     for run_id in filter(None, tags.get("baselines", "").split(",")):
         with contextlib.suppress(LostError):
-            baselines.append(_summary(client, run_id))
+            baselines.append(summary_of(client, run_id))
     summaries = list(runs.values())
     relate(summaries, baselines)
     ended = info.end_time if info.status == "FINISHED" else None
@@ -335,7 +259,7 @@ def read(client: MlflowClient, run_id: str, name: str) -> Any:
         raise LostError(f"{name} of the run {run_id} {said}") from error
 
 
-def _summary(client: MlflowClient, run_id: str) -> dict[str, Any]:
+def summary_of(client: MlflowClient, run_id: str) -> dict[str, Any]:
     """What a run recorded of itself."""
     try:
         return records.run(read(client, run_id, SUMMARY))

@@ -1,7 +1,7 @@
 """One run of distlab as one MLflow run, written by the driver."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -9,17 +9,18 @@ from typing import Any
 
 from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 
-from distlab.console import counted
 from distlab.errors import WorkerError, reason
 from distlab.experiment.options import TrackingOptions
-from distlab.experiment.training import stopping
 from distlab.masking import mask
-from distlab.outcome import caveats, exchange
+from distlab.outcome import caveats
 from distlab.outcome.evaluations.epoch import Epoch
 from distlab.outcome.record import Record
-from distlab.tracking import journal, owner, predictor
-from distlab.tracking.outbox import Connection, Outbox
-from distlab.tracking.store import job_tag, open_store, origin
+from distlab.tracking import owner, predictor
+from distlab.tracking.origin import job_tag, origin
+from distlab.tracking.pages.description import description
+from distlab.tracking.sending import calls
+from distlab.tracking.sending.outbox import Connection, Outbox
+from distlab.tracking.store import open_store
 
 # Figures of the whole run, in the summary and as metrics. They are logged at step 0, which MLflow
 # draws as bars; metrics by epoch have steps from 1.
@@ -105,8 +106,8 @@ class Part:
 class Tracker:
     """One MLflow run, from its start to its end; a context manager.
 
-    Nothing in it waits for the store: see :mod:`distlab.tracking.outbox`. Leaving the block ends
-    the run: FINISHED if it was left in order, KILLED on Ctrl-C or another signal
+    Nothing in it waits for the store: see :mod:`distlab.tracking.sending.outbox`. Leaving the
+    block ends the run: FINISHED if it was left in order, KILLED on Ctrl-C or another signal
     (``KeyboardInterrupt``), FAILED on any other exception.
 
     Parameters
@@ -254,7 +255,7 @@ class Tracker:
                 "verified": str(summary["verified"]).lower(),
                 **_caveat_tags(summary),
                 **({"failed_checks": ",".join(failed)} if failed else {}),
-                "mlflow.note.content": _description(summary, failed),
+                "mlflow.note.content": description(summary, failed),
             },
         )
 
@@ -265,7 +266,7 @@ class Tracker:
 
     def artifacts(self, *paths: Path) -> None:
         """Upload files and folders of the run's output; those that are missing are left out."""
-        self._out.put(*journal.files(self.run_id, self._out.folder, paths))
+        self._out.put(*calls.files(self.run_id, self._out.folder, paths))
 
     def model(self, record: Record, folder: Path) -> None:
         """Log the trained model as a framework-neutral pyfunc model: ``runs:/RUN_ID/model``."""
@@ -277,7 +278,7 @@ class Tracker:
         except OSError as error:
             self._out.connection.refused(error, kept=False)
             return
-        path = journal.relative(target, self._out.folder)
+        path = calls.relative(target, self._out.folder)
         step = len(record.epochs)
         self._out.put({"call": "model", "run": self.run_id, "path": path, "step": step})
 
@@ -315,52 +316,3 @@ def _caveat_tags(summary: Mapping[str, Any]) -> dict[str, str]:
         **({"caveats": ",".join(caveats.codes(found))} if found else {}),
         **({NOT_RANKED: caveats.told(doubts)[:4000]} if doubts else {}),
     }
-
-
-def _exchange_line(summary: Mapping[str, Any]) -> str:
-    """What the exchange cost, in a line of Markdown; nothing where it was not measured."""
-    said = exchange.in_words(summary)
-    return f"\n\nExchange of gradients: {said}." if said else ""
-
-
-def _caveat_lines(summary: Mapping[str, Any]) -> str:
-    """Each caveat of a run as a line of Markdown: what was found, what it means, what follows."""
-    return "".join(
-        f"\n\n**{caveat.code.words[:1].upper()}{caveat.code.words[1:]}**: {caveat.detail}. "
-        f"{caveat.code.sentence}{'' if caveat.code.ranked else ' The run is not ranked.'}"
-        for caveat in caveats.of(summary)
-    )
-
-
-def _length(summary: Mapping[str, Any]) -> str:
-    """How many epochs the run took."""
-    if summary.get("stopped") is None:
-        return counted(summary["epochs"], "epoch")
-    return f"{stopping.passed(summary)} epochs"
-
-
-def _description(summary: dict[str, Any], failed: Sequence[str]) -> str:
-    """The run in a few lines of Markdown, for the top of its page."""
-    verdict = (
-        f"**Not verified**: {', '.join(failed)}." if failed else "Verified: all checks passed."
-    )
-    reached = summary["time_to_accuracy_s"]
-    target, accuracy = f"{summary['target_accuracy']:.1%}", summary["test_accuracy"][-1]
-    when = f"{reached:.2f} s to {target}" if reached is not None else f"{target} not reached"
-    rounded = "" if summary["precision"] == "fp32" else f", {summary['precision']}"
-    return (
-        f"**{summary['framework']} {summary['framework_version']}** "
-        f"({summary['execution']}{rounded}) "
-        f"trained {summary['model']} on {summary['data']} for "
-        f"{_length(summary)} on "
-        f"{counted(summary['world_size'], summary['device'] + ' worker')}, "
-        f"{summary['device_name']}, {counted(summary['threads_per_worker'], 'thread')} each, "
-        "global batch "
-        f"{summary['global_batch_size']} ({summary['scaling']} scaling).\n\n"
-        "| throughput | test accuracy | time to accuracy | start-up |\n|---|---|---|---|\n"
-        f"| {summary['throughput_samples_per_s']:,.0f} samples/s "
-        f"| {'none, of noise' if accuracy is None else f'{accuracy:.2%}'} "
-        f"| {'' if accuracy is None else when} "
-        f"| {summary['startup_s']:.1f} s |\n\n{verdict}"
-        f"{_exchange_line(summary)}{_caveat_lines(summary)}"
-    )

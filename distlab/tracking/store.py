@@ -3,34 +3,34 @@
 MLflow is imported only where a store is opened: :func:`check` takes no time.
 """
 
-import contextlib
-import fcntl
 import logging
 import os
 import re
 import shlex
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import unquote, urlsplit
 
-from distlab import __version__
 from distlab.errors import DistlabError
 from distlab.experiment.options import EXPERIMENT, TrackingOptions
 from distlab.masking import mask
-from distlab.outcome import environment
+from distlab.tracking.sqlite import (
+    ARTIFACTS,
+    SQLITE,
+    alone,
+    database,
+    default_uri,
+    experiments,
+    mend_addresses,
+)
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-STORE = "mlruns"
-JOB, VARIABLE = "ray_job", "DISTLAB_JOB"
-"""The tag, and the variable of a command that a job of Ray runs, that say which job that is."""
-ARTIFACTS = "artifacts"
-SQLITE = "sqlite:///"
 
 # Tells the MLflow UI to open the experiment as model training and not as one of language models.
 EXPERIMENT_KIND, TRAINING = "mlflow.experimentKind", "custom_model_development"
@@ -39,7 +39,6 @@ EXPERIMENT_KIND, TRAINING = "mlflow.experimentKind", "custom_model_development"
 RACES = ("IntegrityError", "UNIQUE constraint", "is locked", "already exists", "duplicate key")
 TRIES = 6
 
-_log = logging.getLogger(__name__)
 _Result = TypeVar("_Result")
 
 
@@ -70,7 +69,7 @@ class Store:
         """
         for again in range(TRIES):
             try:
-                with _alone(_database(self.uri)):
+                with alone(database(self.uri)):
                     return call()
             except Exception as error:
                 if again == TRIES - 1 or not any(sign in str(error) for sign in RACES):
@@ -79,16 +78,11 @@ class Store:
         raise AssertionError
 
 
-def default_uri(folder: Path) -> str:
-    """SQLite below ``folder``: ``mlruns/mlflow.db``."""
-    return f"{SQLITE}{(folder / STORE / 'mlflow.db').resolve()}"
-
-
 def address(options: TrackingOptions, folder: Path) -> str:
     """The store's address; a path of SQLite that is relative to ``folder`` becomes a whole one."""
     if not options.uri:
         return default_uri(folder)
-    path = _database(options.uri)
+    path = database(options.uri)
     if path is None or path.is_absolute():
         return options.uri
     return f"{SQLITE}{(folder / path).resolve()}"
@@ -96,7 +90,7 @@ def address(options: TrackingOptions, folder: Path) -> str:
 
 def is_local(options: TrackingOptions) -> bool:
     """Whether :func:`check` has seen all that can be wrong before Ray is worth starting."""
-    return not options.uri or _database(options.uri) is not None
+    return not options.uri or database(options.uri) is not None
 
 
 def check(options: TrackingOptions, folder: Path, make: bool = True) -> None:
@@ -115,7 +109,7 @@ def check(options: TrackingOptions, folder: Path, make: bool = True) -> None:
         If the file is no database, the experiment was deleted, or what may not be made is missing.
     """
     uri = address(options, folder)
-    path = _database(uri)
+    path = database(uri)
     if path is None:
         return
     if not make and not path.is_file():
@@ -126,7 +120,7 @@ def check(options: TrackingOptions, folder: Path, make: bool = True) -> None:
             "tracking.uri=sqlite:////path/to/mlruns/mlflow.db",
         )
     try:
-        found = _experiments(path)
+        found = experiments(path)
     except sqlite3.Error as error:
         raise _unusable(uri, error) from error
     name = _asked(options) or _named(found, os.environ["MLFLOW_EXPERIMENT_ID"])
@@ -170,14 +164,14 @@ def open_store(options: TrackingOptions, folder: Path, make: bool = True) -> Sto
         logger.handlers.clear()
         logger.propagate = True
     uri = address(options, folder)
-    artifacts, path = None, _database(uri)
+    artifacts, path = None, database(uri)
     try:
         if path is not None:
             if make:
                 path.parent.mkdir(parents=True, exist_ok=True)
             artifacts = (path.parent / ARTIFACTS).resolve().as_uri()
-            _mend_addresses(path, artifacts)
-        with _alone(path):
+            mend_addresses(path, artifacts)
+        with alone(path):
             client = MlflowClient(uri)
             client.search_experiments(max_results=1)  # which makes the tables
             found = _experiment(client, _asked(options), uri, artifacts, make)
@@ -305,69 +299,6 @@ def _unusable(uri: str, error: Exception) -> DistlabError:
     return DistlabError(f"to record runs in tracking.uri={mask(uri)}", told, fix)
 
 
-def _database(uri: str) -> Path | None:
-    """The file of a local store; None for a server."""
-    return Path(uri.removeprefix(SQLITE).partition("?")[0]) if uri.startswith(SQLITE) else None
-
-
-def _experiments(path: Path) -> dict[str, tuple[str, str]]:
-    """Id and stage (``active``, ``deleted``) of each experiment; none in a file without tables."""
-    if not path.is_file():
-        return {}
-    with contextlib.closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as db:
-        if not db.execute("select 1 from sqlite_master where name = 'alembic_version'").fetchone():
-            return {}
-        rows = db.execute("select name, experiment_id, lifecycle_stage from experiments")
-        return {name: (str(number), stage) for name, number, stage in rows}
-
-
-def _mend_addresses(path: Path, artifacts: str) -> None:
-    """Let a store that was moved or copied as a whole find its artifacts beside its database.
-
-    MLflow keeps whole addresses and has no call to change them. Those change that end as distlab's
-    do, in a folder ``artifacts``, where that isn't there any more, or where the artifacts of the
-    experiment's latest run are found beside this database.
-    """
-    if not path.is_file():
-        return
-    beside = path.parent / ARTIFACTS
-    try:
-        with (
-            _alone(path),
-            contextlib.closing(sqlite3.connect(path, timeout=20)) as database,
-            database,
-        ):
-            if not database.execute(
-                "select 1 from sqlite_master where name = 'logged_models'"
-            ).fetchone():
-                return
-            for number, place in database.execute(
-                "select experiment_id, artifact_location from experiments"
-                " where artifact_location like 'file:%/artifacts' and artifact_location <> ?",
-                [artifacts],
-            ).fetchall():
-                runs = database.execute(
-                    "select run_uuid from runs where experiment_id = ?"
-                    " order by start_time desc limit 20",
-                    [number],
-                ).fetchall()
-                here = any((beside / run).is_dir() for (run,) in runs)
-                if not here and Path(unquote(urlsplit(place).path)).exists():
-                    continue
-                for table, column in (
-                    ("experiments", "artifact_location"),
-                    ("runs", "artifact_uri"),
-                    ("logged_models", "artifact_location"),
-                ):
-                    database.execute(
-                        f"update {table} set {column} = ? || substr({column}, ?)"
-                        f" where experiment_id = ? and substr({column}, 1, ?) = ?",
-                        [artifacts, len(place) + 1, number, len(place), place],
-                    )
-    except (OSError, sqlite3.Error):
-        _log.info("the addresses of artifacts in %s stay as they are", path, exc_info=True)
-
-
 def unanswered(error: BaseException) -> bool:
     """Whether a server did not answer, or broke off; not that it answered with a refusal."""
     import requests
@@ -376,37 +307,6 @@ def unanswered(error: BaseException) -> bool:
     if isinstance(error, MlflowException):
         return not isinstance(error, RestException) and "API request to" in str(error)
     return isinstance(error, requests.ConnectionError | requests.Timeout)
-
-
-@contextlib.contextmanager
-def _alone(path: Path | None) -> Iterator[None]:
-    """Keep other processes from writing in a local store during the block."""
-    with contextlib.ExitStack() as held:
-        # Without a lock where none can be had: only the folder's owner needs one.
-        with contextlib.suppress(OSError):
-            if path is not None:
-                lock = held.enter_context((path.parent / ".lock").open("w"))
-                fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-
-
-def origin() -> dict[str, str]:
-    """Who makes a run with what, as tags."""
-    commit = environment.git_commit()
-    return {
-        "mlflow.user": environment.user(),
-        "mlflow.source.type": "LOCAL",
-        "mlflow.source.name": "distlab.launch",
-        "distlab_version": __version__,
-        **({"mlflow.source.git.commit": commit} if commit else {}),
-        **job_tag(),
-    }
-
-
-def job_tag() -> dict[str, str]:
-    """The tag by which a job's runs are found; none where this command is no job."""
-    job = os.environ.get(VARIABLE)
-    return {JOB: job} if job else {}
 
 
 def now_ms() -> int:

@@ -11,11 +11,14 @@ from distlab.experiment.options import TrackingOptions
 from distlab.masking import masked
 from distlab.outcome import environment
 from distlab.outcome.restored import bounds
-from distlab.tracking import journal, owner, reader, views
-from distlab.tracking.outbox import Connection, Outbox
+from distlab.tracking import owner, reader
+from distlab.tracking.origin import job_tag, origin
+from distlab.tracking.pages import views
 from distlab.tracking.reader import ENVIRONMENT, KIND, PLAN, STUDY
 from distlab.tracking.run_writer import Part
-from distlab.tracking.store import job_tag, now_ms, open_store, origin
+from distlab.tracking.sending import calls
+from distlab.tracking.sending.outbox import Connection, Outbox
+from distlab.tracking.store import now_ms, open_store
 
 _log = logging.getLogger(__name__)
 
@@ -268,7 +271,7 @@ def log_report(
         Metrics of the study: (name, value, number of workers, which becomes the step) each. Those
         whose names differ after the last slash only belong on one chart, but for :data:`BOUNDS`.
     """
-    path = journal.relative(folder, out.folder)
+    path = calls.relative(folder, out.folder)
     out.put({"call": "file", "run": out.run_id, "path": path, "to": "report"})
     out.batch(metrics=figures, tags={"mlflow.note.content": description[:NOTE_LENGTH]})
     charts: dict[str, list[str]] = {}
@@ -294,7 +297,7 @@ def add_scaling(runs: Sequence[Mapping[str, Any]], out: Outbox) -> None:
         if run.get("baseline_run_id") in (None, run["mlflow"]["run_id"]):
             continue
         out.put(
-            journal.batch(
+            calls.batch(
                 run["mlflow"]["run_id"],
                 metrics=[(name, run[name], 0) for name in ("speedup", "scaling_efficiency")],
                 tags={"baseline_run_id": run["baseline_run_id"]},

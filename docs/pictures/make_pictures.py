@@ -35,7 +35,7 @@ from rich.console import Console
 from rich.text import Text
 
 from distlab.outcome.caveats import counts
-from distlab.tracking import views
+from distlab.tracking.pages import views
 
 HERE = Path(__file__).parent
 README = HERE.parents[1] / "README.md"

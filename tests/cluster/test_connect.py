@@ -23,6 +23,7 @@ import ray
 from distlab.cluster import connect
 from distlab.cluster.connect import Resources
 from distlab.cluster.start import joining, local_ray
+from distlab.cluster.watch.head import Head
 from distlab.errors import DistlabError
 from distlab.experiment.experiment import Experiment
 from distlab.experiment.options import Device
@@ -205,6 +206,21 @@ def test_a_ray_without_a_guard_starts_and_the_reason_is_kept(
     with connect.disconnected_at_end():
         connect.connect(experiment().options)
     assert "no C compiler" in local_ray.unguarded
+
+
+@pytest.mark.parametrize(("reached", "left"), [(True, ["leave"]), (False, ["hang up", "leave"])])
+def test_who_leaves_a_ray_that_does_not_answer_says_nothing_to_it(
+    reached: bool, left: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after Ctrl-C on a host that is cut off."""
+    said: list[str] = []
+    monkeypatch.setattr(ray, "is_initialized", lambda: True)
+    monkeypatch.setattr(Head, "reached", lambda: reached)
+    monkeypatch.setattr(connect, "_hang_up", lambda: said.append("hang up"))
+    monkeypatch.setattr(ray, "shutdown", lambda: said.append("leave"))
+    with pytest.raises(KeyboardInterrupt), connect.disconnected_at_end():
+        raise KeyboardInterrupt
+    assert said == left
 
 
 def test_who_else_could_reach_a_run_is_told(

@@ -97,6 +97,45 @@ def test_compose_reads_it() -> None:
     assert "secret" in services["mlflow"]["command"][2]
 
 
+SKY = shutil.which("sky")
+READ_BY_SKYPILOT = """
+import sys, yaml, sky
+with open(sys.argv[1]) as file:
+    told = yaml.safe_load(file)
+task = sky.Task.from_yaml_config(told, secrets_overrides=[("RAY_AUTH_TOKEN", "secret")])
+print(task.num_nodes, *task.resources, *task.secrets)
+"""
+
+
+@pytest.mark.skipif(
+    not SKY, reason="NOT READ BY SKYPILOT: sky, of pip install skypilot in its own venv, on PATH"
+)
+def test_skypilot_reads_it(tmp_path: Path) -> None:
+    def read(file: Path) -> "subprocess.CompletedProcess[str]":
+        python = Path(SKY or "").with_name("python")
+        settings = {"HOME": str(tmp_path), "SKYPILOT_DISABLE_USAGE_COLLECTION": "1"}
+        without = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+        return subprocess.run(
+            [python, "-c", READ_BY_SKYPILOT, file],
+            env={**without, **settings},
+            cwd=LAUNCH.parent,
+            capture_output=True,
+            text=True,
+        )
+
+    done = read(LAUNCH / "skypilot.yaml")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "2 <Cloud>({'A100': 4}) RAY_AUTH_TOKEN"
+    wrong = tmp_path / "wrong.yaml"
+    wrong.write_text((LAUNCH / "skypilot.yaml").read_text().replace("num_nodes", "nodes"))
+    assert "nodes" in read(wrong).stderr
+
+
+def test_a_worker_of_compose_waits_until_the_name_of_the_head_leads_somewhere() -> None:
+    (file,) = documents("compose.yaml")
+    assert "head" in file["services"]["worker"]["depends_on"]
+
+
 def test_compose_lets_in_who_is_on_this_machine_alone() -> None:
     (file,) = documents("compose.yaml")
     ports = [port for one in file["services"].values() for port in one.get("ports", [])]

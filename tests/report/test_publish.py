@@ -10,7 +10,7 @@ from distlab.experiment.options import TrackingOptions
 from distlab.report.figures.cells import cells
 from distlab.report.publish import figures, publish
 from distlab.tracking import study_writer
-from distlab.tracking.outbox import Outbox
+from distlab.tracking.sending.outbox import Outbox
 
 pytestmark = pytest.mark.slow
 

@@ -11,7 +11,7 @@ import pytest
 from command import Ended, Running, alive
 from mlflow import MlflowClient
 
-from distlab.tracking.views import TAG
+from distlab.tracking.pages.views import TAG
 
 CELL = (*command.SMALL_JOB, "epochs=1")
 

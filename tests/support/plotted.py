@@ -6,7 +6,8 @@ from matplotlib.axes import Axes
 from matplotlib.container import ErrorbarContainer
 from studies import study
 
-from distlab.report.figures.cells import Cell, cells
+from distlab.report.figures.cell import Cell
+from distlab.report.figures.cells import cells
 from distlab.report.figures.groups import Group, groups
 from distlab.report.plots.style import Chart, Styles
 

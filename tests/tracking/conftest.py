@@ -11,7 +11,7 @@ from mlflow import MlflowClient
 from distlab.experiment.options import TrackingOptions
 from distlab.outcome.run_fields import Run
 from distlab.tracking.run_writer import Part, Tracker
-from distlab.tracking.store import default_uri
+from distlab.tracking.sqlite import default_uri
 from distlab.tracking.study_writer import StudyTracker
 
 Begin = Callable[..., StudyTracker]

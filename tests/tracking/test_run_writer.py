@@ -18,7 +18,7 @@ from distlab.outcome.record import Record
 from distlab.outcome.summary import summarised
 from distlab.tracking.predictor import Predictor
 from distlab.tracking.run_writer import Tracker
-from distlab.tracking.store import default_uri
+from distlab.tracking.sqlite import default_uri
 
 Track = Callable[..., Tracker]
 

@@ -20,7 +20,8 @@ from distlab.errors import DistlabError
 from distlab.experiment.options import TrackingOptions
 from distlab.tracking import reader
 from distlab.tracking.run_writer import Part, Tracker
-from distlab.tracking.store import check, default_uri, open_store
+from distlab.tracking.sqlite import default_uri
+from distlab.tracking.store import check, open_store
 from distlab.tracking.study_writer import StudyTracker
 
 pytestmark = pytest.mark.slow

@@ -7,9 +7,9 @@ from mlflow import MlflowClient
 
 from distlab.errors import DistlabError
 from distlab.experiment.options import TrackingOptions
+from distlab.tracking.pages.views import TAG
 from distlab.tracking.run_writer import Part
 from distlab.tracking.study_writer import NOTE_LENGTH, StudyTracker, add_scaling, log_report
-from distlab.tracking.views import TAG
 
 
 def test_a_study_is_a_run_with_its_plan_and_environment(begin: Any, client: MlflowClient) -> None:

@@ -37,7 +37,8 @@ CHATTY = ("ray.dashboard.modules.dashboard_sdk", "ray._private.runtime_env.packa
 """Ray's loggers that tell of each package that is sent."""
 
 _UNHEARD = re.compile(r"connect|timed out|404", re.IGNORECASE)
-_ERRNO = re.compile(r"\[Errno \d+\] ([\w ]+)")
+_SHORT = re.compile(r"\[Errno \d+\] ([\w ]+)|((?:Connection to \S+|Read) timed out)")
+"""What of an error of a request a person needs: ``[Errno 111] Connection refused``."""
 
 
 @dataclass
@@ -124,12 +125,10 @@ class Job:
                     return str(status.value)
             except Exception as error:
                 if time.monotonic() - heard > PATIENCE_S:
-                    told = cause(error)
-                    short = _ERRNO.search(told)
                     raise DistlabError(
                         f"to follow the job {self.id} at {self.address}",
                         f"the head has not answered for {PATIENCE_S:.0f} s: "
-                        f"{short[1] if short else told}\n"
+                        f"{brief(error)}\n"
                         "the job may go on; if it ended with the head, its run stays RUNNING in "
                         "the store",
                         f"ray job logs --address {self.address} {self.id}\n"
@@ -166,6 +165,13 @@ class Job:
         self._shown = max(self._shown, end)
         if new:
             show(new)
+
+
+def brief(error: BaseException) -> str:
+    """Why a head was not reached, as short as a person needs it."""
+    told = cause(error)
+    found = _SHORT.search(told)
+    return str(found[found.lastindex or 0]) if found else told
 
 
 def _client(address: str) -> Any:

@@ -31,6 +31,7 @@ from distlab.cluster.train.mailbox import Lost, Message, Seated, Steered, Told
 from distlab.cluster.watch.head import Head, told
 from distlab.cluster.watch.watching import TURN_S, Watch
 from distlab.cluster.worker_environment import WorkerEnvironment
+from distlab.console import counted
 from distlab.data.dataset import Dataset
 from distlab.errors import DistlabError, RayLostError, StalledError, WorkerError
 from distlab.experiment.experiment import Experiment
@@ -183,9 +184,8 @@ class _Run:
             size = len(group.seats)
             yield self._life.begun(group.attempt[:12], 0, size)
             if before not in (0, size):
-                yield Notice(
-                    f"{size} workers instead of {before} from epoch {self._life.epoch + 1}"
-                )
+                now = counted(size, "worker")
+                yield Notice(f"{now} instead of {before} from epoch {self._life.epoch + 1}")
             before = size
             for event in in_step(self._of_group(group, messages), size):
                 self._life.note(event)

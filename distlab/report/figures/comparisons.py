@@ -14,7 +14,7 @@ from distlab.experiment.names import words
 from distlab.measure.blocks import Effect
 from distlab.measure.family import level, told
 from distlab.measure.statistics import FEWEST, Estimate
-from distlab.report.figures.cells import Cell
+from distlab.report.figures.cell import Cell
 from distlab.report.figures.runs import ratio
 
 OWN = ("framework", "framework_version", "execution", "apart")

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from distlab.files import slug
-from distlab.report.figures.cells import Cell
+from distlab.report.figures.cell import Cell
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from markupsafe import Markup
 
 from distlab import __version__
 from distlab.report.contents import Contents
-from distlab.report.figures.cells import Cell
+from distlab.report.figures.cell import Cell
 from distlab.report.plots.render import Plot
 from distlab.report.plots.style import DARK, Styles
 from distlab.report.sections.what_if.job_time import JobTime

@@ -9,7 +9,7 @@ from typing import Any
 from distlab.experiment.names import words
 from distlab.measure.statistics import Estimate
 from distlab.outcome import caveats
-from distlab.report.figures.cells import Cell
+from distlab.report.figures.cell import Cell
 from distlab.report.figures.comparisons import Comparison
 from distlab.report.figures.prediction.outlook import held_out
 from distlab.report.figures.runs import end, failed_checks, precision

@@ -9,7 +9,7 @@ from matplotlib.patches import Patch
 
 from distlab.measure.statistics import Estimate
 from distlab.outcome.exchange import UNTOLD
-from distlab.report.figures.cells import Cell
+from distlab.report.figures.cell import Cell
 from distlab.report.figures.groups import Group
 from distlab.report.plots.style import (
     GREY,

@@ -6,7 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from distlab.report.figures.cells import Cell
+from distlab.report.figures.cell import Cell
 from distlab.report.figures.comparisons import Comparison
 from distlab.report.figures.groups import Group
 from distlab.report.plots.style import GREY, INK, WIDTH_IN, Chart

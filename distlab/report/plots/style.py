@@ -12,7 +12,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from distlab.measure.statistics import Estimate
-from distlab.report.figures.cells import Cell
+from distlab.report.figures.cell import Cell
 from distlab.report.figures.groups import Group
 
 # Hues after Okabe & Ito (2008), "Color Universal Design", told apart with any kind of colour

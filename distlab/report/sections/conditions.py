@@ -10,7 +10,7 @@ from distlab.console import counted
 from distlab.experiment.training import optimizer, rates, stopping
 from distlab.outcome.caveats import counts
 from distlab.report.figures.ceiling import ceilings
-from distlab.report.figures.cells import Cell
+from distlab.report.figures.cell import Cell
 from distlab.report.figures.runs import FP32, Run, options, precision
 
 UNKNOWN = "not known"

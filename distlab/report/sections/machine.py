@@ -6,7 +6,7 @@ from distlab.console import counted
 from distlab.machine.load import OTHER_CORES_AT_MOST
 from distlab.measure.drift import drift
 from distlab.outcome import caveats
-from distlab.report.figures.cells import Cell
+from distlab.report.figures.cell import Cell
 from distlab.report.figures.runs import SPEED
 
 WORTH_SAYING = 0.01

@@ -8,7 +8,7 @@ from distlab.console import counted
 from distlab.measure.statistics import Estimate
 from distlab.outcome.exchange import UNTOLD
 from distlab.report.figures.baselines import HERE
-from distlab.report.figures.cells import Cell
+from distlab.report.figures.cell import Cell
 from distlab.report.figures.groups import Group
 from distlab.report.sections.tables import (
     NOTHING,

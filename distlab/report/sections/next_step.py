@@ -14,7 +14,7 @@ from distlab.masking import HIDDEN
 from distlab.measure.design import repeats_to_tell
 from distlab.measure.statistics import FEWEST
 from distlab.outcome.caveats import Code, codes, doubts
-from distlab.report.figures.cells import Cell
+from distlab.report.figures.cell import Cell
 from distlab.report.figures.runs import reasons
 from distlab.report.sections.conditions import duration
 from distlab.report.sections.verdict import Setting

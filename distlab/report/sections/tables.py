@@ -8,7 +8,7 @@ from typing import Any
 
 from distlab.measure.statistics import Estimate
 from distlab.outcome import caveats
-from distlab.report.figures.cells import Cell
+from distlab.report.figures.cell import Cell
 from distlab.report.figures.comparisons import ratio_text
 from distlab.report.figures.runs import FP32, end, failed_checks, precision, reasons
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from distlab.report.figures.cells import Cell
+from distlab.report.figures.cell import Cell
 from distlab.report.figures.runs import Run
 from distlab.report.sections.classroom.scorecard import latest
 from distlab.report.sections.tables import NOTHING, Table, Value

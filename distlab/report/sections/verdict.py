@@ -9,7 +9,7 @@ from distlab.console import counted
 from distlab.measure.blocks import PROCESS_SD
 from distlab.measure.statistics import FEWEST, Estimate
 from distlab.report.figures.baselines import HERE
-from distlab.report.figures.cells import Cell
+from distlab.report.figures.cell import Cell
 from distlab.report.figures.comparisons import Comparison
 from distlab.report.figures.groups import Group
 from distlab.report.figures.groups import groups as gathered

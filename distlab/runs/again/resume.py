@@ -82,11 +82,11 @@ class Resumed:
         DistlabError
             If another process works at it.
         """
-        from distlab.tracking import journal
         from distlab.tracking.again import taking_up
+        from distlab.tracking.sending.sync import sync
 
         if self.folder.is_dir():  # the command before may not have sent all
-            journal.sync(self.folder, self.options.tracking, Path.cwd(), _log.info)
+            sync(self.folder, self.options.tracking, Path.cwd(), _log.info)
         taking_up.take_up(opened, self.run_id, self.options.take_over, say)
 
     def restore(self, record: Record, say: Callable[[str], None]) -> Checkpoint | None:

@@ -14,15 +14,14 @@ import uuid
 from collections.abc import Sequence
 from pathlib import Path
 
-from distlab.cluster.job.remote import STOP_S, Job
-from distlab.cluster.start.causes import cause
+from distlab.cluster.job.remote import STOP_S, Job, brief
 from distlab.console import Terminal, shown
 from distlab.errors import DistlabError
 from distlab.experiment.command_line import words
 from distlab.experiment.options import ClusterMode, Options
 from distlab.masking import mask
 from distlab.tracking.job import outputs
-from distlab.tracking.store import VARIABLE
+from distlab.tracking.origin import VARIABLE
 
 DONE, GOES_ON = "SUCCEEDED", ("PENDING", "RUNNING")
 FOLDER = "~/distlab-jobs"
@@ -97,7 +96,7 @@ def hand_over(options: Options, folder: Path) -> None:
                 mask(f"the job is {status}, {by_hand}" if late else f"the job is {status}")
             )
         except Exception as error:
-            console.print(mask(f"the job may go on, {by_hand}\n{cause(error)}"))
+            console.print(mask(f"the job may go on, {by_hand}\n{brief(error)}"))
         _bring(options, id, folder, console)
         raise Stopped from None
     except DistlabError:

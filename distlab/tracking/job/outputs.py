@@ -7,7 +7,8 @@ from distlab.experiment.options import TrackingOptions
 from distlab.files import slug, write
 from distlab.outcome import schema
 from distlab.tracking import reader
-from distlab.tracking.store import JOB, address, open_store
+from distlab.tracking.origin import JOB
+from distlab.tracking.store import address, open_store
 
 REACH_S = 10.0
 """How long a server may take to say anything at all; MLflow tries for minutes."""
@@ -55,5 +56,7 @@ def _reach(uri: str) -> None:
     try:
         if uri.startswith("http"):
             requests.head(uri, timeout=REACH_S)
+    except requests.Timeout:
+        raise OSError(f"its server has said nothing for {REACH_S:g} s") from None
     except (requests.exceptions.SSLError, requests.exceptions.ProxyError):
         pass  # MLflow has settings of its own for these

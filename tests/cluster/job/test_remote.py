@@ -67,14 +67,20 @@ def test_of_a_job_that_never_begins_rays_own_words_are_shown() -> None:
     assert shown == ["INFO -- a\nno environment\n"]
 
 
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        ('Pool: (Caused by Error("x: [Errno 111] Connection refused"))', "Connection refused"),
+        ("Pool: (E(<object>, 'Connection to a timed out. (10.0)'))", "Connection to a timed out"),
+    ],
+)
 def test_a_head_that_answers_no_more_is_told_with_how_to_look(
-    monkeypatch: pytest.MonkeyPatch,
+    error: str, told: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(remote, "PATIENCE_S", -1.0)
-    refused = 'HTTPConnectionPool: (Caused by Error("x: [Errno 111] Connection refused"))'
     with pytest.raises(DistlabError, match="follow the job distlab-1 at") as caught:
-        job(ConnectionError(refused)).follow(print)
-    assert "Connection refused\nthe job may go on" in caught.value.found
+        job(ConnectionError(error)).follow(print)
+    assert f": {told}\nthe job may go on" in caught.value.found
     assert "ray job logs --address http://head:8265 distlab-1\n" in caught.value.fix
 
 

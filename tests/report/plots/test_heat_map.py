@@ -2,7 +2,8 @@ from colours import contrast
 from plotted import axes_of, names
 from studies import RATES, study, together, where
 
-from distlab.report.figures.cells import Cell, cells
+from distlab.report.figures.cell import Cell
+from distlab.report.figures.cells import cells
 from distlab.report.figures.comparisons import compare
 from distlab.report.figures.groups import groups
 from distlab.report.plots.heat_map import DEEP_FROM, ON_DEEP, ON_LIGHT, SHADES, heat_map

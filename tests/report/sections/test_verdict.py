@@ -2,7 +2,8 @@ from typing import Any
 
 from studies import study, together, where
 
-from distlab.report.figures.cells import Cell, cells
+from distlab.report.figures.cell import Cell
+from distlab.report.figures.cells import cells
 from distlab.report.figures.comparisons import compare
 from distlab.report.figures.groups import Group, groups
 from distlab.report.sections import verdict

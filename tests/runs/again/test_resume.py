@@ -29,7 +29,7 @@ from distlab.outcome.summary import summarised
 from distlab.runs import run
 from distlab.runs.session import Session
 from distlab.runs.shown.progress import Display
-from distlab.tracking import journal
+from distlab.tracking.sending import calls
 
 pytestmark = pytest.mark.slow
 
@@ -236,7 +236,7 @@ class Full:
     """A disk that takes no ``summary.json``, and a store that takes it if ``taken``."""
 
     def __init__(self, patch: pytest.MonkeyPatch, taken: bool) -> None:
-        self.write, send = files.write, journal.send
+        self.write, send = files.write, calls.send
 
         def write(path: Path, text: str | bytes) -> Path:
             if path.name == "summary.json":
@@ -249,7 +249,7 @@ class Full:
             send(call, *told)
 
         patch.setattr(files, "write", write)
-        patch.setattr(journal, "send", sent)
+        patch.setattr(calls, "send", sent)
 
 
 def test_a_run_that_ends_on_a_full_disk_is_in_mlflow_or_goes_on_with_room_again(

@@ -13,9 +13,9 @@ from distlab.measure.blocks import PROCESS_SD, mean
 from distlab.measure.collectives import Fit, Timed, fits
 from distlab.measure.scaling import Base, Range
 from distlab.outcome.caveats import Code, codes, doubts
-from distlab.report.figures import exchange
-from distlab.report.figures.cells import Cell
+from distlab.report.figures.cell import Cell
 from distlab.report.figures.groups import Group, groups
+from distlab.report.figures.overheads import exchange
 from distlab.report.figures.runs import Run, reasons, sample
 
 FLOAT32 = 4

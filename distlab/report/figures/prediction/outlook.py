@@ -7,7 +7,7 @@ from distlab.measure import scaling
 from distlab.measure.collectives import Fit
 from distlab.measure.scaling import NONE, Range
 from distlab.outcome.caveats import codes, doubts
-from distlab.report.figures.cells import Cell
+from distlab.report.figures.cell import Cell
 from distlab.report.figures.prediction.evidence import (
     SECONDS,
     Point,

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from distlab.measure.statistics import Estimate
-from distlab.report.figures.cells import Cell
+from distlab.report.figures.cell import Cell
 from distlab.report.figures.comparisons import Comparison
 from distlab.report.figures.runs import FP32
 

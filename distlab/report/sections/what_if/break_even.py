@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 from distlab.measure.blocks import difference
 from distlab.measure.statistics import Estimate
-from distlab.report.figures.cells import Cell, mean_epochs
+from distlab.report.figures.cell import Cell
+from distlab.report.figures.cells import mean_epochs
 from distlab.report.figures.comparisons import Comparison
 from distlab.report.sections.tables import Table, Value, estimated, number
 

@@ -4,7 +4,7 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from distlab.report.figures.cells import Cell
+from distlab.report.figures.cell import Cell
 from distlab.report.figures.groups import Group
 from distlab.report.figures.runs import epochs_taken
 from distlab.report.sections.tables import Table, Value, number

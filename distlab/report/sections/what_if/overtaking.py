@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from distlab.console import counted
-from distlab.report.figures.cells import Cell
+from distlab.report.figures.cell import Cell
 from distlab.report.figures.comparisons import Comparison
 from distlab.report.figures.runs import epochs_taken
 from distlab.report.sections.tables import number

@@ -6,7 +6,8 @@ from omegaconf import OmegaConf
 from studies import study, where
 
 from distlab.report.contents import contents
-from distlab.report.figures.cells import Cell, cells
+from distlab.report.figures.cell import Cell
+from distlab.report.figures.cells import cells
 from distlab.report.figures.code_lines import count, tutorial
 from distlab.report.figures.comparisons import compare
 from distlab.report.sections.classroom import scorecard as module

@@ -15,11 +15,12 @@ from mlflow_server import Server
 from distlab.errors import DistlabError
 from distlab.experiment.options import TrackingOptions
 from distlab.outcome.run_fields import Run
-from distlab.tracking import journal, reader
+from distlab.tracking import reader
 from distlab.tracking.__main__ import main
-from distlab.tracking.journal import FILES, Kept, _check_inside
-from distlab.tracking.outbox import Connection, Outbox
 from distlab.tracking.run_writer import Part, Tracker
+from distlab.tracking.sending import calls
+from distlab.tracking.sending.journal import FILES, Kept, _check_inside
+from distlab.tracking.sending.outbox import Connection, Outbox
 from distlab.tracking.store import open_store
 from distlab.tracking.study_writer import StudyTracker
 
@@ -170,7 +171,7 @@ def test_what_neither_the_store_nor_the_disk_takes_is_said_to_be_kept_nowhere(
 
     store = open_store(TrackingOptions(study_store, "e"), tmp_path)
     connection = Connection(store, tmp_path / "study", said.append)
-    monkeypatch.setattr(journal, "send", full)
+    monkeypatch.setattr(calls, "send", full)
     for folder in (tmp_path / "study" / "a", Path("/dev/full/b")):
         out = Outbox(connection, folder, "full", {})
         out.batch(tags={"a": "b"})
@@ -229,7 +230,7 @@ def test_threads_that_tell_at_once_leave_nothing_unsent(
 ) -> None:
     """A run's epochs come from one thread, what its machine was busy with from another."""
     sent: list[int] = []
-    monkeypatch.setattr(journal, "send", lambda call, *_: sent.append(call["metrics"][0][3]))
+    monkeypatch.setattr(calls, "send", lambda call, *_: sent.append(call["metrics"][0][3]))
     connection = Connection(open_store(TrackingOptions(study_store, "e"), tmp_path), tmp_path)
     monkeypatch.setattr(connection, "_say", said.append)
     out = Outbox(connection, tmp_path, "two threads", {})

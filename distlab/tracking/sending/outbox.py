@@ -1,7 +1,8 @@
 """What a run or a study has for MLflow goes through here, so that training never waits for it.
 
-Each call stands in a file first (:mod:`distlab.tracking.journal`); one thread sends. When a server
-stops answering, a line says so once, the command goes on, and what wasn't sent stays in the file.
+Each call stands in a file first (:mod:`distlab.tracking.sending.journal`); one thread sends.
+When a server stops answering, a line says so once, the command goes on, and what wasn't sent stays
+in the file.
 """
 
 import contextlib
@@ -20,8 +21,9 @@ from typing import IO, Any, TypeVar
 from distlab.errors import DistlabError
 from distlab.experiment.options import TrackingOptions
 from distlab.masking import mask, masked
-from distlab.tracking import journal
-from distlab.tracking.journal import Call
+from distlab.tracking.sending import calls, journal
+from distlab.tracking.sending.calls import Call
+from distlab.tracking.sending.sync import sync
 from distlab.tracking.store import Store, now_ms, unanswered
 
 _log = logging.getLogger(__name__)
@@ -126,7 +128,7 @@ class Connection:
         if self._was_lost and self.answers():
             with contextlib.suppress(DistlabError):
                 options = TrackingOptions(self.store.uri, self.store.experiment)
-                if journal.sync(folder, options, Path.cwd(), _log.info):
+                if sync(folder, options, Path.cwd(), _log.info):
                     self._say("MLflow answers again, and has all records now")
                     return
         self._say(f"not all records are in MLflow yet; send them with: {self._later}")
@@ -181,7 +183,7 @@ class Outbox:
         """Make the run in MLflow; None where that can't be done now."""
         if self.connection.answers():
             try:
-                run_id = journal.create(self.connection.store, self._make)
+                run_id = calls.create(self.connection.store, self._make)
                 self._known = True
                 return run_id
             except Exception as error:
@@ -220,8 +222,8 @@ class Outbox:
                 self._calls.put((self._count, call))
 
     def batch(self, **values: Any) -> None:
-        """Metrics, parameters and tags of the run: see :func:`distlab.tracking.journal.batch`."""
-        self.put(journal.batch(self.run_id, **values))
+        """Metrics, parameters and tags of the run: see :func:`~.calls.batch`."""
+        self.put(calls.batch(self.run_id, **values))
 
     def text(self, text: str, name: str) -> None:
         """A file of the run's artifacts."""
@@ -255,7 +257,7 @@ class Outbox:
                 call["event"].set()
             elif self._known and not self.connection.lost:
                 try:
-                    journal.send(call, self.connection.store, self.folder)
+                    calls.send(call, self.connection.store, self.folder)
                 except Exception as error:
                     self._failed(error, number)
                     continue

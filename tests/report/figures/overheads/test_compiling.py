@@ -1,6 +1,6 @@
 from typing import Any
 
-from distlab.report.figures.compiling import cached, cold
+from distlab.report.figures.overheads.compiling import cached, cold
 
 
 def run(seconds: float, **resources: Any) -> dict[str, Any]:

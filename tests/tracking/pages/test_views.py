@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 
-from distlab.tracking import views
+from distlab.tracking.pages import views
 
 
 @pytest.fixture

@@ -1,0 +1,1 @@
+"""What of a run is not computing: compiling before it, exchanging gradients in it."""
