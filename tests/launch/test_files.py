@@ -97,6 +97,12 @@ def test_compose_reads_it() -> None:
     assert "secret" in services["mlflow"]["command"][2]
 
 
+def test_ray_up_starts_workers_by_the_autoscaler_that_knows_machines_of_ones_own() -> None:
+    (config,) = documents("ray-up.yaml")
+    assert config["provider"]["type"] == "local"
+    assert "RAY_enable_autoscaler_v2=0 " in config["head_start_ray_commands"][-1]
+
+
 SKY = shutil.which("sky")
 READ_BY_SKYPILOT = """
 import sys, yaml, sky
