@@ -27,8 +27,10 @@ from distlab.experiment.validate import validate
 
 # torch's compiled steps trust their callers; here they look at the tensors that they are given.
 os.environ["AOTI_RUNTIME_CHECK_INPUTS"] = "1"
-# What calls their kernels, and computes nothing, need not be optimised: compiled in half the time.
+# What calls their kernels, and computes nothing, need not be optimised, and nobody debugs it:
+# compiled in half the time.
 os.environ["AOT_INDUCTOR_COMPILE_WRAPPER_OPT_LEVEL"] = "O0"
+os.environ["AOT_INDUCTOR_ENABLE_LINE_TABLES"] = "0"
 # A test says where it records.
 MLFLOW_VARIABLES = ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME", "MLFLOW_EXPERIMENT_ID")
 for name in MLFLOW_VARIABLES:
@@ -177,6 +179,18 @@ def read_only_folder() -> Iterator[Path]:
         os.seteuid(user)
         folder.chmod(0o700)
         shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def run_of_two(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """A command that trained on two CPU workers, in a shell that would bind both to one core."""
+    import command  # it imports MLflow
+
+    shell = {**command.ENVIRONMENT, "OMP_PROC_BIND": "true", "GOMP_CPU_AFFINITY": "0-1"}
+    words = (*command.STRONG_JOB, "seed=1", "gpus=2", command.SECRET, command.TEXT)
+    ended = command.run(tmp_path_factory.mktemp("run"), *words, environment=shell)
+    assert ended.code == 0, ended.out + ended.err
+    return ended
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,7 @@ import mlflow.pyfunc
 import numpy as np
 import pytest
 import yaml
-from command import Ended, Running, alive
+from command import SECRET, STRONG_JOB, TEXT, Ended, Running, alive
 from mlflow import MlflowClient
 
 from distlab.data.order import digest, epoch_order
@@ -22,10 +22,7 @@ from distlab.models.shipped import MODELS
 from distlab.models.weights import draw, fingerprint
 
 JOB = (*command.SMALL_JOB, "seed=1")
-STRONG = ("scaling=strong", "batch_size=48", "epochs=2", "execution=eager")
 STEPS = 4000 // 48
-# Words that Hydra could not read as they stand.
-TEXT = "framework.env.NOTE=é, (a=b)"
 FRAMEWORKS = ("torch", "tensorflow", "keras", "paddle", "jax")
 # The command line, which then tells which frameworks its own process has imported.
 DRIVER = f"""
@@ -48,20 +45,13 @@ launch.main()
 """
 
 
-SECRET = "framework.env.HF_TOKEN=hf-S3cret"
+@pytest.fixture
+def ended(run_of_two: Ended) -> Ended:
+    """A run on two CPU workers."""
+    return run_of_two
 
 
-@pytest.fixture(scope="module")
-def ended(tmp_path_factory: pytest.TempPathFactory) -> Ended:
-    """A run on two CPU workers, in a shell that would bind each of them to the first core."""
-    shell = {**command.ENVIRONMENT, "OMP_PROC_BIND": "true", "GOMP_CPU_AFFINITY": "0-1"}
-    folder = tmp_path_factory.mktemp("run")
-    ended = command.run(folder, *JOB, *STRONG, "gpus=2", SECRET, TEXT, environment=shell)
-    assert ended.code == 0, ended.out + ended.err
-    return ended
-
-
-@pytest.fixture(scope="module")
+@pytest.fixture
 def summary(ended: Ended) -> dict[str, Any]:
     return dict(json.loads((ended.run_dir / "summary.json").read_text()))
 
@@ -76,25 +66,17 @@ def one_and_three(tmp_path_factory: pytest.TempPathFactory) -> Ended:
     # As in a notebook, whose backend of matplotlib is not installed here.
     notebook = {**command.ENVIRONMENT, "MPLBACKEND": "module://matplotlib_inline.backend_inline"}
     ended = command.run(
-        folder, "-m", *JOB, *STRONG, "gpus=1,3", SECRET, command=started, environment=notebook
+        folder,
+        "-m",
+        *STRONG_JOB,
+        "seed=1",
+        "gpus=1,3",
+        SECRET,
+        command=started,
+        environment=notebook,
     )
     assert ended.code == 0, ended.out + ended.err
     return ended
-
-
-def refused(ended: Ended) -> list[str]:
-    """The lines of a refusal, which is short and has three parts."""
-    assert ended.code == 1
-    assert "Traceback" not in ended.out + ended.err
-    lines = ended.err.splitlines()
-    assert len(lines) <= 12, ended.err
-    assert lines[0] == "distlab: error"
-    assert [line[:6] for line in lines if re.match(r"asked:|found:|fix:", line)] == [
-        "asked:",
-        "found:",
-        "fix:  ",
-    ]
-    return lines
 
 
 @pytest.mark.slow
@@ -220,7 +202,7 @@ def test_mlflow_has_the_run(ended: Ended, summary: dict[str, Any]) -> None:
 def test_words_are_recorded_as_they_were_typed(ended: Ended) -> None:
     typed = shlex.split(ended.mlflow_run().data.tags["command"])
     secret, _, _ = SECRET.partition("=")
-    asked = [*JOB, *STRONG, "gpus=2", f"{secret}=***", TEXT]
+    asked = [*STRONG_JOB, "seed=1", "gpus=2", f"{secret}=***", TEXT]
     assert typed == ["python", "-m", "distlab.launch", *asked]
     config = yaml.safe_load((ended.run_dir / "config.yaml").read_text())
     assert config["framework"]["env"] == {"HF_TOKEN": "***", "NOTE": TEXT.partition("=")[2]}
@@ -316,21 +298,6 @@ def test_more_threads_than_cores_are_a_caveat_before_and_after_the_run(
 
 
 @pytest.mark.slow
-def test_more_gpus_than_there_are_is_refused_and_nothing_is_run_on_cpu_instead(
-    tmp_path: Path,
-) -> None:
-    ended = command.run(tmp_path, "framework=torch", "gpus=4", "data=mnist5k", "epochs=3")
-    text = "\n".join(refused(ended))
-    assert "gpus=4" in text and "Ray has 0 GPUs" in text
-    fix = next(line for line in ended.err.splitlines() if line.startswith("fix:"))
-    assert "python -m distlab.launch" in fix or "distlab " in fix, "the whole command is shown"
-    for word in ("framework=torch", "data=mnist5k", "epochs=3", "gpus=4", "device=cpu"):
-        assert word in fix, f"the same command with device=cpu: {fix}"
-    assert "epoch 1" not in ended.out
-    assert not list(tmp_path.glob("outputs/*/*/summary.json"))
-
-
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
@@ -346,7 +313,7 @@ def test_a_mistake_on_the_command_line_is_told_in_few_lines(
     tmp_path: Path, arguments: tuple[str, ...], told: list[str]
 ) -> None:
     ended = command.run(tmp_path, "framework=torch", *arguments)
-    text = "\n".join(refused(ended))
+    text = "\n".join(command.refused(ended))
     for word in told:
         assert word in text, f"{word!r} in {text}"
     assert ended.out == ""
@@ -368,7 +335,7 @@ def test_a_batch_that_cannot_be_is_refused_before_anything_is_run(
     tmp_path: Path, arguments: tuple[str, ...], told: list[str]
 ) -> None:
     ended = command.run(tmp_path, *JOB, *arguments)
-    text = "\n".join(refused(ended))
+    text = "\n".join(command.refused(ended))
     for word in told:
         assert word in text, f"{word!r} in {text}"
 

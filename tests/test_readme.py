@@ -22,12 +22,14 @@ PYTHON = "python -m distlab."
 # The commands of a block follow each other in one folder.
 BLOCKS_RUN = [block for block in BLOCKS if PYTHON in block]
 
+SUMMARIES = "outputs/*/*/summary.json"
 EXISTING = "cluster=existing"
 NOWHERE = "127.0.0.1:1"  # a port that only root may listen at, and nobody does
 
 # Commands for machines that a test has not: what must be said instead of running them.
+MORE_GPUS = "framework=torch gpus=4"
 REFUSALS = {
-    "framework=torch gpus=4": ["Ray has 0 GPUs", "gpus=4 device=cpu"],
+    MORE_GPUS: ["gpus=4", "Ray has 0 GPUs", "gpus=4 device=cpu"],
     EXISTING: [NOWHERE, "ray start --head"],
 }
 
@@ -71,12 +73,19 @@ def check(line: str, folder: Path) -> None:
     words = [word.replace("/opt/venvs/paddle/bin/python", sys.executable) for word in words]
     # Where ``cluster.address=auto`` leads: to none of the Rays that may run on this machine.
     environment = {**command.ENVIRONMENT, **({"RAY_ADDRESS": NOWHERE} if EXISTING in line else {})}
+    recorded = {*folder.glob(SUMMARIES)}
     ended = command.run(folder, *words[1:], command=[sys.executable], environment=environment)
     refused = next((said for part, said in REFUSALS.items() if part in line), None)
     if refused is None:
         assert ended.code == 0, ended.err
         assert ended.out
     else:
-        assert ended.code == 1
+        lines = command.refused(ended)
         assert all(words in ended.err for words in refused), ended.err
-        assert "Traceback" not in ended.err
+        # Nothing is run on CPUs instead; the same command with device=cpu is shown.
+        assert "epoch 1" not in ended.out
+        assert {*folder.glob(SUMMARIES)} == recorded
+        if MORE_GPUS in line:
+            fix = next(line for line in lines if line.startswith("fix:"))
+            assert "python -m distlab.launch" in fix or "distlab " in fix
+            assert all(word in fix for word in [*words[3:], "device=cpu"]), fix

@@ -25,7 +25,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def ended(folder: Path) -> Ended:
-    ended = command.run(folder, "-m", *CELL, "gpus=2", "repeats=2", "scaling=strong")
+    ended = command.run(folder, "-m", *command.STRONG_JOB, "gpus=2", "repeats=2")
     assert ended.code == 0, ended.out + ended.err
     return ended
 
@@ -130,14 +130,12 @@ def test_the_output_is_short_and_says_where_all_is(ended: Ended, study: dict[str
     assert any(line.startswith("compare: http") and study["study"] in line for line in lines)
 
 
-def test_a_kept_worker_computes_what_a_new_one_does(folder: Path, study: dict[str, Any]) -> None:
+def test_a_kept_worker_computes_what_a_new_one_does(
+    study: dict[str, Any], run_of_two: Ended
+) -> None:
     """Repeat 1 ran in processes that had run repeat 0; seed=1 in new ones is the same run."""
     (kept,) = (run for run in study["runs"] if (run["world_size"], run["repeat"]) == (2, 1))
-    before = set((folder / "outputs").glob("*/*"))
-    alone = command.run(folder, *CELL, "gpus=2", "scaling=strong", "seed=1")
-    assert alone.code == 0, alone.err
-    (run_dir,) = set((folder / "outputs").glob("*/*")) - before
-    fresh = json.loads((run_dir / "summary.json").read_text())
+    fresh = json.loads((run_of_two.run_dir / "summary.json").read_text())
     assert fresh["group_run"] == 0 and kept["group_run"] == 1
     for name in ("first_losses", "final_weights_sha256", "test_accuracy", "samples_sha256"):
         assert kept[name] == fresh[name], name

@@ -29,6 +29,17 @@ SMALL_JOB = (
     "data=mnist5k",
     "device=cpu",
 )
+STRONG_JOB = (
+    *SMALL_JOB,
+    "scaling=strong",
+    "batch_size=48",
+    "epochs=2",
+    "execution=eager",
+)
+"""What any number of workers computes alike."""
+SECRET = "framework.env.HF_TOKEN=hf-S3cret"
+# Words that Hydra could not read as they stand.
+TEXT = "framework.env.NOTE=é, (a=b)"
 
 
 def may_take_niceness_back() -> bool:
@@ -77,6 +88,21 @@ def run(
         check=False,
     )
     return Ended(done.returncode, done.stdout, done.stderr, folder)
+
+
+def refused(ended: Ended) -> list[str]:
+    """The lines of a refusal, which is short and has three parts."""
+    assert ended.code == 1
+    assert "Traceback" not in ended.out + ended.err
+    lines = ended.err.splitlines()
+    assert len(lines) <= 12, ended.err
+    assert lines[0] == "distlab: error"
+    assert [line[:6] for line in lines if re.match(r"asked:|found:|fix:", line)] == [
+        "asked:",
+        "found:",
+        "fix:  ",
+    ]
+    return lines
 
 
 class Running:

@@ -189,8 +189,8 @@ def test_a_library_is_found_again_only_where_all_that_it_depends_on_is_as_it_was
         assert len({first, batch, precision, *surroundings}) == (6 if name == "optimizer" else 8)
 
 
-def test_indices_may_lie_in_memory_as_they_like(cache: str) -> None:
-    first, *whole_and_stock = child("indices", XDG_CACHE_HOME=cache)
+def test_indices_may_lie_in_memory_as_they_like() -> None:
+    first, *whole_and_stock = child("indices")
     whole, stock = whole_and_stock[:3], whole_and_stock[3:]
     assert whole[0] == whole[1] == whole[2] != first
     assert stock[0] == stock[1] == stock[2]
