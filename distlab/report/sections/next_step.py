@@ -74,7 +74,7 @@ def next_step(
         if setting.fastest is None and len(setting.cells) > 1 and setting.ahead is not None
     ]
     if not open_ratios:
-        return _settled(cells)
+        return _settled(settings, cells)
     needed = [repeats_to_tell(ratio) for ratio in open_ratios]
     possible = [count for count in needed if count is not None]
     if not possible:
@@ -109,9 +109,14 @@ def again(study: dict[str, Any], *words: str) -> str:
     return shlex.join(["python", "-m", "distlab.launch", f"study={study['study']}", *words, *kept])
 
 
-def _settled(cells: Sequence[Cell]) -> NextStep:
+def _settled(settings: Sequence[Setting], cells: Sequence[Cell]) -> NextStep:
     """Nothing is open among what is ranked; what is not ranked may be by chance."""
     by_chance = [c for c in cells if not c.ranked and c.runs and not _never_ranked(c)]
+    if not by_chance and not any(len(setting.cells) > 1 for setting in settings):
+        return NextStep(
+            "More repeats would change nothing: no two programs are ranked in one setting. Who is "
+            "fastest is for a study of several frameworks."
+        )
     if not by_chance:
         return NextStep(
             "Who is fastest is settled; more repeats would not change that. Other models, numbers "

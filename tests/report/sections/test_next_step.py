@@ -105,3 +105,10 @@ def test_what_is_settled_leaves_out_what_noise_spoiled() -> None:
     assert step.words.startswith("Who is fastest of what is ranked is settled, but 1 cell is not")
     step, _ = advised(oversubscribed=where(framework="torch"))
     assert step.words.startswith("Who is fastest is settled")
+
+
+def test_of_one_framework_no_fastest_is_called_settled() -> None:
+    step, _ = advised(frameworks=["torch"])
+    assert step.command is None
+    assert "settled" not in step.words
+    assert step.words.endswith("Who is fastest is for a study of several frameworks.")
